@@ -1,0 +1,238 @@
+"""Settings: one frozen object, read from defaults, ragstone.toml, the environment and the command line.
+
+Precedence: defaults < file < environment (RAGSTONE__SECTION__KEY) < command line. Every value knows its origin.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from rag.errors import SettingsError
+
+PREFIX = "RAGSTONE__"
+FILE_NAME = "ragstone.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class EmbeddingSettings(_Section):
+    """[embedding] the model that turns texts into vectors."""
+
+    model: str = Field("e5-small-zh-en", description="alias, folder or hub name of a sentence-transformers model")
+    backend: Literal["auto", "openvino-bf16", "openvino-int8", "openvino-fp32", "torch-bf16", "torch-fp32"] = Field(
+        "auto", description="auto measures once on this machine and remembers"
+    )
+    batch_size: int = Field(32, ge=1, le=4096, description="texts per model call")
+    threads: int = Field(0, ge=0, description="model threads; 0: all cores for import, one for a query")
+    query_prefix: str | None = Field(None, description="overrides the model's own query prompt")
+    passage_prefix: str | None = Field(None, description="overrides the model's own passage prompt")
+
+
+class ChunkSettings(_Section):
+    """[chunk] how documents are cut."""
+
+    size: int = Field(0, ge=0, description="tokens per chunk, context included; 0: the embedding model's limit, at most 512")
+    overlap: int = Field(48, ge=0, description="tokens that neighbouring chunks share")
+    context_tokens: int = Field(96, ge=0, description="most tokens of title and headings put before a chunk for the index")
+
+
+class ParseSettings(_Section):
+    """[parse] limits of the child process that reads files."""
+
+    timeout_s: float = Field(20, gt=0, description="seconds per file, plus one per MB")
+    max_timeout_s: float = Field(120, gt=0, description="most seconds for any file")
+    memory_mb: int = Field(1024, ge=128, description="address space of the child beyond its start")
+    max_file_mb: float = Field(500, gt=0, description="larger files are refused before reading")
+    workers: int = Field(0, ge=0, description="child processes; 0: number of cores, at most 4")
+
+
+class SearchSettings(_Section):
+    """[search] defaults of retrieval."""
+
+    mode: Literal["hybrid", "dense", "bm25"] = "hybrid"
+    top_k: int = Field(10, ge=1, le=16384, description="hits shown")
+    depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
+    fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
+    dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
+    rrf_k: int = Field(60, ge=1)
+
+
+class AnswerSettings(_Section):
+    """[answer] from hits to an answer."""
+
+    max_passages: int = Field(3, ge=1, le=50, description="passages in the prompt; small models do best with few")
+    passage_tokens: int = Field(160, ge=16, description="about how many tokens of a chunk are shown to the model")
+    max_tokens: int = Field(256, ge=8, description="longest answer")
+    temperature: float = Field(0.0, ge=0, le=2)
+
+
+class LlmSettings(_Section):
+    """[llm] the chat model."""
+
+    model: str = Field("auto", description="auto: the endpoint's model, else the local one, else extractive; or a name, alias, .gguf file, or none")
+    base_url: str = Field("", description="OpenAI-compatible endpoint; empty: a local model")
+    api_key: SecretStr = Field(SecretStr(""), description="key for the endpoint")
+    deadline_s: float = Field(120, gt=0, description="whole call, retries included")
+    connect_timeout_s: float = Field(5, gt=0)
+    max_response_mb: float = Field(16, gt=0, description="longest reply, decoded")
+    threads: int = Field(0, ge=0, description="threads of the local model; 0: all cores")
+    context_tokens: int = Field(4096, ge=512, description="context of the local model")
+
+
+class MilvusSettings(_Section):
+    """[milvus] the vector store."""
+
+    uri: str = Field("", description="empty: embedded Milvus Lite under the home; else http://host:19530")
+    token: SecretStr = SecretStr("")
+    timeout_s: float = Field(10, gt=0, description="per call")
+    prefix: str = Field("ragstone", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="prefix of our collections on a shared server")
+
+
+class CatalogSettings(_Section):
+    """[catalog] the source of truth."""
+
+    url: str = Field("", description="empty: SQLite under the home; else an SQLAlchemy URL")
+
+
+class ModelsSettings(_Section):
+    """[models] where model files live."""
+
+    dir: str = Field("", description="empty: $RAGSTONE_MODELS, else the user's cache folder")
+
+
+class UiSettings(_Section):
+    """[ui] the page."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8501, ge=1, le=65535)
+
+
+class Settings(_Section):
+    """All settings. Build with `Settings.load()`; the plain constructor gives the defaults.
+
+    Raises: SettingsError, naming the key, what came and the nearest valid key.
+    """
+
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    chunk: ChunkSettings = ChunkSettings()
+    parse: ParseSettings = ParseSettings()
+    search: SearchSettings = SearchSettings()
+    answer: AnswerSettings = AnswerSettings()
+    llm: LlmSettings = LlmSettings()
+    milvus: MilvusSettings = MilvusSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    models: ModelsSettings = ModelsSettings()
+    ui: UiSettings = UiSettings()
+
+    @classmethod
+    def load(
+        cls,
+        file: str | os.PathLike[str] | None = None,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Read settings. `overrides` maps dotted keys ("search.top_k") to values and wins over everything.
+
+        file: a TOML file; left out, ./ragstone.toml is read if it is there.
+        """
+        return load_with_origins(file, overrides=overrides, environ=environ)[0]
+
+    def with_values(self, **dotted: Any) -> Settings:
+        """A copy with some values changed: `settings.with_values(search__top_k=5)`."""
+        tree = self.model_dump()
+        for key, value in dotted.items():
+            _put(tree, key.replace("__", "."), value, "with_values")
+        return _validate(tree, {})
+
+
+def load_with_origins(
+    file: str | os.PathLike[str] | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """Settings and, for each dotted key, where its value comes from."""
+    environ = os.environ if environ is None else environ
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer, origin in _layers(file, environ, overrides or {}):
+        for key, value in layer:
+            _put(tree, key, value, origin)
+            origins[key] = origin
+    settings = _validate(tree, origins)
+    return settings, {key: origins.get(key, "default") for key, _ in walk(settings)}
+
+
+def walk(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Every (dotted key, value), in the order of the file."""
+    for section in type(settings).model_fields:
+        part = getattr(settings, section)
+        for name in type(part).model_fields:
+            yield f"{section}.{name}", getattr(part, name)
+
+
+def _layers(
+    file: str | os.PathLike[str] | None, environ: Mapping[str, str], overrides: Mapping[str, Any]
+) -> Iterator[tuple[list[tuple[str, Any]], str]]:
+    path = Path(file) if file is not None else Path(FILE_NAME)
+    if file is not None or path.is_file():
+        yield list(_flatten(_read_toml(path))), str(path)
+    usual = [("llm.base_url", "OPENAI_BASE_URL"), ("llm.api_key", "OPENAI_API_KEY")]
+    for key, name in usual:
+        if environ.get(name):
+            yield [(key, environ[name])], name
+    for name, value in sorted(environ.items()):
+        if name.startswith(PREFIX):
+            key = name[len(PREFIX) :].lower().replace("__", ".")
+            yield [(key, value)], name
+    yield list(overrides.items()), "command line"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The settings file {path} cannot be read ({error.strerror}). Check --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {path} is not valid TOML: {error}.") from error
+
+
+def _flatten(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, values in tree.items():
+        if isinstance(values, Mapping):
+            for name, value in values.items():
+                yield f"{section}.{name}", value
+        else:
+            yield section, values
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    section, _, name = key.partition(".")
+    part = Settings.model_fields.get(section)
+    known = [f"{s}.{n}" for s, f in Settings.model_fields.items() for n in f.annotation.model_fields]  # type: ignore[union-attr]
+    if part is None or not name or key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}?" if near else "See `ragstone config show` for all keys."
+        raise SettingsError(f"Unknown setting {key!r} (from {origin}). {hint}")
+    tree.setdefault(section, {})[name] = value
+
+
+def _validate(tree: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        origin = origins.get(key, "code")
+        given = "" if "api_key" in key or "token" in key else f" Given: {first.get('input')!r}."
+        raise SettingsError(f"Setting {key} (from {origin}): {first['msg']}.{given}") from error

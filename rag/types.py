@@ -1,0 +1,293 @@
+"""The records that travel through ragstone: documents in, hits and cited answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, overload
+
+# ---------------------------------------------------------------- documents
+
+BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document handed over in code: `kb.ingest([Document("text", doc_id="a")])`.
+
+    doc_id: stable name of the document; given again with other text, it becomes a new version.
+        Left out, it is derived from `source`; one of the two is needed.
+    source: where it comes from, shown in citations; defaults to doc_id.
+    metadata: values that filters can test; strings, numbers, booleans or lists of strings.
+    """
+
+    text: str
+    doc_id: str = ""
+    title: str = ""
+    source: str = ""
+    type: str = "text"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A stretch of a document's text with one role: text[start:end]. Blocks are ordered and do not overlap."""
+
+    kind: BlockKind
+    start: int
+    end: int
+    level: int = 0  # headings: 1 to 6
+    page: int | None = None  # 1-based
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedDocument:
+    """What a loader makes of a file: text (Markdown where the source has structure) and where its parts lie.
+
+    Characters between blocks are white space. Offsets count Unicode code points of `text`.
+    """
+
+    text: str
+    title: str = ""
+    type: str = "text"
+    blocks: tuple[Block, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    n_pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """An indexed piece of a document: the document's text[start:end], nothing added or taken away.
+
+    context: title and headings it stands under; embedded and searched with the text, never part of it.
+    """
+
+    doc_id: str
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    context: str = ""
+    page: int | None = None
+    n_tokens: int = 0  # of the embedding model, context included
+
+    @property
+    def chunk_id(self) -> str:
+        return f"{self.doc_id}#{self.start}-{self.end}"
+
+    @property
+    def indexed_text(self) -> str:
+        """What is embedded and what full-text search sees."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+
+# ---------------------------------------------------------------- ingest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A source that could not be imported: a code from errors.CODES and one sentence."""
+
+    source: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    failures: tuple[Failure, ...] = ()
+    n_chunks: int = 0  # chunks written in this run
+    n_embedded: int = 0  # texts the embedding model was called for
+    seconds: float = 0.0
+    dry_run: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentInfo:
+    """A document as the catalog knows it."""
+
+    doc_id: str
+    source: str
+    title: str
+    type: str
+    state: str  # live, failed or deleting
+    version: int
+    n_chunks: int
+    n_chars: int
+    n_pages: int | None
+    updated_at: str  # ISO 8601, UTC
+    metadata: Mapping[str, Any]
+    code: str = ""  # of the failure, when state is failed
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A chunk that was found. `score` compares only within one result; `parts` says what each retriever gave."""
+
+    rank: int
+    chunk_id: str
+    doc_id: str
+    source: str
+    title: str
+    score: float
+    text: str
+    start: int
+    end: int
+    page: int | None = None
+    context: str = ""
+    type: str = "text"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the pipeline in a trace."""
+
+    name: str
+    ms: float
+    n_in: int | None = None
+    n_out: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Sequence[Hit]):
+    """Ranked hits, best first; behaves like a list of Hit and carries the trace of how they were found."""
+
+    items: tuple[Hit, ...]
+    trace: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.items[index]
+
+
+# ---------------------------------------------------------------- chat and answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    n_prompt_tokens: int = 0
+    n_answer_tokens: int = 0
+    seconds: float = 0.0
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDelta:
+    """A piece of a reply as it streams. The last one has `done` set and holds the usage."""
+
+    text: str = ""
+    done: bool = False
+    finish_reason: str = ""  # stop or length, on the last one
+    usage: Usage | None = None
+
+
+class ChatModel(Protocol):
+    """A chat model. Raises ChatError; a stream that ends without its last delta is a bug of the implementation."""
+
+    name: str
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        json_schema: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
+    ) -> Iterator[ChatDelta]: ...
+
+    def close(self) -> None: ...
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors, float32 of shape (n, dim). Thread-safe. Raises ModelError."""
+
+    name: str
+    dim: int
+    max_tokens: int  # the model's input limit in tokens, special tokens included
+    fingerprint: str  # equal for two embedders exactly when their vectors may share an index
+
+    def embed_passages(self, texts: Sequence[str]) -> Any: ...
+    def embed_queries(self, texts: Sequence[str]) -> Any: ...
+    def token_offsets(self, text: str) -> Any:
+        """Character spans of the text's tokens, without special tokens: int array of shape (n, 2), in order."""
+        ...
+
+    def passage_overhead(self) -> int:
+        """Tokens that the model adds to every passage: special tokens and the passage prefix."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A reference in an answer, resolved: the stored document's text[start:end] is `quote`."""
+
+    marker: int  # the number in the answer's text: [1]
+    chunk_id: str
+    doc_id: str
+    source: str
+    title: str
+    quote: str
+    start: int
+    end: int
+    page: int | None
+    supported: bool  # the cited sentence's numbers, dates and names stand in the passage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A cited answer. `abstained`: the evidence did not hold an answer, and the text says so."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    abstained: bool = False
+    hits: tuple[Hit, ...] = ()
+    usage: Usage = Usage()
+    trace: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()  # sentences the passages do not bear out
+    question: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of `kb.stream`: step (a pipeline step ended), text (a piece of the answer), answer (the end)."""
+
+    kind: Literal["step", "text", "answer"]
+    text: str = ""
+    step: Step | None = None
+    answer: Answer | None = None
