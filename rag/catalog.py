@@ -1,0 +1,536 @@
+"""The catalog: the one source of truth. Which documents there are, their text, their chunks, and cached vectors.
+
+A document version is written in three steps, each safe to be killed in:
+
+    stage      the new version's text, chunks and vectors are stored, `pending` names it; searches still see the old
+    (the store gets the new rows and confirms them)
+    publish    one transaction: `version` moves on, the old version's rows become garbage
+    sweep      garbage leaves the store, then the catalog
+
+`recover` turns anything that a killed run staged into garbage; its cached vectors stay, so nothing is embedded twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from rag.errors import CatalogError
+from rag.types import Chunk, DocumentInfo
+
+SCHEMA_VERSION = 1
+_BATCH = 500  # bound parameters per statement stay far below SQLite's limit
+
+metadata = sa.MetaData()
+meta_table = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
+collections_table = sa.Table(
+    "collections", metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, nullable=False),  # of the index in the store
+    sa.Column("fingerprint", sa.String, nullable=False),  # of the embedding model
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("dim", sa.Integer, nullable=False),
+    sa.Column("probe", sa.LargeBinary),  # vector of PROBE_TEXT, to notice a changed model behind an unchanged name
+)  # fmt: skip
+documents_table = sa.Table(
+    "documents", metadata,
+    sa.Column("collection", sa.String, primary_key=True),
+    sa.Column("doc_id", sa.String, primary_key=True),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("title", sa.String, nullable=False, default=""),
+    sa.Column("type", sa.String, nullable=False, default=""),
+    sa.Column("state", sa.String, nullable=False),  # new, live or failed
+    sa.Column("version", sa.Integer, nullable=False, default=0),  # the one that searches see; 0: none
+    sa.Column("pending", sa.Integer, nullable=False, default=0),  # the one being written; 0: none
+    sa.Column("content_hash", sa.String, nullable=False, default=""),
+    sa.Column("recipe", sa.String, nullable=False, default=""),  # how it was parsed and cut
+    sa.Column("size", sa.BigInteger, nullable=False, default=0),
+    sa.Column("mtime_ns", sa.BigInteger, nullable=False, default=0),
+    sa.Column("n_chunks", sa.Integer, nullable=False, default=0),
+    sa.Column("n_chars", sa.Integer, nullable=False, default=0),
+    sa.Column("n_pages", sa.Integer),
+    sa.Column("meta", sa.String, nullable=False, default="{}"),
+    sa.Column("warnings", sa.String, nullable=False, default="[]"),
+    sa.Column("code", sa.String, nullable=False, default=""),
+    sa.Column("message", sa.String, nullable=False, default=""),
+    sa.Column("updated_at", sa.String, nullable=False, default=""),
+)  # fmt: skip
+sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
+texts_table = sa.Table(
+    "texts", metadata,
+    sa.Column("collection", sa.String, primary_key=True),
+    sa.Column("doc_id", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("text", sa.String, nullable=False),
+)  # fmt: skip
+chunks_table = sa.Table(
+    "chunks", metadata,
+    sa.Column("pk", sa.String, primary_key=True),  # 32 hex digits: the row's key in the store
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("doc_id", sa.String, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("start", sa.Integer, nullable=False),
+    sa.Column("end", sa.Integer, nullable=False),
+    sa.Column("page", sa.Integer),
+    sa.Column("context", sa.String, nullable=False),
+    sa.Column("n_tokens", sa.Integer, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("vector_key", sa.String, nullable=False),
+)  # fmt: skip
+sa.Index("chunks_document", chunks_table.c.collection, chunks_table.c.doc_id, chunks_table.c.version, chunks_table.c.ordinal)
+sa.Index("chunks_vector", chunks_table.c.vector_key)
+vectors_table = sa.Table(
+    "vectors", metadata,
+    sa.Column("key", sa.String, primary_key=True),  # sha256 of fingerprint and indexed text
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32, little endian
+)  # fmt: skip
+garbage_table = sa.Table(
+    "garbage", metadata,
+    sa.Column("pk", sa.String, primary_key=True),
+    sa.Column("collection", sa.String, nullable=False),
+)  # fmt: skip
+runs_table = sa.Table(
+    "runs", metadata,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("started_at", sa.String, nullable=False),
+    sa.Column("finished_at", sa.String, nullable=False, default=""),
+    sa.Column("report", sa.String, nullable=False, default="{}"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    name: str
+    generation: int
+    fingerprint: str
+    model: str
+    dim: int
+    probe: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What change detection needs to know about a document."""
+
+    doc_id: str
+    source: str
+    state: str
+    version: int
+    content_hash: str
+    recipe: str
+    size: int
+    mtime_ns: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A document version about to be written. `vector_keys[i]` belongs to `chunks[i]`."""
+
+    doc_id: str
+    source: str
+    title: str
+    type: str
+    text: str
+    content_hash: str
+    recipe: str
+    size: int = 0
+    mtime_ns: int = 0
+    n_pages: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    chunks: Sequence[Chunk] = ()
+    vector_keys: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChunk:
+    """A live chunk with what a hit shows of its document."""
+
+    pk: str
+    chunk: Chunk
+    source: str
+    title: str
+    type: str
+    metadata: Mapping[str, Any]
+    vector_key: str
+
+
+class Catalog:
+    """Opens (and creates) a catalog. Threads may share it; each call takes its own connection.
+
+    url: an SQLAlchemy URL, or a path of a SQLite file.
+    Raises: CatalogError when the file is damaged or written by a newer version.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self._sqlite = isinstance(url, Path) or str(url).startswith("sqlite")
+        address = f"sqlite:///{url}" if isinstance(url, Path) else url
+        self._engine = sa.create_engine(address, connect_args={"timeout": 30} if self._sqlite else {})
+        if self._sqlite:
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        try:
+            self._create()
+        except OperationalError as error:
+            raise CatalogError(f"The catalog {url} cannot be opened: {error.orig}. Check the folder's permissions and free space.") from error
+        except DatabaseError as error:
+            raise CatalogError(f"The catalog {url} is damaged: {error.orig}. Restore it from a backup or import again into a new --home.") from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _create(self) -> None:
+        with self._engine.begin() as db:
+            metadata.create_all(db)
+            found = dict(db.execute(sa.select(meta_table.c.key, meta_table.c.value)).tuples().all())
+            if "schema" not in found:
+                rows = [{"key": "schema", "value": str(SCHEMA_VERSION)}, {"key": "id", "value": secrets.token_hex(6)}]
+                db.execute(sa.insert(meta_table).prefix_with("OR IGNORE", dialect="sqlite"), rows)
+            elif int(found["schema"]) != SCHEMA_VERSION:
+                raise CatalogError(
+                    f"The catalog has schema {found['schema']}, this ragstone reads {SCHEMA_VERSION}. "
+                    "Use the version that wrote it, or import into a new --home."
+                )
+
+    @property
+    def catalog_id(self) -> str:
+        """Random, made once: keeps two catalogs apart on one Milvus server."""
+        with self._engine.connect() as db:
+            return str(db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "id")).scalar_one())
+
+    # ------------------------------------------------------------ collections
+
+    def collection(self, name: str) -> Collection | None:
+        with self._engine.connect() as db:
+            row = db.execute(sa.select(collections_table).where(collections_table.c.name == name)).first()
+        if row is None:
+            return None
+        probe = np.frombuffer(row.probe, "<f4") if row.probe else None
+        return Collection(name=row.name, generation=row.generation, fingerprint=row.fingerprint, model=row.model, dim=row.dim, probe=probe)
+
+    def collections(self) -> list[str]:
+        with self._engine.connect() as db:
+            return list(db.execute(sa.select(collections_table.c.name).order_by(collections_table.c.name)).scalars())
+
+    def add_collection(self, collection: Collection) -> None:
+        probe = None if collection.probe is None else collection.probe.astype("<f4").tobytes()
+        values = {"name": collection.name, "generation": collection.generation, "fingerprint": collection.fingerprint,
+                  "model": collection.model, "dim": collection.dim, "probe": probe}  # fmt: skip
+        with self._engine.begin() as db:
+            db.execute(sa.insert(collections_table).values(values))
+
+    def set_generation(self, name: str, generation: int) -> None:
+        with self._engine.begin() as db:
+            db.execute(sa.update(collections_table).where(collections_table.c.name == name).values(generation=generation))
+
+    # ------------------------------------------------------------ documents
+
+    def known(self, collection: str) -> dict[str, Known]:
+        """Every document of the collection by doc_id, without texts."""
+        d = documents_table.c
+        query = sa.select(
+            d.doc_id, d.source, d.state, d.version, d.content_hash, d.recipe, d.size, d.mtime_ns, d.code, d.message
+        ).where(d.collection == collection)
+        with self._engine.connect() as db:
+            return {row.doc_id: Known(**row._mapping) for row in db.execute(query)}
+
+    def documents(self, collection: str, doc_id: str | None = None) -> list[DocumentInfo]:
+        """Documents in order of their source."""
+        d = documents_table.c
+        query = sa.select(documents_table).where(d.collection == collection).order_by(d.source, d.doc_id)
+        if doc_id is not None:
+            query = query.where(d.doc_id == doc_id)
+        with self._engine.connect() as db:
+            return [_info(row) for row in db.execute(query)]
+
+    def text(self, collection: str, doc_id: str) -> str | None:
+        """The live version's text."""
+        d, t = documents_table.c, texts_table.c
+        query = (
+            sa.select(t.text)
+            .join(documents_table, (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version))
+            .where(t.collection == collection, t.doc_id == doc_id)
+        )
+        with self._engine.connect() as db:
+            return db.execute(query).scalar_one_or_none()
+
+    def stage(self, collection: str, drafts: Sequence[Draft], vectors: Mapping[str, np.ndarray]) -> list[list[str]]:
+        """Store the drafts as pending versions, and new vectors. Returns each draft's store keys, chunk by chunk."""
+        keys: list[list[str]] = []
+        with self._engine.begin() as db:
+            _insert(db, vectors_table, [{"key": k, "vector": v.astype("<f4").tobytes()} for k, v in vectors.items()], ignore=True)
+            for draft in drafts:
+                version = self._open_version(db, collection, draft)
+                pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
+                _insert(db, texts_table, [{"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text}])
+                _insert(db, chunks_table, list(_chunk_rows(collection, draft, version, pks)))
+                db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[:_BATCH])))
+                for start in range(_BATCH, len(pks), _BATCH):
+                    db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
+                keys.append(pks)
+        return keys
+
+    def _open_version(self, db: sa.Connection, collection: str, draft: Draft) -> int:
+        d = documents_table.c
+        mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
+        row = db.execute(sa.select(d.version).where(mine)).first()
+        version = (row.version if row else 0) + 1
+        if row is None:
+            values = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "new", "pending": version}
+            db.execute(sa.insert(documents_table).values(values))
+        else:
+            db.execute(sa.update(documents_table).where(mine).values(pending=version))
+        return version
+
+    def publish(self, collection: str, drafts: Sequence[Draft]) -> None:
+        """Make the pending versions of these documents the ones that searches see."""
+        d, c, t = documents_table.c, chunks_table.c, texts_table.c
+        now = utc_now()
+        with self._engine.begin() as db:
+            for draft in drafts:
+                mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
+                version = db.execute(sa.select(d.pending).where(mine)).scalar_one()
+                db.execute(sa.update(documents_table).where(mine).values(_published(draft, version, now)))
+                old = (c.collection == collection) & (c.doc_id == draft.doc_id) & (c.version != version)
+                _to_garbage(db, collection, old)
+                db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == draft.doc_id) & (t.version != version)))
+
+    def touch(self, collection: str, stats: Iterable[tuple[str, int, int]]) -> None:
+        """Note (doc_id, size, mtime_ns) of files whose content turned out the same."""
+        d = documents_table.c
+        with self._engine.begin() as db:
+            for doc_id, size, mtime_ns in stats:
+                db.execute(sa.update(documents_table).where((d.collection == collection) & (d.doc_id == doc_id)).values(size=size, mtime_ns=mtime_ns))
+
+    def fail(self, collection: str, draft: Draft, code: str, message: str) -> None:
+        """Record that a source could not be read. A version that is live stays live."""
+        d = documents_table.c
+        mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
+        values = {"content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size, "mtime_ns": draft.mtime_ns,
+                  "code": code, "message": message, "updated_at": utc_now()}  # fmt: skip
+        with self._engine.begin() as db:
+            if db.execute(sa.select(d.doc_id).where(mine)).first():
+                db.execute(sa.update(documents_table).where(mine).values(values))
+            else:
+                new = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "failed", "type": draft.type}
+                db.execute(sa.insert(documents_table).values(new | values))
+
+    def delete(self, collection: str, doc_ids: Sequence[str]) -> int:
+        """Remove documents: invisible to searches when this returns. Returns how many there were."""
+        d, c, t = documents_table.c, chunks_table.c, texts_table.c
+        n_deleted = 0
+        with self._engine.begin() as db:
+            for doc_id in doc_ids:
+                found = db.execute(sa.delete(documents_table).where((d.collection == collection) & (d.doc_id == doc_id)))
+                n_deleted += found.rowcount
+                _to_garbage(db, collection, (c.collection == collection) & (c.doc_id == doc_id))
+                db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == doc_id)))
+        return n_deleted
+
+    # ------------------------------------------------------------ chunks and vectors
+
+    def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
+        """The chunks of live versions among these keys. What is missing in the result must not be shown."""
+        found: dict[str, StoredChunk] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(pks), _BATCH):
+                query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.pk.in_(pks[start : start + _BATCH]))
+                for row in db.execute(query):
+                    found[row.pk] = _stored(row)
+        return found
+
+    def all_live_chunks(self, collection: str) -> Iterator[StoredChunk]:
+        """Every live chunk, in order of document and position."""
+        query = _LIVE.where(chunks_table.c.collection == collection).order_by(chunks_table.c.doc_id, chunks_table.c.ordinal)
+        with self._engine.connect() as db:
+            for row in db.execution_options(yield_per=1000).execute(query):
+                yield _stored(row)
+
+    def chunks(self, collection: str, doc_id: str) -> list[Chunk]:
+        """The live chunks of one document, in order."""
+        query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.doc_id == doc_id).order_by(chunks_table.c.ordinal)
+        with self._engine.connect() as db:
+            return [_stored(row).chunk for row in db.execute(query)]
+
+    def live_keys(self, collection: str) -> set[str]:
+        d, c = documents_table.c, chunks_table.c
+        query = sa.select(c.pk).join(documents_table, _SAME_VERSION).where(c.collection == collection, d.state == "live")
+        with self._engine.connect() as db:
+            return set(db.execute(query).scalars())
+
+    def counts(self, collection: str) -> tuple[int, int]:
+        """(live documents, live chunks)."""
+        d = documents_table.c
+        query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(d.n_chunks), 0)).where(d.collection == collection, d.version > 0)
+        with self._engine.connect() as db:
+            row = db.execute(query).one()
+        return int(row[0]), int(row[1])
+
+    def vectors(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Cached vectors by key; keys without one are left out."""
+        found: dict[str, np.ndarray] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(keys), _BATCH):
+                query = sa.select(vectors_table).where(vectors_table.c.key.in_(keys[start : start + _BATCH]))
+                for row in db.execute(query):
+                    found[row.key] = np.frombuffer(row.vector, "<f4")
+        return found
+
+    # ------------------------------------------------------------ recovery
+
+    def recover(self, collection: str) -> int:
+        """Turn what a killed run staged into garbage. Returns the number of documents concerned."""
+        d, c, t = documents_table.c, chunks_table.c, texts_table.c
+        with self._engine.begin() as db:
+            rows = db.execute(sa.select(d.doc_id, d.pending, d.state).where(d.collection == collection, d.pending > 0)).all()
+            for doc_id, pending, state in rows:
+                _to_garbage(db, collection, (c.collection == collection) & (c.doc_id == doc_id) & (c.version == pending))
+                db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == doc_id) & (t.version == pending)))
+                mine = (d.collection == collection) & (d.doc_id == doc_id)
+                if state == "new":
+                    db.execute(sa.delete(documents_table).where(mine))
+                else:
+                    db.execute(sa.update(documents_table).where(mine).values(pending=0))
+        return len(rows)
+
+    def garbage(self, collection: str, limit: int = 1000) -> list[str]:
+        """Keys of rows that must leave the store."""
+        with self._engine.connect() as db:
+            return list(db.execute(sa.select(garbage_table.c.pk).where(garbage_table.c.collection == collection).limit(limit)).scalars())
+
+    def forget_garbage(self, pks: Sequence[str]) -> None:
+        with self._engine.begin() as db:
+            for start in range(0, len(pks), _BATCH):
+                db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
+
+    def drop_unused_vectors(self) -> int:
+        """Remove cached vectors that no chunk refers to."""
+        used = sa.select(chunks_table.c.vector_key).where(chunks_table.c.vector_key == vectors_table.c.key).exists()
+        with self._engine.begin() as db:
+            return db.execute(sa.delete(vectors_table).where(~used)).rowcount
+
+    def problems(self, collection: str) -> list[tuple[str, str, str]]:
+        """Inconsistencies inside the catalog as (kind, doc_id, message)."""
+        d, c, t, v = documents_table.c, chunks_table.c, texts_table.c, vectors_table.c
+        found: list[tuple[str, str, str]] = []
+        with self._engine.connect() as db:
+            if self._sqlite and (damage := db.execute(sa.text("PRAGMA quick_check(1)")).scalar()) != "ok":
+                found.append(("catalog-damaged", "", str(damage)))
+            n_chunks = sa.select(sa.func.count()).where((c.collection == d.collection) & (c.doc_id == d.doc_id) & (c.version == d.version))
+            wrong = sa.select(d.doc_id, d.n_chunks).where(d.collection == collection, d.version > 0, d.n_chunks != n_chunks.scalar_subquery())
+            found += [("chunks-missing", row.doc_id, f"{row.n_chunks} chunks expected") for row in db.execute(wrong)]
+            no_text = sa.select(d.doc_id).where(d.collection == collection, d.version > 0).where(
+                ~sa.select(t.doc_id).where((t.collection == d.collection) & (t.doc_id == d.doc_id) & (t.version == d.version)).exists()
+            )  # fmt: skip
+            found += [("text-missing", doc_id, "the document's text is gone") for doc_id in db.execute(no_text).scalars()]
+            no_vector = sa.select(c.doc_id).where(c.collection == collection, ~sa.select(v.key).where(v.key == c.vector_key).exists()).distinct()
+            found += [("vector-missing", doc_id, "a cached vector is gone") for doc_id in db.execute(no_vector).scalars()]
+            pending = sa.select(d.doc_id).where(d.collection == collection, d.pending > 0)
+            found += [("unfinished", doc_id, "an import was interrupted") for doc_id in db.execute(pending).scalars()]
+        return found
+
+    # ------------------------------------------------------------ runs
+
+    def start_run(self, collection: str) -> str:
+        run_id = secrets.token_hex(8)
+        with self._engine.begin() as db:
+            db.execute(sa.insert(runs_table).values(run_id=run_id, collection=collection, started_at=utc_now()))
+        return run_id
+
+    def finish_run(self, run_id: str, report: Mapping[str, Any]) -> None:
+        with self._engine.begin() as db:
+            db.execute(sa.update(runs_table).where(runs_table.c.run_id == run_id).values(finished_at=utc_now(), report=json.dumps(report)))
+
+
+def row_key(collection: str, doc_id: str, version: int, ordinal: int) -> str:
+    """Key of a chunk's row in the store: 32 hex digits, safe to paste into any expression, equal on every run."""
+    return hashlib.sha256(f"{collection}\0{doc_id}\0{version}\0{ordinal}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def vector_key(fingerprint: str, indexed_text: str) -> str:
+    """Key of a cached vector: the same text under the same model is embedded once."""
+    return hashlib.sha256(f"{fingerprint}\0{indexed_text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+_SAME_VERSION = (
+    (documents_table.c.collection == chunks_table.c.collection)
+    & (documents_table.c.doc_id == chunks_table.c.doc_id)
+    & (documents_table.c.version == chunks_table.c.version)
+)
+_LIVE = sa.select(
+    chunks_table, documents_table.c.source, documents_table.c.title, documents_table.c.type, documents_table.c.meta
+).join(documents_table, _SAME_VERSION)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged document survives a power cut
+    cursor.close()
+
+
+def _insert(db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], *, ignore: bool = False) -> None:
+    if not rows:
+        return
+    statement = sa.insert(table)
+    if ignore and db.dialect.name == "sqlite":
+        statement = statement.prefix_with("OR IGNORE")
+    elif ignore:
+        from sqlalchemy.dialects.postgresql import insert
+
+        statement = insert(table).on_conflict_do_nothing()
+    db.execute(statement, rows)
+
+
+def _chunk_rows(collection: str, draft: Draft, version: int, pks: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for pk, chunk, key in zip(pks, draft.chunks, draft.vector_keys, strict=True):
+        yield {"pk": pk, "collection": collection, "doc_id": draft.doc_id, "version": version, "ordinal": chunk.ordinal,
+               "start": chunk.start, "end": chunk.end, "page": chunk.page, "context": chunk.context,
+               "n_tokens": chunk.n_tokens, "text": chunk.text, "vector_key": key}  # fmt: skip
+
+
+def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
+    return {"source": draft.source, "title": draft.title, "type": draft.type, "state": "live", "version": version,
+            "pending": 0, "content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size,
+            "mtime_ns": draft.mtime_ns, "n_chunks": len(draft.chunks), "n_chars": len(draft.text),
+            "n_pages": draft.n_pages, "meta": json.dumps(dict(draft.metadata), ensure_ascii=False),
+            "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "code": "", "message": "",
+            "updated_at": now}  # fmt: skip
+
+
+def _to_garbage(db: sa.Connection, collection: str, which: Any) -> None:
+    pks = list(db.execute(sa.select(chunks_table.c.pk).where(which)).scalars())
+    _insert(db, garbage_table, [{"pk": pk, "collection": collection} for pk in pks], ignore=True)
+    db.execute(sa.delete(chunks_table).where(which))
+
+
+def _stored(row: Any) -> StoredChunk:
+    chunk = Chunk(doc_id=row.doc_id, ordinal=row.ordinal, start=row.start, end=row.end, text=row.text,
+                  context=row.context, page=row.page, n_tokens=row.n_tokens)  # fmt: skip
+    return StoredChunk(pk=row.pk, chunk=chunk, source=row.source, title=row.title, type=row.type,
+                       metadata=json.loads(row.meta), vector_key=row.vector_key)  # fmt: skip
+
+
+def _info(row: Any) -> DocumentInfo:
+    return DocumentInfo(
+        doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, state=row.state, version=row.version,
+        n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
+        metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
+    )  # fmt: skip

@@ -1,0 +1,285 @@
+"""Filter expressions: read what a person writes, check it, and write it for Milvus or test it in Python.
+
+    type == 'pdf' and (year >= 2024 or lang in ['en', 'zh']) and not source like '%/drafts/%'
+
+Names are document fields (doc_id, source, title, type, page) or metadata keys (`year`, `meta["key with blanks"]`).
+This is the only place that builds filter text for the store, from typed values only: the embedded engine has no
+filter templates, and pasted text is an injection.
+
+A comparison with a key that a document does not have is false, except != and `not in`. `not (year < 3)` means
+`year >= 3`, so it is false without the key too.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rag.errors import FilterError
+
+FIELDS = {"doc_id": str, "source": str, "title": str, "type": str, "page": int}
+Value = str | int | float | bool
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
+    r"""|(?P<op>==|!=|<=|>=|&&|\|\||[<>=()\[\],!.])|(?P<name>[^\W\d][\w-]*))""",
+    re.DOTALL,
+)
+_NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+MAX_LENGTH = 10_000
+MAX_DEPTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """field op value; op is one of == != < <= > >= in like contains. `negated`: the opposite."""
+
+    field: str
+    op: str
+    value: Value | tuple[Value, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any_:
+    parts: tuple[Expr, ...]
+
+
+Expr = Compare | All | Any_
+
+
+def parse(text: str) -> Expr:
+    """Read a filter expression. Raises FilterError, pointing at the place."""
+    if len(text) > MAX_LENGTH:
+        raise FilterError(f"The filter is {len(text)} characters long; the limit is {MAX_LENGTH}.")
+    reader = _Reader(text)
+    expression = reader.either(0)
+    if reader.peek() is not None:
+        reader.fail("'and', 'or' or the end")
+    return expression
+
+
+def negate(expression: Expr) -> Expr:
+    """The opposite, with `not` pushed down to the comparisons: the embedded engine cannot evaluate NOT."""
+    if isinstance(expression, All):
+        return Any_(tuple(negate(part) for part in expression.parts))
+    if isinstance(expression, Any_):
+        return All(tuple(negate(part) for part in expression.parts))
+    return Compare(expression.field, expression.op, expression.value, not expression.negated)
+
+
+def to_milvus(expression: Expr) -> str:
+    """Write the expression in Milvus' syntax, literals escaped. Raises FilterError for what it cannot express."""
+    if isinstance(expression, All):
+        return "(" + " and ".join(to_milvus(part) for part in expression.parts) + ")"
+    if isinstance(expression, Any_):
+        return "(" + " or ".join(to_milvus(part) for part in expression.parts) + ")"
+    return _compare_to_milvus(expression)
+
+
+def matches(expression: Expr, row: Mapping[str, Any]) -> bool:
+    """Evaluate in Python on {"doc_id":…, "source":…, "title":…, "type":…, "page":…, "meta": {…}}."""
+    if isinstance(expression, All):
+        return all(matches(part, row) for part in expression.parts)
+    if isinstance(expression, Any_):
+        return any(matches(part, row) for part in expression.parts)
+    value = row.get(expression.field) if expression.field in FIELDS else row.get("meta", {}).get(expression.field)
+    if not expression.negated:
+        return _test(expression.op, expression.value, value)
+    if expression.op in _NEGATED:
+        return _test(_NEGATED[expression.op], expression.value, value)
+    return not _test(expression.op, expression.value, value)
+
+
+def literal(value: Value) -> str:
+    """A value as Milvus reads it. Raises FilterError for control characters, which its lexer refuses."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if any(ord(char) < 32 for char in value):
+        raise FilterError(f"A filter value may not hold control characters: {value!r}.")
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _compare_to_milvus(compare: Compare) -> str:
+    column = compare.field if compare.field in FIELDS else f"meta[{literal(compare.field)}]"
+    if compare.op == "in":
+        values = compare.value if isinstance(compare.value, tuple) else (compare.value,)
+        if not values:  # the engine refuses an empty list
+            return 'doc_id != ""' if compare.negated else 'doc_id == ""'
+        joiner, op = (" and ", "!=") if compare.negated else (" or ", "==")
+        return "(" + joiner.join(f"{column} {op} {literal(value)}" for value in values) + ")"
+    assert not isinstance(compare.value, tuple)
+    if compare.op in ("like", "contains") and compare.negated:
+        raise FilterError(f"'not' cannot be applied to '{compare.op}' in a filter. Turn the condition round with == or in.")
+    if compare.op == "like":
+        return f"{column} like {literal(compare.value)}"
+    if compare.op == "contains":
+        return f"json_contains({column}, {literal(compare.value)})"
+    if not compare.negated:
+        return f"{column} {compare.op} {literal(compare.value)}"
+    return f"{column} {_NEGATED[compare.op]} {literal(compare.value)}"
+
+
+def _test(op: str, wanted: Value | tuple[Value, ...], value: Any) -> bool:
+    if value is None:
+        return op == "!="
+    if op == "in":
+        return any(_equal(value, one) for one in (wanted if isinstance(wanted, tuple) else (wanted,)))
+    if op == "contains":
+        return isinstance(value, (list, tuple)) and any(_equal(one, wanted) for one in value)
+    if op == "like":
+        pattern = re.sub(r"([*?\[])", r"[\1]", str(wanted)).replace("%", "*").replace("_", "?")
+        return isinstance(value, str) and fnmatch.fnmatchcase(value, pattern)
+    if op in ("==", "!="):
+        return _equal(value, wanted) == (op == "==")
+    if isinstance(value, str) != isinstance(wanted, str) or isinstance(value, (list, tuple, bool)):
+        return False
+    low, same = value < wanted, value == wanted
+    return {"<": low, "<=": low or same, ">": not low and not same, ">=": not low}[op]
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    return type(value) is type(wanted) and value == wanted or (
+        isinstance(value, (int, float)) and isinstance(wanted, (int, float))
+        and not isinstance(value, bool) and not isinstance(wanted, bool) and value == wanted
+    )  # fmt: skip
+
+
+class _Reader:
+    """Recursive descent over the tokens of one expression."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.tokens, self.at = text, list(_tokens(text)), 0
+
+    def peek(self) -> str | None:
+        return self.tokens[self.at][1] if self.at < len(self.tokens) else None
+
+    def take(self, *wanted: str) -> bool:
+        found = self.peek()
+        if found is not None and self.tokens[self.at][0] != "string" and found.lower() in wanted:
+            self.at += 1
+            return True
+        return False
+
+    def fail(self, wanted: str) -> None:
+        if self.at < len(self.tokens):
+            _, found, position = self.tokens[self.at]
+            raise FilterError(f"The filter does not parse at character {position + 1}: wanted {wanted}, found {found!r}.")
+        raise FilterError(f"The filter ends too early: wanted {wanted}. Example: type == 'pdf' and year >= 2024")
+
+    def either(self, depth: int) -> Expr:
+        if depth > MAX_DEPTH:
+            raise FilterError(f"The filter is nested more than {MAX_DEPTH} levels deep.")
+        parts = [self.both(depth)]
+        while self.take("or", "||"):
+            parts.append(self.both(depth))
+        return parts[0] if len(parts) == 1 else Any_(tuple(parts))
+
+    def both(self, depth: int) -> Expr:
+        parts = [self.one(depth)]
+        while self.take("and", "&&"):
+            parts.append(self.one(depth))
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def one(self, depth: int) -> Expr:
+        if self.take("not", "!"):
+            if depth > MAX_DEPTH:
+                raise FilterError(f"The filter is nested more than {MAX_DEPTH} levels deep.")
+            return negate(self.one(depth + 1))
+        if self.take("("):
+            inner = self.either(depth + 1)
+            if not self.take(")"):
+                self.fail("')'")
+            return inner
+        return self.comparison()
+
+    def comparison(self) -> Compare:
+        field = self.field()
+        negated = self.take("not")
+        for op in ("==", "!=", "<=", ">=", "<", ">", "=", "in", "like", "contains"):
+            if self.take(op):
+                break
+        else:
+            self.fail("one of == != < <= > >= in like contains")
+        if negated and op not in ("in", "like", "contains"):
+            self.fail("in, like or contains after 'not'")
+        value = self.values() if op == "in" else self.value()
+        op = "==" if op == "=" else op
+        _check_type(field, op, value)
+        return Compare(field, op, value, negated)
+
+    def field(self) -> str:
+        if self.at >= len(self.tokens) or self.tokens[self.at][0] != "name":
+            self.fail("a field name")
+        name = self.tokens[self.at][1]
+        self.at += 1
+        if name in ("meta", "metadata"):
+            if self.take("["):
+                key = self.value()
+                if not isinstance(key, str) or not self.take("]"):
+                    self.fail('a key in quotes and \']\', as in meta["year"]')
+                return str(key)
+            if self.take("."):
+                return self.field()
+        return name
+
+    def values(self) -> tuple[Value, ...]:
+        close = "]" if self.take("[") else ")" if self.take("(") else ""
+        if not close:
+            self.fail("a list such as ['a', 'b']")
+        found: list[Value] = []
+        while not self.take(close):
+            if found and not self.take(","):
+                self.fail(f"',' or '{close}'")
+            found.append(self.value())
+        return tuple(found)
+
+    def value(self) -> Value:
+        if self.at < len(self.tokens):
+            kind, text, _ = self.tokens[self.at]
+            if kind == "string":
+                self.at += 1
+                return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+            if kind == "number":
+                self.at += 1
+                return float(text) if re.search(r"[.eE]", text) else int(text)
+            if text.lower() in ("true", "false"):
+                self.at += 1
+                return text.lower() == "true"
+        self.fail("a value: a number, true, false or a text in quotes")
+        raise AssertionError  # fail() always raises
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    at = 0
+    end = len(text.rstrip())
+    while at < end:
+        match = _TOKEN.match(text, at)
+        if match is None or match.lastgroup is None:
+            start = at + len(text[at:]) - len(text[at:].lstrip())
+            raise FilterError(
+                f"The filter does not parse at character {start + 1}: {text[start : start + 10]!r}. "
+                "Example: type == 'pdf' and year >= 2024"
+            )
+        yield match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)
+        at = match.end()
+
+
+def _check_type(field: str, op: str, value: Value | tuple[Value, ...]) -> None:
+    kind = FIELDS.get(field)
+    if kind is None:
+        return
+    values = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(one, bool) or not isinstance(one, kind) for one in values) or op == "contains":
+        name = "a text in quotes" if kind is str else "a whole number"
+        raise FilterError(f"The field {field} holds {name}; {value!r} with '{op}' does not fit.")

@@ -1,0 +1,88 @@
+"""Fusion: several rankings of one question become one. Pure functions, one per method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+Ranking = list[tuple[str, float]]
+"""(id, score), sorted by (-score, id), no id twice; made by `ranking` and nowhere else."""
+
+
+def ranking(scores: Mapping[str, float]) -> Ranking:
+    """Sort scores into a ranking."""
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+
+def rrf(rankings: Sequence[Ranking], *, k: int) -> Ranking:
+    """Reciprocal rank fusion: score(d) = sum over rankings of 1 / (k + rank(d)), rank from 1.
+
+    An id missing from a ranking adds nothing.
+    Source: Cormack, Clarke and Buettcher, SIGIR 2009, doi:10.1145/1571941.1572114 (k = 60).
+    """
+    scores: dict[str, float] = {}
+    for one in rankings:
+        for rank, (key, _) in enumerate(one, start=1):
+            scores[key] = scores.get(key, 0.0) + 1.0 / (k + rank)
+    return ranking(scores)
+
+
+def weighted(rankings: Sequence[Ranking], weights: Sequence[float], normalise: Callable[[Ranking], dict[str, float]]) -> Ranking:
+    """Weighted sum of normalised scores. An id missing from a ranking gets that ranking's lowest value."""
+    parts = [normalise(one) for one in rankings]
+    floors = [min(part.values(), default=0.0) for part in parts]
+    keys = {key for part in parts for key in part}
+    scores = {
+        key: sum(w * part.get(key, low) for w, part, low in zip(weights, parts, floors, strict=True)) for key in keys
+    }
+    return ranking(scores)
+
+
+def zscore(one: Ranking) -> dict[str, float]:
+    """Distance from the mean in standard deviations; all 0 when the scores are equal."""
+    values = np.array([score for _, score in one])
+    spread = float(values.std()) if len(values) else 0.0
+    if spread < 1e-12:
+        return {key: 0.0 for key, _ in one}
+    mean = float(values.mean())
+    return {key: (score - mean) / spread for key, score in one}
+
+
+def minmax(one: Ranking) -> dict[str, float]:
+    """Scores stretched to 0 … 1; all 1 when they are equal."""
+    values = [score for _, score in one]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if high - low < 1e-12:
+        return {key: 1.0 for key, _ in one}
+    return {key: (score - low) / (high - low) for key, score in one}
+
+
+def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, rrf_k: int) -> Ranking:
+    """Combine rankings by `method`: zscore, minmax or rrf (which takes no weights)."""
+    if method == "rrf":
+        return rrf(rankings, k=rrf_k)
+    return weighted(rankings, weights, zscore if method == "zscore" else minmax)
+
+
+def mmr(candidates: Ranking, vectors: Mapping[str, np.ndarray], *, trade_off: float, top_k: int) -> Ranking:
+    """Maximal marginal relevance: pick d maximising λ·relevance(d) − (1 − λ)·max cosine to what is picked.
+
+    Relevance is the score stretched to 0 … 1, so that it is comparable with cosines. λ = 1 keeps the order.
+    candidates without a vector count as unlike everything. Scores of the result are the picking values.
+    Source: Carbonell and Goldstein, SIGIR 1998, doi:10.1145/290941.291025.
+    """
+    relevance = minmax(candidates)
+    left = [key for key, _ in candidates]
+    closest = dict.fromkeys(left, 0.0)
+    picked: Ranking = []
+    while left and len(picked) < top_k:
+        value = {key: trade_off * relevance[key] - (1 - trade_off) * closest[key] for key in left}
+        best = min(left, key=lambda key: (-value[key], key))
+        picked.append((best, value[best]))
+        left.remove(best)
+        if best in vectors:
+            for key in left:
+                if key in vectors:
+                    closest[key] = max(closest[key], float(vectors[best] @ vectors[key]))
+    return picked

@@ -1,0 +1,283 @@
+"""The vector store: the home of pymilvus. One schema on the embedded engine and on a server.
+
+A row is a chunk: its vector, its text for Milvus' own BM25, and the fields that filters test. Everything in here can
+be rebuilt from the catalog. Nothing outside this file sees a pymilvus class or exception.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rag.errors import StoreError
+
+BATCH = 500  # rows per write: the embedded engine collapses at 5,000
+MAX_DEPTH = 16_384  # Milvus refuses more
+MAX_TEXT_BYTES = 60_000  # a VARCHAR holds 65,535 bytes
+MAX_META_BYTES = 60_000
+
+# One analyzer for both languages: jieba cuts Chinese into words and leaves English words whole, which are then
+# lower-cased, cleared of stop words and stemmed. Rankings on SciFact and XQuAD-zh are in docs/benchmarks.md.
+ANALYZER: dict[str, Any] = {
+    "tokenizer": "jieba",
+    "filter": ["lowercase", {"type": "stop", "stop_words": ["_english_"]}, {"type": "stemmer", "language": "english"}],
+}
+BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
+
+# jieba keeps "COVID-19" and "3.5%" as one word; with blanks in place of punctuation "covid" finds the first, too.
+# Dots inside numbers stay, and so do the marks of C++ and C#.
+_PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.+#\s]|_")
+
+_T = TypeVar("_T")
+
+
+def search_text(text: str) -> str:
+    """The text as full-text search sees it, for chunks and for queries."""
+    spaced = _PUNCTUATION.sub(" ", text)
+    encoded = spaced.encode("utf-8", "replace")
+    return spaced if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+
+
+class MilvusStore:
+    """A connection to Milvus. Threads may share it.
+
+    uri: http(s)://host:port, or unix:/path of an embedded server. timeout_s: per call.
+    Raises: StoreError for everything that goes wrong there.
+    """
+
+    def __init__(self, uri: str, *, token: str = "", timeout_s: float = 10.0) -> None:
+        self._uri, self._timeout_s = uri, timeout_s
+        self._loaded: dict[str, bool] = {}  # index name → whether it has BM25
+        self._write = threading.RLock()  # one writer and flusher at a time
+        self._client = self._connect(token)
+
+    def _connect(self, token: str) -> Any:
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for every error it raises
+        try:
+            from pymilvus import MilvusClient
+
+            return MilvusClient(self._uri, token=token, timeout=self._timeout_s)
+        except Exception as error:  # pymilvus raises a dozen kinds here, from ValueError to grpc's own
+            raise self._unreachable(error) from error
+
+    def close(self) -> None:
+        self._call(self._client.close)
+
+    # ------------------------------------------------------------ indexes
+
+    def create(self, index: str, *, dim: int) -> None:
+        """Make an empty index; does nothing when it is there."""
+        if self._call(self._client.has_collection, index):
+            return
+        try:
+            self._create(index, dim, with_bm25=True)
+        except StoreError:
+            if self._call(self._client.has_collection, index):
+                self._call(self._client.drop_collection, index)
+            self._create(index, dim, with_bm25=False)  # a server older than 2.5: dense search only
+
+    def _create(self, index: str, dim: int, *, with_bm25: bool) -> None:
+        from pymilvus import DataType, Function, FunctionType, MilvusClient
+
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("pk", DataType.VARCHAR, max_length=32, is_primary=True)
+        schema.add_field("doc_id", DataType.VARCHAR, max_length=2048)
+        schema.add_field("source", DataType.VARCHAR, max_length=8192)
+        schema.add_field("title", DataType.VARCHAR, max_length=8192)
+        schema.add_field("type", DataType.VARCHAR, max_length=256)
+        schema.add_field("page", DataType.INT64)
+        schema.add_field("meta", DataType.JSON)
+        schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dim)
+        indexes = MilvusClient.prepare_index_params()
+        indexes.add_index("dense", index_type=self._dense_type(), metric_type="COSINE", params=self._dense_params())
+        if with_bm25:
+            schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True, analyzer_params=ANALYZER)
+            schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+            schema.add_function(
+                Function(name="bm25", function_type=FunctionType.BM25, input_field_names=["text"], output_field_names=["sparse"])
+            )
+            indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
+        self._call(self._client.create_collection, index, schema=schema, index_params=indexes, consistency_level="Bounded")
+
+    def _dense_type(self) -> str:
+        return "FLAT" if self._embedded else "HNSW"  # exact at every filter selectivity; the server has its own fallback
+
+    def _dense_params(self) -> dict[str, Any]:
+        return {} if self._embedded else {"M": 16, "efConstruction": 200}
+
+    @property
+    def _embedded(self) -> bool:
+        return self._uri.startswith("unix:")
+
+    def exists(self, index: str) -> bool:
+        return bool(self._call(self._client.has_collection, index))
+
+    def has_bm25(self, index: str) -> bool:
+        self._load(index)
+        return self._loaded[index]
+
+    def drop(self, index: str) -> None:
+        self._loaded.pop(index, None)
+        self._call(self._client.drop_collection, index)
+
+    def indexes(self, prefix: str) -> list[str]:
+        return [name for name in self._call(self._client.list_collections) if name.startswith(prefix)]
+
+    def _load(self, index: str) -> None:
+        """An index is released when an engine starts; searching needs it loaded."""
+        if index in self._loaded:
+            return
+        self._call(self._client.load_collection, index)
+        fields = self._call(self._client.describe_collection, index)["fields"]
+        self._loaded[index] = any(field["name"] == "sparse" for field in fields)
+
+    # ------------------------------------------------------------ rows
+
+    def upsert(self, index: str, rows: Sequence[Mapping[str, Any]], vectors: Sequence[np.ndarray]) -> None:
+        """Write rows {pk, doc_id, source, title, type, page, meta, text}; equal keys are replaced.
+
+        When this returns, the rows are flushed and have been counted.
+        """
+        with self._write:
+            has_bm25 = self.has_bm25(index)
+            for start in range(0, len(rows), BATCH):
+                batch = [_row(row, vector, has_bm25) for row, vector in zip(rows[start : start + BATCH], vectors[start : start + BATCH], strict=True)]
+                self._call(self._client.upsert, index, batch)
+            self._call(self._client.flush, index)
+            keys = [str(row["pk"]) for row in rows]
+            missing = len(set(keys)) - len(self.present(index, keys))
+        if missing:
+            raise StoreError(f"Milvus acknowledged {len(rows)} rows but {missing} of them are not there. Run `ragstone verify --repair`.")
+
+    def present(self, index: str, pks: Sequence[str]) -> set[str]:
+        """Which of these keys the index holds."""
+        self._load(index)
+        found: set[str] = set()
+        for start in range(0, len(pks), BATCH):
+            batch = [_hex(pk) for pk in pks[start : start + BATCH]]
+            expression = "pk in [" + ",".join(f'"{pk}"' for pk in batch) + "]"
+            rows = self._call(self._client.query, index, filter=expression, output_fields=["pk"], limit=len(batch), consistency_level="Strong")
+            found.update(row["pk"] for row in rows)
+        return found
+
+    def delete(self, index: str, pks: Sequence[str]) -> None:
+        with self._write:
+            self._load(index)
+            for start in range(0, len(pks), BATCH):
+                self._call(self._client.delete, index, ids=[_hex(pk) for pk in pks[start : start + BATCH]])
+
+    def flush(self, index: str) -> None:
+        with self._write:
+            self._call(self._client.flush, index)
+
+    def keys(self, index: str) -> Iterator[str]:
+        """Every key in the index, in ascending order."""
+        self._load(index)
+        last = ""
+        while True:
+            expression = f'pk > "{last}"'
+            rows = self._call(self._client.query, index, filter=expression, output_fields=["pk"], limit=MAX_DEPTH, consistency_level="Strong")
+            batch = sorted(row["pk"] for row in rows)
+            yield from batch
+            if len(batch) < MAX_DEPTH:
+                return
+            last = batch[-1]
+
+    # ------------------------------------------------------------ search
+
+    def dense(self, index: str, vector: np.ndarray, *, depth: int, expression: str = "") -> list[tuple[str, float]]:
+        """The nearest rows by cosine, best first, as (key, cosine)."""
+        self._load(index)
+        parameters = {"metric_type": "COSINE", "params": {} if self._embedded else {"ef": max(128, 2 * depth)}}
+        return self._search(index, [vector.tolist()], "dense", parameters, depth, expression)
+
+    def bm25(self, index: str, query: str, *, depth: int, expression: str = "") -> list[tuple[str, float]]:
+        """The best rows by BM25 (k1 1.2, b 0.75), best first, as (key, score > 0); rows without a common word are left out."""
+        if not self.has_bm25(index):
+            raise StoreError("This Milvus server has no full-text search. Use version 2.5 or newer, or --mode dense.")
+        text = search_text(query)
+        if not text.strip():
+            return []
+        return self._search(index, [text], "sparse", {"metric_type": "BM25"}, depth, expression)
+
+    def _search(
+        self, index: str, data: list[Any], field: str, parameters: dict[str, Any], depth: int, expression: str
+    ) -> list[tuple[str, float]]:
+        results = self._call(
+            self._client.search, index, data=data, anns_field=field, search_params=parameters, limit=min(depth, MAX_DEPTH),
+            filter=expression, output_fields=["pk"],
+        )  # fmt: skip
+        return [(hit["id"], float(hit["distance"])) for hit in results[0]]
+
+    # ------------------------------------------------------------ calls
+
+    def _call(self, function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        """Call pymilvus; its exceptions become StoreError, a moment's absence of the server is waited out."""
+        from pymilvus.exceptions import MilvusException
+
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return function(*arguments, **options)
+            except MilvusException as error:
+                if "released" in str(error) or "not loaded" in str(error).lower():
+                    self._loaded.clear()
+                if _is_connection(error):
+                    if time.monotonic() < deadline and _may_return(error):
+                        time.sleep(0.2)
+                        continue
+                    raise self._unreachable(error) from error
+                raise StoreError(f"Milvus refused a call: {_first_line(error)}.") from error
+            except Exception as error:  # grpc errors, closed channels: all the same to a caller
+                raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> StoreError:
+        if self._embedded:
+            return StoreError(f"The embedded Milvus stopped answering ({_first_line(error)}). Run the command again; if it persists, `ragstone doctor`.")
+        return StoreError(
+            f"Milvus at {self._uri} cannot be reached ({_first_line(error)}). Start it, or correct milvus.uri; "
+            "empty uses the embedded one."
+        )
+
+
+def _row(row: Mapping[str, Any], vector: np.ndarray, has_bm25: bool) -> dict[str, Any]:
+    out = {
+        "pk": _hex(str(row["pk"])), "doc_id": _cut(row["doc_id"], 2048), "source": _cut(row["source"], 8192),
+        "title": _cut(row["title"], 8192), "type": _cut(row["type"], 256), "page": int(row["page"] or 0),
+        "meta": dict(row["meta"]), "dense": np.asarray(vector, np.float32),
+    }  # fmt: skip
+    if has_bm25:
+        out["text"] = search_text(str(row["text"]))
+    return out
+
+
+def _cut(text: str, n_bytes: int) -> str:
+    encoded = text.encode("utf-8", "replace")
+    return text if len(encoded) <= n_bytes and encoded.isascii() else encoded[:n_bytes].decode("utf-8", "ignore")
+
+
+def _hex(pk: str) -> str:
+    """pymilvus pastes keys into expressions unescaped, so nothing but our own hexadecimal keys may get there."""
+    if not re.fullmatch(r"[0-9a-f]{32}", pk):
+        raise StoreError(f"{pk!r} is not a row key.")
+    return pk
+
+
+def _is_connection(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(sign in text for sign in ("connect", "unavailable", "timeout", "deadline", "socket closed", "channel"))
+
+
+def _may_return(error: Exception) -> bool:
+    return "unavailable" in str(error).lower() and "deadline" not in str(error).lower()
+
+
+def _first_line(error: Exception) -> str:
+    message = getattr(error, "message", "") or str(error)
+    return message.strip().splitlines()[0][:200].rstrip(". ") if message.strip() else type(error).__name__
