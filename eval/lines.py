@@ -46,7 +46,8 @@ def read_text(path: Path, log: ProblemLog) -> str:
         raw = file.read()
     if raw[:2] in _UTF16_MARKS:
         return raw.decode("utf-16", errors="replace")
-    return _decode(raw, 1, path.name, log)
+    lines = raw.splitlines(keepends=True)
+    return "".join(_decode(line, number, path.name, log) for number, line in enumerate(lines, start=1))
 
 
 def file_digest(path: Path) -> str:

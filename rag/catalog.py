@@ -267,18 +267,16 @@ class Catalog:
         with self._engine.connect() as db:
             return db.execute(query).scalar_one_or_none()
 
-    def stage(self, collection: str, drafts: Sequence[Draft], vectors: Mapping[str, np.ndarray]) -> list[list[str]]:
-        """Store the drafts as pending versions, and new vectors. Returns each draft's store keys, chunk by chunk."""
+    def stage(self, collection: str, drafts: Sequence[Draft]) -> list[list[str]]:
+        """Store the drafts as pending versions. Returns each draft's store keys, chunk by chunk."""
         keys: list[list[str]] = []
         with self._engine.begin() as db:
-            _insert(db, vectors_table, [{"key": k, "vector": v.astype("<f4").tobytes()} for k, v in vectors.items()], ignore=True)
             for draft in drafts:
                 version = self._open_version(db, collection, draft)
                 pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
                 _insert(db, texts_table, [{"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text}])
                 _insert(db, chunks_table, list(_chunk_rows(collection, draft, version, pks)))
-                db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[:_BATCH])))
-                for start in range(_BATCH, len(pks), _BATCH):
+                for start in range(0, len(pks), _BATCH):  # a resumed run writes the keys that a killed one left behind
                     db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
                 keys.append(pks)
         return keys
@@ -388,6 +386,11 @@ class Catalog:
                 for row in db.execute(query):
                     found[row.key] = np.frombuffer(row.vector, "<f4")
         return found
+
+    def put_vectors(self, vectors: Mapping[str, np.ndarray]) -> None:
+        rows = [{"key": key, "vector": vector.astype("<f4").tobytes()} for key, vector in vectors.items()]
+        with self._engine.begin() as db:
+            _insert(db, vectors_table, rows, ignore=True)
 
     # ------------------------------------------------------------ recovery
 

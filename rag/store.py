@@ -95,7 +95,8 @@ class MilvusStore:
         schema.add_field("meta", DataType.JSON)
         schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dim)
         indexes = MilvusClient.prepare_index_params()
-        indexes.add_index("dense", index_type=self._dense_type(), metric_type="COSINE", params=self._dense_params())
+        # FLAT is exact at every filter selectivity and fast enough embedded; a server picks its own graph index.
+        indexes.add_index("dense", index_type="FLAT" if self._embedded else "AUTOINDEX", metric_type="COSINE", params={})
         if with_bm25:
             schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True, analyzer_params=ANALYZER)
             schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
@@ -104,12 +105,6 @@ class MilvusStore:
             )
             indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
         self._call(self._client.create_collection, index, schema=schema, index_params=indexes, consistency_level="Bounded")
-
-    def _dense_type(self) -> str:
-        return "FLAT" if self._embedded else "HNSW"  # exact at every filter selectivity; the server has its own fallback
-
-    def _dense_params(self) -> dict[str, Any]:
-        return {} if self._embedded else {"M": 16, "efConstruction": 200}
 
     @property
     def _embedded(self) -> bool:
@@ -194,8 +189,7 @@ class MilvusStore:
     def dense(self, index: str, vector: np.ndarray, *, depth: int, expression: str = "") -> list[tuple[str, float]]:
         """The nearest rows by cosine, best first, as (key, cosine)."""
         self._load(index)
-        parameters = {"metric_type": "COSINE", "params": {} if self._embedded else {"ef": max(128, 2 * depth)}}
-        return self._search(index, [vector.tolist()], "dense", parameters, depth, expression)
+        return self._search(index, [vector.tolist()], "dense", {"metric_type": "COSINE"}, depth, expression)
 
     def bm25(self, index: str, query: str, *, depth: int, expression: str = "") -> list[tuple[str, float]]:
         """The best rows by BM25 (k1 1.2, b 0.75), best first, as (key, score > 0); rows without a common word are left out."""

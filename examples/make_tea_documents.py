@@ -1,9 +1,11 @@
 """Writes the sample documents that are not plain text: two Word files and one PDF.
 
 The texts stand below in a small subset of Markdown: headings, paragraphs, lists and tables.
-Run `python examples/tea/make_documents.py [FOLDER]`; it needs python-docx and reportlab. The same versions
-of these two (MADE_WITH) write the same bytes every time, on every machine.
+Run `python examples/make_tea_documents.py [FOLDER]`; it needs python-docx and reportlab. The same versions
+of these two (MADE_WITH) write the same bytes every time: no clock, host name or compressor has a part in them.
 """
+
+# ruff: noqa: E501 (the texts keep each paragraph on one line: Chinese cannot be wrapped without a rule for joining it)
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ PUER = """
 
 ## 渥堆的由来
 
-生茶自然陈化要很多年。为了缩短时间，云南的技术人员到广东学习了当地的湿水发酵方法，1973年在昆明茶厂研制成功渥堆发酵工艺，随后勐海茶厂和下关茶厂也采用了这一工艺。现代意义上的普洱熟茶由此诞生。
+生茶自然陈化要很多年。为了缩短时间，云南的技术人员到广东学习当地的湿水发酵方法。按通行的说法，1973年在昆明茶厂研制成功渥堆发酵工艺，随后勐海茶厂和下关茶厂也采用了这一工艺。现代意义上的普洱熟茶由此诞生。
 
 渥堆的大致步骤：
 
@@ -112,7 +114,7 @@ The tea room Taian at Yamazaki, south-west of Kyoto, has a floor of only two tat
 Matcha is a fine powder of shaded green tea. Before the harvest the bushes are kept under cover for about 20–30 days, today mostly with black netting. In the shade the leaves stay soft and dark green and keep more theanine, which makes them taste sweet and brothy.
 
 1. Shade the bushes for 20–30 days, then pick the young leaves.
-2. Steam the leaves within hours to stop oxidation.
+2. Steam the leaves on the same day to stop oxidation.
 3. Dry them without rolling, then remove stems and veins. The result is called tencha.
 4. Grind the tencha. A traditional stone mill yields only about 40 g of matcha in an hour.
 
@@ -154,29 +156,23 @@ From the hills of south-west China to every continent: how a leaf became a trade
 
 ## 1. Beginnings
 
-A Chinese legend says that the mythical ruler Shennong discovered tea in 2737 BC, when leaves from a wild tree blew into his pot of boiling water. The date belongs to the legend and not to history. The oldest tea that has actually been found is about 2,100 years old. It lay in a burial pit at the mausoleum of Emperor Jing of Han, who died in 141 BC, near today's Xi'an; scientists identified it as tea in 2016.
+A Chinese legend says that the mythical ruler Shennong discovered tea in 2737 BC, when leaves from a wild tree blew into his pot of boiling water. The date belongs to the legend and not to history. Among the oldest tea leaves found so far are some from a burial pit at the mausoleum of Emperor Jing of Han near today's Xi'an. The emperor died in 141 BC, so the leaves are about 2,100 years old; scientists identified them as tea in 2016.
 
 ### One plant, two words
 
-Most languages call tea by one of two words, and both are Chinese. The form cha travelled mostly over land and with the Portuguese from Macau: Persian and Hindi chay, Russian chai, Portuguese cha. The form te comes from the Min dialect spoken around the port of Xiamen and travelled by sea with the Dutch: English tea, French the, German Tee.
+Most languages call tea by one of two words, and both are Chinese. The form cha travelled mostly over land and with the Portuguese from Macau: Persian chay, Hindi and Russian chai, Portuguese chá. The form te comes from the Min dialect spoken around the port of Xiamen and travelled by sea with the Dutch: English tea, French thé, German Tee.
 
 ## 2. Tea reaches Europe
 
 The Dutch East India Company brought the first shipments of tea to Amsterdam around 1610. In London, Thomas Garraway sold tea to the public in his coffee house in Exchange Alley in 1657. On 25 September 1660 Samuel Pepys noted in his diary that he had sent for a cup of tea, a drink he had never had before. Two years later King Charles II married the Portuguese princess Catherine of Braganza, who helped to make tea the fashion at court.
 
-For almost two centuries the English East India Company held the monopoly of the British trade with China, and nearly all tea came through the port of Canton. High taxes made smuggling a large business. The Commutation Act of 1784 cut the tax on tea from 119 per cent to 12.5 per cent, and smuggling collapsed. The Company lost its monopoly in the China trade in 1833, when Parliament renewed its charter without it.
+For almost two centuries the English East India Company held the monopoly of the British trade with China, and in the eighteenth century nearly all its tea came through the port of Canton. High taxes made smuggling a large business. The Commutation Act of 1784 cut the tax on tea from 119 per cent to 12.5 per cent, and smuggling collapsed. The Company lost its monopoly in the China trade in 1833, when Parliament renewed its charter without it.
 
 ## 3. The Boston Tea Party
 
 In May 1773 the British Parliament passed the Tea Act. It let the East India Company ship tea straight to the American colonies but kept a duty that the colonists had never agreed to. In several ports the tea was sent back or locked away. In Boston the governor insisted that it be landed.
 
-On the evening of 16 December 1773 a crowd of colonists, some of them disguised as Mohawk Indians, boarded three ships at Griffin's Wharf and threw 342 chests of tea into the harbour. The work took about three hours. The tea was Chinese; most of it was a black tea called Bohea.
-
-| Ship | Role on 16 December 1773 |
-| --- | --- |
-| Dartmouth | the first to arrive in Boston, boarded that night |
-| Eleanor | boarded that night |
-| Beaver | the last to arrive, boarded that night |
+On the evening of 16 December 1773 a crowd of colonists, some of them disguised as Mohawk Indians, boarded three ships at Griffin's Wharf, the Dartmouth, the Eleanor and the Beaver, and threw 342 chests of tea into the harbour. The work took about three hours. The tea was Chinese; most of it was a black tea called Bohea.
 
 Parliament answered in 1774 with the laws that the colonists called the Intolerable Acts, and in April 1775 the American War of Independence began.
 
@@ -215,7 +211,7 @@ The first tea of the season earned the best return, so merchants built very fast
 
 The tea bag has two stories. Two women from Milwaukee, Roberta Lawson and Mary McLaren, applied for a patent for a tea-leaf holder of woven cotton in 1901. The traditional account, however, names the New York merchant Thomas Sullivan, who is said to have sent out samples in small silk bags around 1908 and to have been surprised when customers put the whole bag into the pot.
 
-London remained the centre of the trade until the twentieth century. Its last tea auction took place on 29 June 1998.
+London remained a centre of the trade for most of the twentieth century. Its last tea auction took place on 29 June 1998.
 
 ## 9. Timeline
 
@@ -272,11 +268,15 @@ def parts(text: str) -> Iterator[Part]:
 # ---------------------------------------------------------------- Word
 
 
+TABLE_STYLE = "Light Grid Accent 3"
+
+
 def docx_bytes(text: str, *, language: str) -> bytes:
     """The text as a Word file. `language` is a BCP 47 tag."""
     from docx import Document
 
     document = Document()
+    slim(document)
     set_look(document, language)
     for number, part in enumerate(parts(text)):
         if number == 0:
@@ -285,6 +285,18 @@ def docx_bytes(text: str, *, language: str) -> bytes:
     out = io.BytesIO()
     document.save(out)
     return plain_zip(out.getvalue())
+
+
+def slim(document: Any) -> None:
+    """Takes the parts of python-docx's template away that these files do not use: nine tenths of its size."""
+    from docx.enum.style import WD_STYLE_TYPE
+
+    for style in list(document.styles):
+        if style.type == WD_STYLE_TYPE.TABLE and style.name not in ("Normal Table", TABLE_STYLE):
+            style.delete()
+    for owner, unused in ((document.part, "stylesWithEffects"), (document.part.package, "thumbnail")):
+        for key in [key for key, relation in owner.rels.items() if relation.reltype.endswith(unused)]:
+            owner.rels.pop(key)
 
 
 def set_look(document: Any, language: str) -> None:
@@ -318,7 +330,7 @@ def add_to_word(document: Any, part: Part) -> None:
 
 
 def add_word_table(document: Any, part: Part) -> None:
-    table = document.add_table(rows=0, cols=len(part.rows[0]), style="Light Grid Accent 3")
+    table = document.add_table(rows=0, cols=len(part.rows[0]), style=TABLE_STYLE)
     for row in part.rows:
         for cell, value in zip(table.add_row().cells, row, strict=True):
             cell.text = value
@@ -343,22 +355,21 @@ GREEN, PALE, GREY = "#2F5D3A", "#EEF4EC", "#666666"
 
 def pdf_bytes(text: str) -> bytes:
     """The text as a PDF of A4 pages with bookmarks. Its fonts, Bitstream Vera from reportlab, are embedded."""
-    from reportlab import rl_config
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.units import mm
-    from reportlab.platypus import SimpleDocTemplate
+    from reportlab.platypus import BaseDocTemplate, Frame, PageTemplate
 
     register_fonts()
-    rl_config.useA85 = 0
     content = list(parts(text))
     title = content[0].text
     out = io.BytesIO()
-    template = SimpleDocTemplate(
+    template = BaseDocTemplate(
         out, pagesize=A4, title=title, author=AUTHOR, lang="en", invariant=1, pageCompression=0,
         leftMargin=25 * mm, rightMargin=25 * mm, topMargin=24 * mm, bottomMargin=24 * mm,
     )  # fmt: skip
-    draw = page_frame(title)
-    template.build(story(content), onFirstPage=draw, onLaterPages=draw)
+    frame = Frame(template.leftMargin, template.bottomMargin, template.width, template.height, 0, 0, 0, 0)
+    template.addPageTemplates(PageTemplate(frames=[frame], onPageEnd=page_frame(title)))
+    template.build(story(content))
     return out.getvalue()
 
 
@@ -371,7 +382,7 @@ def register_fonts() -> None:
 
 
 def page_frame(title: str) -> Callable[[Any, Any], None]:
-    """What draws the running title and the page number on each page."""
+    """What draws the running title and the page number on each page, after its text."""
 
     def draw(canvas: Any, template: Any) -> None:
         left, right = template.leftMargin, template.pagesize[0] - template.rightMargin
@@ -471,7 +482,7 @@ def documents() -> dict[str, bytes]:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent / "tea"
     for name, data in documents().items():
         (folder / name).write_bytes(data)
         print(f"{folder / name}: {len(data):,} bytes")

@@ -1,0 +1,58 @@
+# Everything a person types here. Needs Python 3.11 or newer, make and a package registry.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLES := examples/tea
+DEMO_HOME := .ragstone/demo
+STAMP := $(VENV)/.installed
+EMBEDDING := e5-small-zh-en
+CHAT := qwen2.5-coder-1.5b
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help install models demo test check bench ui clean
+
+help:
+	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
+	@echo "make test     install and run all tests"
+	@echo "make check    format, lint and type checks"
+	@echo "make bench    measure; prints JSON"
+	@echo "make ui       serve the chat page over .ragstone"
+	@echo "make clean    remove the environment"
+
+install: $(STAMP)
+
+# constraints.txt fixes torch to a CPU build and every other version to the one that was tested.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[local,dev]'
+	touch $@
+
+models: install
+	@$(BIN)/ragstone models pull $(EMBEDDING)
+	@$(BIN)/ragstone models pull $(CHAT)
+
+demo: models
+	@$(BIN)/python examples/demo.py --home $(DEMO_HOME) $(SAMPLES)
+	@if [ "$(SERVE)" != "0" ]; then $(BIN)/ragstone ui --home $(DEMO_HOME); fi
+
+test: models
+	$(BIN)/ragstone models pull smollm2-135m
+	$(BIN)/ragstone models pull all-minilm-l6-v2
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: models
+	$(BIN)/python -m bench.run
+
+ui: models
+	$(BIN)/ragstone ui
+
+clean:
+	rm -rf $(VENV) .ragstone

@@ -1,0 +1,23 @@
+"""Plain text: paragraphs are what blank lines part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rag.loaders.encoding import decode
+from rag.types import Block, ParsedDocument
+
+_PARAGRAPH = re.compile(r"\S(?:[^\n]|\n(?![ \t\r\f\v]*(?:\n|\Z)))*")
+
+
+def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
+    """Read text in any common encoding. Raises: DocumentError E_BINARY, E_ENCODING."""
+    text, warnings = decode(data, name=name)
+    return ParsedDocument(text=text, type="text", blocks=tuple(paragraphs(text)), warnings=tuple(warnings))
+
+
+def paragraphs(text: str) -> Iterator[Block]:
+    """The paragraphs of a text, without the white space around them."""
+    for match in _PARAGRAPH.finditer(text):
+        yield Block(kind="paragraph", start=match.start(), end=match.start() + len(match.group().rstrip()))

@@ -1,0 +1,204 @@
+"""Small pure functions on English and Chinese text: sentences, words for BM25, language, safe cuts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+Span = tuple[int, int]
+
+# One grapheme may hold any number of combining marks; Unicode's stream-safe format allows 30 (UAX 15, D3).
+MAX_GRAPHEME = 32
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_KANA = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+_CLOSERS = "\"'”’»」』）】》〉)\\]}*_"
+
+_END = re.compile(
+    rf"[.!?…]+[{_CLOSERS}]*(?=\s|$|[{_HAN}])"  # Latin: the end of a sentence needs a blank, or Chinese right after it
+    rf"|[。！？；｡…]+[{_CLOSERS}]*"
+    r"|\n[ \t]*\n\s*"  # a blank line
+    r"|\n(?=[ \t]*(?:[-*+•][ \t]|\d{1,9}[.)][ \t]|\#{1,6}[ \t]|\||>|```|~~~))"  # a line that starts something new
+)
+_LINE_OF_ITS_OWN = re.compile(r"#{1,6}[ \t]|\|")
+_BEFORE_DOT = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
+_WORD = re.compile(rf"[{_HAN}{_KANA}]+|\d+(?:[.,]\d+)+|(?:(?![{_HAN}{_KANA}])[^\W_])+(?:['’](?:(?![{_HAN}{_KANA}])[^\W_])+)*")
+_HAN_OR_KANA = re.compile(rf"[{_HAN}{_KANA}]")
+_HAN_CHAR = re.compile(f"[{_HAN}]")
+_LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])+")
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
+
+_NEVER_ENDS = frozenset(
+    "dr mr mrs ms prof st mt rev gen sen rep gov capt col lt sgt hon pres messrs vs e.g i.e cf viz approx resp incl "
+    "esp ca al eds jan feb apr jun jul aug sept oct nov dec dept univ assn bros".split()
+)
+_NUMBERED = frozenset("no nos fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v".split())
+
+_STOP = frozenset(
+    "a about above after again all also am an and any are as at be because been before being below between both but by "
+    "can could did do does doing down during each few for from further had has have having he her here hers him his how "
+    "i if in into is it its itself just me more most my no nor not of off on once only or other our ours out over own "
+    "same she should so some such than that the their theirs them then there these they this those through to too under "
+    "until up very was we were what when where which while who whom why will with would you your yours".split()
+)
+
+
+def sentences(text: str) -> list[Span]:
+    """Spans of the sentences of `text`, in order, without the white space around them.
+
+    Together they cover every character that is not white space. A blank line, a heading, a list item and a table row
+    end a sentence; a decimal point, an abbreviation and an initial do not. Runs in linear time.
+    """
+    spans: list[Span] = []
+    start = 0
+    for match in _END.finditer(text):
+        end = match.end()
+        if match.group()[0] == "." and not _dot_ends(text, match.start(), end):
+            continue
+        start = _add_span(text, start, end, spans)
+    _add_span(text, start, len(text), spans)
+    return spans
+
+
+def words(text: str) -> list[str]:
+    """Index terms of `text` for BM25: English lower-cased, stemmed and without stop words; Chinese words and sub-words.
+
+    Chinese is cut by jieba in search mode, so that a long word is found by its parts too. Compatibility forms (full
+    width, ligatures) and upper case are folded, invisible characters dropped; numbers stay whole.
+    """
+    if not text.isascii():
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    terms: list[str] = []
+    for run in _WORD.findall(text.lower()):
+        if run[0] > "\u2fff" and _HAN_OR_KANA.match(run):
+            terms.extend(_jieba()(run))
+        elif (term := run.replace("’", "'")) not in _STOP:
+            terms.append(_stem(term.removesuffix("'s")))
+    return terms
+
+
+def language(text: str) -> str:
+    """`zh` when Chinese characters carry most of the text, else `en`. A Chinese word counts 1.6 characters."""
+    sample = text[:20_000]
+    n_han = len(_HAN_CHAR.findall(sample))
+    return "zh" if n_han > 1.6 * len(_LATIN_WORD.findall(sample)) else "en"
+
+
+def is_han(char: str) -> bool:
+    """Whether one character is a Chinese character."""
+    return bool(_HAN_CHAR.match(char))
+
+
+def is_word_boundary(text: str, at: int) -> bool:
+    """Whether a cut before text[at] leaves the words on both sides whole. Chinese may be cut between any two characters."""
+    if at <= 0 or at >= len(text):
+        return True
+    before, after = text[at - 1], text[at]
+    if before.isspace() or after.isspace():
+        return True
+    if before > "\u2fff" or after > "\u2fff":
+        return bool(_HAN_OR_KANA.match(before) or _HAN_OR_KANA.match(after)) and not _closes(after)
+    return not (before.isalnum() and after.isalnum()) and before not in "'’.,-_" and after not in "'’.,-_;:!?)]}\""
+
+
+def grapheme_cut(text: str, at: int) -> int:
+    """The last place at or before `at` where a cut splits no user-perceived character.
+
+    Looks back at most MAX_GRAPHEME code points: a longer pile of combining marks is cut where it is.
+    """
+    if at <= 0 or at >= len(text):
+        return min(max(at, 0), len(text))
+    before, after = text[at - 1], text[at]
+    if (before < "\u0300" and after < "\u0300" and not (before == "\r" and after == "\n") and "\u00ad" not in (before, after)) or (
+        "\u4e00" <= after <= "\u9fff" and "\u4e00" <= before <= "\u9fff"
+    ):
+        return at
+    low = max(0, at - MAX_GRAPHEME)
+    bounds = [low + match.start() for match in _grapheme().finditer(text[low : at + MAX_GRAPHEME])]
+    inner = [bound for bound in bounds if low < bound <= at or bound == 0]
+    return inner[-1] if inner and inner[-1] > 0 else at
+
+
+def _add_span(text: str, start: int, end: int, spans: list[Span]) -> int:
+    """Note text[start:end] as a sentence, headings and table rows in it as sentences of their own; return `end`."""
+    piece = text[start:end]
+    stop = start + len(piece.rstrip())
+    start += len(piece) - len(piece.lstrip())
+    while start < stop and text[start] in "#|" and _LINE_OF_ITS_OWN.match(text, start):
+        newline = text.find("\n", start, stop)
+        if newline < 0:
+            break
+        spans.append((start, start + len(text[start:newline].rstrip())))
+        start = newline + len(text[newline:stop]) - len(text[newline:stop].lstrip())
+    if start < stop:
+        spans.append((start, stop))
+    return end
+
+
+def _dot_ends(text: str, dot: int, end: int) -> bool:
+    """Whether the full stop at `dot` ends a sentence; text[end] is the first character behind it and its closers."""
+    if end - dot > 1 and text[dot + 1] in ".!?":
+        return not (end < len(text) and text[end : end + 2].strip()[:1].islower())
+    following = text[end : end + 40].lstrip()
+    if not following:
+        return True
+    if following[0].islower():
+        return False
+    found = _BEFORE_DOT.search(text[max(0, dot - 24) : dot])
+    if found is None:
+        return True
+    word = found.group()
+    lower = word.lower()
+    if lower in _NEVER_ENDS or (lower in _NUMBERED and following[0].isdigit()):
+        return False
+    if len(word) == 1 and word.isupper() and word.isascii():
+        return word == "I" and following[0].isupper()
+    return not _is_item_number(text, dot, word)
+
+
+def _is_item_number(text: str, dot: int, word: str) -> bool:
+    """`1.` at the start of a line numbers an item."""
+    line = text.rfind("\n", max(0, dot - 24), dot) + 1
+    return word.isdigit() and len(word) <= 3 and text[line:dot].strip() == word if line or dot <= 24 else False
+
+
+def _closes(char: str) -> bool:
+    return char in "，。！？；：、”’」』）】》〉…"
+
+
+def _stem(term: str) -> str:
+    return _stemmer()(term) if term.isalpha() and term.isascii() else term
+
+
+@lru_cache(maxsize=1)
+def _grapheme() -> Any:
+    import regex
+
+    return regex.compile(r"\X")
+
+
+@lru_cache(maxsize=1)
+def _jieba() -> Any:
+    # jieba's Rust port: the tokenizer that Milvus' analyzer uses too, and unlike jieba it keeps no marshal file in the
+    # temporary folder, where another user could put one of his own.
+    import rjieba
+
+    return rjieba.cut_for_search
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Any:
+    import threading
+
+    import Stemmer
+
+    local = threading.local()  # a Stemmer object must not be shared between threads
+
+    def stem(word: str) -> str:
+        if not hasattr(local, "stem"):
+            local.stem = Stemmer.Stemmer("english").stemWord
+        return str(local.stem(word))
+
+    return stem

@@ -1,0 +1,203 @@
+"""The command line: reads arguments, calls a command, prints its result, and turns errors into exit codes.
+
+Exit codes: 0 done · 1 runtime error · 2 usage or settings · 3 finished, but something failed or a gate was missed.
+With --json one JSON document goes to stdout and nothing else; progress and messages go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from rag.errors import RagstoneError, UsageError
+
+MODES = ("bm25", "dense", "hybrid")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad usage in our words: one sentence, the nearest valid choice, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(_with_hint(message) + f" See `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code; never raises."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    as_json = "--json" in arguments
+    try:
+        options = build_parser().parse_args(arguments)
+        _quiet_libraries()
+        outcome = options.run(options)
+        if as_json:
+            sys.stdout.write(json.dumps(outcome.data, ensure_ascii=False, indent=2, default=str) + "\n")
+        else:
+            outcome.show(outcome.data)
+        sys.stdout.flush()
+        return int(outcome.code)
+    except RagstoneError as error:
+        return _fail(error.code, str(error), error.exit_code, as_json)
+    except KeyboardInterrupt:
+        return _fail("E_STOPPED", "Stopped. Nothing is lost; run the same command to go on.", 1, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as stop:  # --help and --version
+        return int(stop.code or 0)
+    except Exception as error:  # the edge: a person gets a sentence, the traceback only on request
+        if os.environ.get("RAGSTONE_DEBUG"):
+            raise
+        return _fail("E_BUG", f"{type(error).__name__}: {error}. This is a bug; RAGSTONE_DEBUG=1 shows where.", 1, as_json)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands. Global options are taken before or after the command."""
+    shared = _global_options()
+    parser = _Parser(prog="ragstone", parents=[shared], description="Ask your own documents, and get cited answers.")
+    parser.add_argument("--version", action="version", version=f"ragstone {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, help_text: str, run: str, into: Any = commands) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = into.add_parser(name, help=help_text, description=help_text, parents=[shared])
+        made.set_defaults(run=_lazy(run))
+        return made
+
+    def group(name: str, help_text: str) -> Any:
+        made = commands.add_parser(name, help=help_text, description=help_text, parents=[shared])
+        return made.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    ingest = command("ingest", "import or update documents; unchanged ones cost nothing", "ingest")
+    ingest.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
+    ingest.add_argument("--prune", action="store_true", help="delete documents that lay under PATH and are gone")
+    ingest.add_argument("--dry-run", action="store_true", help="read and count, write nothing")
+    ingest.add_argument("--chunk-size", type=int, metavar="N", help="tokens per chunk (default: what the embedding model reads, at most 512)")
+    ingest.add_argument("--overlap", type=int, metavar="N", help="tokens that neighbouring chunks share")
+    ingest.add_argument("--workers", type=int, metavar="N", help="processes that read files")
+
+    search = command("search", "find the best passages", "search")
+    search.add_argument("query", metavar="QUERY")
+    _search_options(search)
+    ask = command("ask", "answer a question with citations", "ask")
+    ask.add_argument("question", metavar="QUESTION")
+    _search_options(ask)
+    chat = command("chat", "ask questions one after the other in the terminal", "chat")
+    _search_options(chat)
+
+    docs = group("docs", "list, show and delete documents")
+    command("list", "what is in the collection", "docs_list", docs)
+    show = command("show", "one document: its text and chunks", "docs_show", docs)
+    show.add_argument("doc_id", metavar="DOC", help="document id or source")
+    delete = command("delete", "remove documents", "docs_delete", docs)
+    delete.add_argument("doc_ids", nargs="+", metavar="DOC", help="document ids or sources")
+
+    verify = command("verify", "compare the catalog with the index", "verify")
+    verify.add_argument("--repair", action="store_true", help="make the index agree with the catalog")
+    _eval_commands(group("eval", "measure retrieval"), command)
+
+    models = group("models", "local models")
+    command("list", "which models are installed, and which could be", "models_list", models)
+    pull = command("pull", "install a model by its alias", "models_pull", models)
+    pull.add_argument("alias", metavar="ALIAS")
+    pull.add_argument("--accept-terms", action="store_true", help="accept the model's own terms of use")
+
+    ui = command("ui", "serve the chat page", "ui")
+    ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    ui.add_argument("--port", type=int, help="port (default 8501)")
+    command("doctor", "what works here, and what to do about the rest", "doctor")
+    config = group("config", "settings")
+    command("show", "every setting with its value and origin", "config_show", config)
+    return parser
+
+
+def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    run = command("run", "systems × questions: runs, metrics, report", "eval_run", group)
+    run.add_argument("--data", required=True, metavar="DIR", help="folder in BEIR layout")
+    run.add_argument("--queries", metavar="FILE")
+    run.add_argument("--qrels", metavar="FILE")
+    run.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+    run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
+    run.add_argument("-o", "--out", metavar="DIR", help="folder for runs, metrics and the report")
+    run.add_argument("--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below")
+    score = command("score", "a TREC run from any system → metrics", "eval_score", group)
+    score.add_argument("--qrels", required=True, metavar="FILE")
+    score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
+    compare = command("compare", "two TREC runs, question by question", "eval_compare", group)
+    compare.add_argument("run_a", metavar="RUN")
+    compare.add_argument("run_b", metavar="RUN")
+    compare.add_argument("--qrels", required=True, metavar="FILE")
+
+
+def _global_options() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    options = shared.add_argument_group("global options")
+    options.add_argument("--home", metavar="DIR", help="where everything is kept (default $RAGSTONE_HOME, else ./.ragstone)")
+    options.add_argument("--config", metavar="FILE", help="settings file (default ./ragstone.toml)")
+    options.add_argument("--collection", metavar="NAME", help="default: default")
+    options.add_argument("--set", metavar="KEY=VALUE", action="append", help="one setting, such as search.top_k=5")
+    options.add_argument("--json", action="store_true", help="one JSON document on stdout, nothing else")
+    return shared
+
+
+def _search_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
+    parser.add_argument("--mode", choices=MODES, help="default: hybrid")
+    parser.add_argument("--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone")
+    parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
+    parser.add_argument("--explain", action="store_true", help="show what every step did")
+
+
+def _lazy(name: str) -> Callable[[argparse.Namespace], Any]:
+    """The command of that name in ui/commands.py, imported when it runs: --help must not wait for libraries."""
+
+    def run(options: argparse.Namespace) -> Any:
+        from ui import commands
+
+        return getattr(commands, name)(options)
+
+    return run
+
+
+def _with_hint(message: str) -> str:
+    """argparse's message with the nearest valid choice added."""
+    sentence = message[:1].upper() + message[1:]
+    if "invalid choice: " in message:
+        given, _, rest = message.partition("invalid choice: ")[2].partition(" (choose from ")
+        known = [name.strip().strip("'") for name in rest.rstrip(")").split(",")]
+        near = difflib.get_close_matches(given.strip("'"), known, n=1)
+        return sentence + (f". Did you mean {near[0]}?" if near else ".")
+    return sentence + "."
+
+
+def _fail(code: str, message: str, exit_code: int, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"ragstone: {message}\n")
+    return exit_code
+
+
+def _quiet_libraries() -> None:
+    """Nothing but our own words on the terminal, and nothing sent anywhere."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("LANGSMITH_TRACING", "false")
+    os.environ.setdefault("LANGCHAIN_TRACING_V2", "false")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ragstone")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""The commands: one function each, from parsed arguments to an Outcome. Nothing here formats for people."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rag.errors import UsageError
+from rag.knowledge_base import KnowledgeBase
+from rag.settings import Settings, load_with_origins, walk
+from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
+from ui import printing
+
+FAILED = 3  # exit code: finished, but something failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command did: `data` is its JSON document, `show` prints it for people."""
+
+    data: Any
+    show: Callable[[Any], None]
+    code: int = 0
+
+
+# ---------------------------------------------------------------- documents
+
+
+def ingest(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        report = kb.ingest(
+            [_local(path) for path in options.paths], prune=options.prune, dry_run=options.dry_run,
+            chunk_size=options.chunk_size, overlap=options.overlap, workers=options.workers, progress=progress,
+        )  # fmt: skip
+    return Outcome(data=report_json(report), show=printing.report, code=FAILED if report.failures else 0)
+
+
+def docs_list(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        documents = kb.documents()
+    return Outcome(data={"collection": _collection(options), "documents": [document_json(one) for one in documents]}, show=printing.documents)
+
+
+def docs_show(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        info = _find_document(kb, options.doc_id)
+        text = kb.text(info.doc_id) if info.version else ""
+        chunks = [{**asdict(chunk), "chunk_id": chunk.chunk_id} for chunk in kb.chunks(info.doc_id)]
+    return Outcome(data={**document_json(info), "text": text, "chunk_list": chunks}, show=printing.document)
+
+
+def docs_delete(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        infos = [_find_document(kb, name) for name in options.doc_ids]
+        n_deleted = kb.delete(*(info.doc_id for info in infos))
+    return Outcome(data={"deleted": n_deleted}, show=lambda data: print(f"Deleted {data['deleted']} documents."))
+
+
+def verify(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        found = kb.verify(repair=options.repair)
+    data = {"ok": found.ok, "problems": [asdict(problem) for problem in found.problems], "repaired": found.repaired,
+            "documents": found.n_documents, "chunks": found.n_chunks}  # fmt: skip
+    return Outcome(data=data, show=printing.verification, code=0 if found.ok else FAILED)
+
+
+# ---------------------------------------------------------------- questions
+
+
+def search(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        hits = kb.search(options.query, **_search_arguments(options))
+    data = {"query": options.query, "hits": [hit_json(hit) for hit in hits], "trace": trace_json(hits.trace), "warnings": list(hits.warnings)}
+    return Outcome(data=data, show=partial(printing.hits, explain=options.explain))
+
+
+def ask(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        stream = kb.stream(options.question, **_search_arguments(options))
+        answer = printing.stream_answer(stream, quiet=_json(options))
+    return Outcome(data=answer_json(answer), show=partial(printing.after_answer, explain=options.explain))
+
+
+def chat(options: argparse.Namespace) -> Outcome:
+    if _json(options):
+        raise UsageError("`ragstone chat` is a conversation and has no JSON form. Use `ragstone ask --json`.")
+    with _open(options) as kb:
+        for question in printing.questions():
+            answer = printing.stream_answer(kb.stream(question, **_search_arguments(options)), quiet=False)
+            printing.after_answer(answer_json(answer), explain=options.explain)
+    return Outcome(data={}, show=lambda _: None)
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def eval_run(options: argparse.Namespace) -> Outcome:
+    from eval import commands as evaluation
+
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = evaluation.run(
+            options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
+            systems=[name.strip() for name in options.systems.split(",") if name.strip()], out_dir=options.out,
+            fail_under=options.fail_under, open_kb=lambda collection: _open(options, collection), progress=progress,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.evaluation, code=code)
+
+
+def eval_score(options: argparse.Namespace) -> Outcome:
+    from eval import commands as evaluation
+
+    return Outcome(data=evaluation.score(options.qrels, options.run_file), show=printing.metrics)
+
+
+def eval_compare(options: argparse.Namespace) -> Outcome:
+    from eval import commands as evaluation
+
+    return Outcome(data=evaluation.compare(options.run_a, options.run_b, options.qrels), show=printing.comparison)
+
+
+# ---------------------------------------------------------------- models, page, health
+
+
+def models_list(options: argparse.Namespace) -> Outcome:
+    from rag.models import ALIASES, installed, models_dir
+
+    folder = models_dir(_settings(options).models.dir)
+    there = {one.alias for one in installed(folder)}
+    rows = [
+        {"alias": alias, "role": spec.role, "installed": alias in there, "size_mb": spec.size_mb, "licence": spec.licence,
+         "description": spec.description}
+        for alias, spec in ALIASES.items()
+    ]  # fmt: skip
+    return Outcome(data={"dir": str(folder), "models": rows}, show=printing.models)
+
+
+def models_pull(options: argparse.Namespace) -> Outcome:
+    from rag.models import models_dir, pull
+
+    with printing.counter(quiet=_json(options)) as progress:
+        path = pull(options.alias, models_dir(_settings(options).models.dir), progress, accept_terms=options.accept_terms)
+    return Outcome(data={"alias": options.alias, "path": str(path)}, show=lambda data: print(f"{data['alias']}: {data['path']}"))
+
+
+def ui(options: argparse.Namespace) -> Outcome:
+    from ui.serve_page import serve
+
+    settings = _settings(options)
+    serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
+          host=options.host or settings.ui.host, port=options.port or settings.ui.port)  # fmt: skip
+    return Outcome(data={}, show=lambda _: None)
+
+
+def doctor(options: argparse.Namespace) -> Outcome:
+    from ui.doctor import checks
+
+    rows = [asdict(check) for check in checks(_home(options), lambda: _settings(options))]
+    return Outcome(data={"checks": rows}, show=printing.checks, code=0 if all(row["ok"] for row in rows) else FAILED)
+
+
+def config_show(options: argparse.Namespace) -> Outcome:
+    settings, origins = load_with_origins(getattr(options, "config", None), overrides=_overrides(options))
+    values = {key: {"value": str(value) if hasattr(value, "get_secret_value") else value, "origin": origins[key]} for key, value in walk(settings)}
+    return Outcome(data=values, show=printing.settings)
+
+
+# ---------------------------------------------------------------- shapes of the JSON documents
+
+
+def report_json(report: IngestReport) -> dict[str, Any]:
+    return {
+        "documents": {"added": report.added, "updated": report.updated, "unchanged": report.unchanged, "deleted": report.deleted,
+                      "failed": report.failed},
+        "chunks": report.n_chunks, "embedded": report.n_embedded, "failures": [asdict(failure) for failure in report.failures],
+        "warnings": list(report.warnings), "seconds": report.seconds, "dry_run": report.dry_run,
+    }  # fmt: skip
+
+
+def document_json(info: DocumentInfo) -> dict[str, Any]:
+    row = asdict(info)
+    row["chunks"] = row.pop("n_chunks")
+    return row
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    return {"rank": hit.rank, "chunk_id": hit.chunk_id, "doc_id": hit.doc_id, "source": hit.source, "title": hit.title,
+            "score": hit.score, "text": hit.text, "start": hit.start, "end": hit.end, "page": hit.page, "context": hit.context,
+            "type": hit.type, "metadata": dict(hit.metadata), "parts": dict(hit.parts)}  # fmt: skip
+
+
+def trace_json(trace: tuple[Step, ...]) -> list[dict[str, Any]]:
+    return [asdict(step) for step in trace]
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    return {"question": answer.question, "answer": answer.text, "citations": [asdict(one) for one in answer.citations],
+            "abstained": answer.abstained, "hits": [hit_json(hit) for hit in answer.hits], "usage": asdict(answer.usage),
+            "trace": trace_json(answer.trace), "warnings": list(answer.warnings), "unsupported": list(answer.unsupported)}  # fmt: skip
+
+
+# ---------------------------------------------------------------- options
+
+
+def _json(options: argparse.Namespace) -> bool:
+    return bool(getattr(options, "json", False))
+
+
+def _home(options: argparse.Namespace) -> str | None:
+    return getattr(options, "home", None)
+
+
+def _collection(options: argparse.Namespace) -> str:
+    return str(getattr(options, "collection", "default"))
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, str]:
+    pairs = {}
+    for text in getattr(options, "set", None) or ():
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--set wants KEY=VALUE, such as search.top_k=5, not {text!r}.")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings.load(getattr(options, "config", None), overrides=_overrides(options))
+
+
+def _open(options: argparse.Namespace, collection: str | None = None) -> KnowledgeBase:
+    return KnowledgeBase.open(
+        _home(options), settings=_settings(options), collection=collection or _collection(options),
+        notify=lambda message: print(f"ragstone: {message}", file=sys.stderr),
+    )  # fmt: skip
+
+
+def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    return {"top_k": options.top_k, "mode": options.mode, "filter": options.filter, "mmr": options.mmr, "explain": options.explain}
+
+
+def _local(path: str) -> str:
+    if "://" in path:
+        raise UsageError(f"Importing from a URL is not possible yet: {path}. Download it and name the file.")
+    return path
+
+
+def _find_document(kb: KnowledgeBase, name: str) -> DocumentInfo:
+    """By doc_id, by source, or by a path that leads to the source."""
+    found = kb.documents(name)
+    if not found:
+        absolute = str(Path(name).absolute())
+        found = [info for info in kb.documents() if info.source in (name, absolute)]
+    if not found:
+        raise UsageError(f"There is no document {name!r} in collection {kb.collection}. `ragstone docs list` shows all.")
+    return found[0]
+
+

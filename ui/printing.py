@@ -1,0 +1,250 @@
+"""What people see in the terminal: tables, bars, streamed answers. Messages and progress go to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rag.types import Answer, Event
+
+if TYPE_CHECKING:
+    from rag.ingest import Progress as IngestProgress
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+QUOTE_WIDTH = 160
+
+
+# ---------------------------------------------------------------- progress
+
+
+@contextmanager
+def ingest_progress(*, quiet: bool) -> Iterator[Callable[[IngestProgress], None] | None]:
+    """A bar with files, chunks per second and the time left."""
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("reading", total=None, rate="")
+
+        def update(now: IngestProgress) -> None:
+            elapsed = bar.tasks[task].elapsed or 0.001
+            name = escape(now.source.rsplit("/", 1)[-1][:40])
+            bar.update(task, description=name, completed=now.n_done, total=now.n_total, rate=f"{now.n_chunks / elapsed:.0f} chunks/s")
+
+        yield update
+
+
+@contextmanager
+def counter(*, quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A bar for anything that counts: (done, total, what)."""
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, description=escape(what[:60]), completed=done, total=total)
+
+
+# ---------------------------------------------------------------- documents
+
+
+def report(data: Mapping[str, Any]) -> None:
+    counts = data["documents"]
+    verb = "Would import" if data["dry_run"] else "Imported"
+    out.print(
+        f"{verb} {counts['added'] + counts['updated']} documents ({counts['added']} new, {counts['updated']} changed) as {data['chunks']} chunks "
+        f"in {data['seconds']:.1f} s; {counts['unchanged']} unchanged, {counts['deleted']} deleted, {counts['failed']} failed."
+    )
+    if data["failures"]:
+        table = Table("failed", "code", "why", box=None, pad_edge=False)
+        for failure in data["failures"]:
+            table.add_row(escape(failure["source"]), failure["code"], escape(failure["message"]))
+        out.print(table)
+    for warning in data["warnings"][:20]:
+        err.print(f"note: {escape(warning)}")
+    if len(data["warnings"]) > 20:
+        err.print(f"note: {len(data['warnings']) - 20} more notes; --json shows all of them.")
+
+
+def documents(data: Mapping[str, Any]) -> None:
+    if not data["documents"]:
+        out.print(f"Collection {data['collection']} is empty. Import something: ragstone ingest PATH")
+        return
+    table = Table("document", "state", "type", "version", "chunks", "updated", "source", box=None, pad_edge=False)
+    for row in data["documents"]:
+        state = row["state"] if not row["code"] else f"{row['state']} ({row['code']})"
+        table.add_row(escape(row["doc_id"]), state, row["type"], str(row["version"]), str(row["chunks"]), row["updated_at"][:16], escape(row["source"]))
+    out.print(table)
+
+
+def document(data: Mapping[str, Any]) -> None:
+    out.print(f"[bold]{escape(data['title'] or data['source'])}[/bold]")
+    out.print(f"{data['type']} · {data['n_chars']} characters · {data['n_pages'] or '–'} pages · {data['chunks']} chunks · version {data['version']}")
+    out.print(escape(data["source"]))
+    if data["code"]:
+        out.print(f"{data['code']}: {escape(data['message'])}")
+    for warning in data["warnings"]:
+        out.print(f"note: {escape(warning)}")
+    out.print()
+    out.print(escape(data["text"]))
+
+
+def verification(data: Mapping[str, Any]) -> None:
+    out.print(f"{data['documents']} documents, {data['chunks']} chunks.")
+    for problem in data["problems"]:
+        out.print(f"{problem['kind']}: {escape(problem['doc_id'] or 'collection')}: {escape(problem['message'])}")
+    if data["ok"]:
+        out.print("Everything agrees." if not data["problems"] else f"Repaired {data['repaired']} problems.")
+    else:
+        out.print("Run `ragstone verify --repair`.")
+
+
+# ---------------------------------------------------------------- questions
+
+
+def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:
+    for warning in data["warnings"]:
+        err.print(escape(warning))
+    if not data["hits"] and not data["warnings"]:
+        out.print("Nothing was found.")
+    for hit in data["hits"]:
+        page = f", page {hit['page']}" if hit["page"] else ""
+        out.print(f"[bold]{hit['rank']}.[/bold] {escape(hit['title'])} [dim]{escape(hit['source'])}{page} · {hit['score']:.3f}[/dim]")
+        out.print("   " + escape(shorten(hit["text"], QUOTE_WIDTH * 2)))
+    if explain:
+        steps(data["trace"])
+
+
+def steps(trace: list[dict[str, Any]]) -> None:
+    table = Table("step", "ms", "in", "out", "detail", box=None, pad_edge=False)
+    for step in trace:
+        detail = dict(step["detail"])
+        candidates = detail.pop("candidates", [])
+        shown = "; ".join(f"{one['chunk_id']} {one['score']:.3f}" for one in candidates[:5])
+        extra = " ".join(f"{key}={value}" for key, value in detail.items())
+        row = ["" if step[key] is None else str(step[key]) for key in ("n_in", "n_out")]
+        table.add_row(step["name"], f"{step['ms']:.1f}", *row, escape(" ".join(part for part in (extra, shown) if part)))
+    err.print(table)
+
+
+def stream_answer(events: Iterator[Event], *, quiet: bool) -> Answer:
+    """Print the answer as it comes; return it whole."""
+    answer: Answer | None = None
+    printed = ""
+    for event in events:
+        if event.kind == "text" and not quiet:
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
+            printed += event.text
+        if event.answer is not None:
+            answer = event.answer
+    assert answer is not None
+    if not quiet and printed.strip() != answer.text.strip():  # checking has changed it: the checked one counts
+        sys.stdout.write(("\n\n" if printed.strip() else "") + answer.text)
+    if not quiet:
+        sys.stdout.write("\n")
+    return answer
+
+
+def after_answer(data: Mapping[str, Any], *, explain: bool = False) -> None:
+    """What follows a printed answer: sources, warnings, times."""
+    if data["citations"]:
+        out.print()
+    for one in data["citations"]:
+        page = f", page {one['page']}" if one["page"] else ""
+        mark = "" if one["supported"] else " [yellow](not borne out by the passage)[/yellow]"
+        out.print(f"\\[{one['marker']}] [bold]{escape(one['title'])}[/bold] [dim]{escape(one['source'])}{page}[/dim]{mark}")
+        out.print(f"    “{escape(shorten(one['quote'], QUOTE_WIDTH))}”")
+    for sentence in data["unsupported"]:
+        out.print(f"[yellow]unsupported:[/yellow] {escape(sentence)}")
+    for warning in data["warnings"]:
+        err.print(f"note: {escape(warning)}")
+    times = " · ".join(f"{step['name']} {step['ms'] / 1000:.2f} s" for step in data["trace"] if step["ms"] >= 5)
+    if times:
+        err.print(f"[dim]{times}[/dim]")
+    if explain:
+        steps(data["trace"])
+
+
+def questions() -> Iterator[str]:
+    """Lines typed at a prompt, until an empty one, `exit`, or the end of input."""
+    err.print("Ask a question; an empty line ends the conversation.")
+    while True:
+        try:
+            line = input("\n> ").strip()
+        except EOFError:
+            return
+        if line in ("", "exit", "quit"):
+            return
+        yield line
+
+
+def shorten(text: str, width: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+# ---------------------------------------------------------------- evaluation, models, health
+
+
+def evaluation(data: Mapping[str, Any]) -> None:
+    systems = data["systems"]
+    names = [name for name in next(iter(systems.values()), {}) if name != "ci"]
+    table = Table("system", *names, box=None, pad_edge=False)
+    for system, values in systems.items():
+        table.add_row(system, *(f"{values[name]:.4f}" if isinstance(values[name], float) else str(values[name]) for name in names))
+    out.print(table)
+    for one in data.get("comparisons", []):
+        out.print(
+            f"{one['a']} − {one['b']}, {one['metric']}: {one['difference']:+.4f} [{one['ci'][0]:+.4f}, {one['ci'][1]:+.4f}], "
+            f"p = {one.get('p_holm', one.get('p')):.3f}"
+        )
+    for problem in data.get("problems", []):
+        err.print(f"note: {escape(str(problem))}")
+    if data.get("report"):
+        out.print(f"Report: {escape(str(data['report']))}")
+
+
+def metrics(data: Mapping[str, Any]) -> None:
+    for name, value in data["metrics"].items():
+        out.print(f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}")
+
+
+def comparison(data: Mapping[str, Any]) -> None:
+    import json
+
+    out.print(escape(json.dumps(data, indent=2, ensure_ascii=False, default=str)))
+
+
+def models(data: Mapping[str, Any]) -> None:
+    table = Table("alias", "role", "installed", "MB", "licence", "what it is", box=None, pad_edge=False)
+    for row in data["models"]:
+        table.add_row(row["alias"], row["role"], "yes" if row["installed"] else "–", str(row["size_mb"]), row["licence"], escape(row["description"]))
+    out.print(table)
+    out.print(f"Folder: {escape(data['dir'])}. Install one: ragstone models pull ALIAS")
+
+
+def checks(data: Mapping[str, Any]) -> None:
+    for row in data["checks"]:
+        sign = "[green]ok  [/green]" if row["ok"] else "[red]fix [/red]"
+        out.print(f"{sign} {row['name']:16} {escape(row['message'])}")
+        if row["fix"]:
+            out.print(f"     {'':16} → {escape(row['fix'])}")
+
+
+def settings(data: Mapping[str, Any]) -> None:
+    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    for key, row in data.items():
+        table.add_row(key, escape(repr(row["value"])), escape(row["origin"]))
+    out.print(table)
