@@ -92,7 +92,9 @@ def compare(
         corrected = holm(p_values[columns])
         for at, (a, b) in enumerate(pairs):
             column = m * len(pairs) + at
-            result.append(_comparison(metric, a, b, differences[:, column], means[:, column], p_values[column], corrected[at]))
+            result.append(
+                _comparison(metric, a, b, differences[:, column], means[:, column], p_values[column], corrected[at])
+            )
     return tuple(result)
 
 
@@ -183,7 +185,9 @@ def _check_same_questions(systems: Mapping[str, Scores]) -> None:
             )
 
 
-def _difference_table(systems: Mapping[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]) -> Floats:
+def _difference_table(
+    systems: Mapping[str, Scores], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
+) -> Floats:
     columns = [systems[a].array(metric) - systems[b].array(metric) for metric in metrics for a, b in pairs]
     table = np.column_stack(columns)
     table[np.abs(table) < _TIE] = 0.0
@@ -224,7 +228,7 @@ def _t_over_normal(freedom: int) -> float:
         (5 * z**4 + 16 * z**2 + 3) / 96,
         (3 * z**6 + 19 * z**4 + 17 * z**2 - 15) / 384,
     )
-    return 1 + sum(term / freedom**power for power, term in enumerate(series, start=1))
+    return 1.0 + sum(term / float(freedom**power) for power, term in enumerate(series, start=1))
 
 
 def _chunks(n: int, width: int) -> Iterator[tuple[int, int]]:
@@ -237,9 +241,9 @@ def _signs(n_rows: int, n_flips: int, seed: int) -> Iterator[Floats]:
     """Rows of +1 and -1: all patterns when they are few, else random ones."""
     if n_rows <= _EXACT_UP_TO:
         patterns = np.arange(2**n_rows)[:, None] >> np.arange(n_rows) & 1
-        yield 2.0 * patterns - 1.0
+        yield np.where(patterns == 1, 1.0, -1.0)
         return
     rng = np.random.default_rng([seed, 2])
     for start, stop in _chunks(n_flips, n_rows):
         bits = np.unpackbits(rng.integers(256, size=(stop - start, (n_rows + 7) // 8), dtype=np.uint8), axis=1)
-        yield 2.0 * bits[:, :n_rows] - 1.0
+        yield np.where(bits[:, :n_rows] == 1, 1.0, -1.0)

@@ -266,7 +266,9 @@ def _text(value: object) -> str:
 def _answers(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     texts = [item.get("text") if isinstance(item, dict) else item for item in values]
-    return tuple(dict.fromkeys(str(text) for text in texts if isinstance(text, str | int | float) and str(text).strip()))
+    return tuple(
+        dict.fromkeys(str(text) for text in texts if isinstance(text, str | int | float) and str(text).strip())
+    )
 
 
 def _match(questions: Mapping[str, str], judged: Qrels, where: str, log: ProblemLog) -> Qrels:
@@ -396,7 +398,9 @@ def _load_table(path: Path) -> Dataset:
     try:
         header, *body = [row for row in rows if any(cell.strip() for cell in row)] or [[]]
     except csv.Error as error:
-        raise UsageError(f"{path} is not a readable table ({error}). Write it again as CSV with quoted fields.") from error
+        raise UsageError(
+            f"{path} is not a readable table ({error}). Write it again as CSV with quoted fields."
+        ) from error
     columns = _table_columns(path, header)
     questions: dict[str, str] = {}
     answers: dict[str, tuple[str, ...]] = {}

@@ -70,7 +70,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UsageError(f"{path} is damaged ({error}). Fetch or write the file again.") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror or error}). Check the path and its rights.") from error
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror or error}). Check the path and its rights."
+        ) from error
 
 
 def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:

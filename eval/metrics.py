@@ -1,18 +1,18 @@
 """Retrieval metrics, per query and averaged; the figures of trec_eval and ir_measures, worked out for all queries at once.
 
-    kind         what it says                                            name as written
-    precision    share of the first k that is relevant                   P@5
-    recall       share of the relevant that is in the first k            recall@100
-    f1           harmonic mean of the two                                F1@10
-    hit          1 when a relevant document is in the first k            hit@5
-    mrr          1 / rank of the first relevant document                 MRR@10
-    map          mean of the precision at each relevant document         MAP, MAP@100
-    ndcg         graded gain, discounted by log2(rank + 1)               nDCG@10
-    ndcg-exp     the same with gain 2^grade - 1                          nDCG-exp@10
-    r-precision  precision at the number of relevant documents           R-precision
-    bpref        relevant before judged non-relevant                     bpref
-    auc          area under the ROC curve                                AUC
-    judged       share of the first k that was judged at all             judged@10
+kind         what it says                                            name as written
+precision    share of the first k that is relevant                   P@5
+recall       share of the relevant that is in the first k            recall@100
+f1           harmonic mean of the two                                F1@10
+hit          1 when a relevant document is in the first k            hit@5
+mrr          1 / rank of the first relevant document                 MRR@10
+map          mean of the precision at each relevant document         MAP, MAP@100
+ndcg         graded gain, discounted by log2(rank + 1)               nDCG@10
+ndcg-exp     the same with gain 2^grade - 1                          nDCG-exp@10
+r-precision  precision at the number of relevant documents           R-precision
+bpref        relevant before judged non-relevant                     bpref
+auc          area under the ROC curve                                AUC
+judged       share of the first k that was judged at all             judged@10
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def parse_metric(text: str) -> Metric:
         raise UsageError(_unknown_metric(text))
     cutoff = int(match["k"]) if match["k"] else None
     if cutoff == 0:
-        raise UsageError(f"Metric {text!r} looks at no rank. Give a cutoff of 1 or more, for example {_DISPLAY[kind]}@10.")
+        raise UsageError(
+            f"Metric {text!r} looks at no rank. Give a cutoff of 1 or more, for example {_DISPLAY[kind]}@10."
+        )
     if cutoff is not None and kind in _NO_CUTOFF:
         raise UsageError(f"Metric {text!r}: {_DISPLAY[kind]} takes no cutoff. Write {_DISPLAY[kind]}.")
     return Metric(kind=kind, cutoff=cutoff, min_grade=int(match["rel"] or 1))
@@ -171,7 +173,9 @@ def _unknown_metric(text: str) -> str:
     near = difflib.get_close_matches(plain, [name.casefold() for name in _DISPLAY.values()], n=1, cutoff=0.4)
     display = {name.casefold(): name for name in _DISPLAY.values()}
     hint = f" Did you mean {display[near[0]]}?" if near else ""
-    return f"Unknown metric {text!r}.{hint} There are: {', '.join(_DISPLAY.values())}; most take a cutoff, as in nDCG@10."
+    return (
+        f"Unknown metric {text!r}.{hint} There are: {', '.join(_DISPLAY.values())}; most take a cutoff, as in nDCG@10."
+    )
 
 
 # ---------------------------------------------------------------- queries as rows, ranks as columns
@@ -180,7 +184,12 @@ def _unknown_metric(text: str) -> str:
 class _Block:
     """Some queries as a matrix: grades[i, r] is the grade of query i's document at rank r + 1."""
 
-    def __init__(self, run: Mapping[str, Sequence[tuple[str, float]]], judged: Sequence[Mapping[str, int]], query_ids: Sequence[str]) -> None:
+    def __init__(
+        self,
+        run: Mapping[str, Sequence[tuple[str, float]]],
+        judged: Sequence[Mapping[str, int]],
+        query_ids: Sequence[str],
+    ) -> None:
         rankings = [run.get(query_id, ()) for query_id in query_ids]
         self.n_retrieved: Ints = np.array([len(hits) for hits in rankings], dtype=np.int64)
         self.grades = _matrix(
@@ -250,8 +259,9 @@ def _block(
 
 def _divided(above: npt.NDArray[np.generic], below: npt.NDArray[np.generic]) -> Floats:
     """above / below, and 0 where below is 0."""
-    out = np.zeros(np.broadcast_shapes(above.shape, below.shape))
-    return np.divide(above, below, out=out, where=below != 0)
+    out: Floats = np.zeros(np.broadcast_shapes(above.shape, below.shape))
+    np.divide(above, below, out=out, where=below != 0)
+    return out
 
 
 def _precision(block: _Block, cutoff: int | None, min_grade: int) -> Floats:
@@ -282,7 +292,9 @@ def _average_precision(block: _Block, cutoff: int | None, min_grade: int) -> Flo
     return _divided(at_rank[:, :cutoff].sum(axis=1), block.n_relevant(min_grade))
 
 
-def _ndcg(block: _Block, cutoff: int | None, min_grade: int, gain: Callable[[Floats], Floats] = lambda grade: grade) -> Floats:
+def _ndcg(
+    block: _Block, cutoff: int | None, min_grade: int, gain: Callable[[Floats], Floats] = lambda grade: grade
+) -> Floats:
     def discounted(grades: Ints) -> Floats:
         seen = grades[:, :cutoff]
         kept = np.where(seen >= min_grade, np.maximum(seen, 0), 0).astype(np.float64)

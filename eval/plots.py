@@ -91,7 +91,9 @@ def line_plot(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     parts = _frame(x, y)
     for at, line in enumerate(series):
         path = " ".join(f"{to_x(px):.1f},{to_y(py):.1f}" for px, py in line.points)
-        parts.append(f'<polyline points="{path}" fill="none" {_stroke(at)}><title>{escape(line.name)}</title></polyline>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" {_stroke(at)}><title>{escape(line.name)}</title></polyline>'
+        )
         for px, py in line.points:
             tip = f"{line.name}: {_short(px)} → {py:.3f}"
             parts.append(
@@ -108,13 +110,18 @@ def scatter_plot(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     for at, line in enumerate(series):
         px, py = to_x(line.points[0][0]), to_y(line.points[0][1])
         left = px > _WIDTH * 0.62
-        label_x, label_y = px + (-9 if left else 9), py + 4
+        label_x, label_y = px + (-9 if left else 9), min(py + 4, _HEIGHT - _BOTTOM - 8)
+        step = -14 if label_y > _HEIGHT / 2 else 14  # one direction only, so that it ends
         while any(abs(label_x - other_x) < 110 and abs(label_y - other_y) < 14 for other_x, other_y in taken):
-            label_y += 14
+            label_y += step
         taken.append((label_x, label_y))
         anchor = "end" if left else "start"
-        parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{colour(at)}"><title>{escape(line.name)}</title></circle>')
-        parts.append(f'<text class="name" x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{escape(line.name)}</text>')
+        parts.append(
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{colour(at)}"><title>{escape(line.name)}</title></circle>'
+        )
+        parts.append(
+            f'<text class="name" x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}">{escape(line.name)}</text>'
+        )
     return _svg(title, parts, _WIDTH, _HEIGHT)
 
 
@@ -137,7 +144,9 @@ def interval_plot(title: str, rows: Sequence[Interval]) -> str:
             f'<g stroke="{colour(at)}" stroke-width="2.5"><title>{escape(tip)}</title><path d="M{low:.1f} {y}H{high:.1f}'
             f'M{low:.1f} {y - 5}V{y + 5}M{high:.1f} {y - 5}V{y + 5}"/><circle cx="{mid:.1f}" cy="{y}" r="4.5" fill="{colour(at)}"/></g>'
         )
-        parts.append(f'<text class="name" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(_clip(row.name, 20))}</text>')
+        parts.append(
+            f'<text class="name" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(_clip(row.name, 20))}</text>'
+        )
         parts.append(f'<text class="value" x="{_WIDTH - 4}" y="{y + 4}" text-anchor="end">{row.value:.3f}</text>')
     return _svg(title, parts, _WIDTH, height)
 
@@ -169,7 +178,9 @@ def _frame(x: Axis, y: Axis) -> list[str]:
         parts.append(f'<text x="{to_x(tick):.1f}" y="{bottom + 17}" text-anchor="middle">{_short(tick)}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {bottom}H{right}"/>')
     middle = (_TOP + bottom) / 2
-    parts.append(f'<text class="label" x="{(_LEFT + right) / 2:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(x.label)}</text>')
+    parts.append(
+        f'<text class="label" x="{(_LEFT + right) / 2:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(x.label)}</text>'
+    )
     parts.append(
         f'<text class="label" x="13" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 13 {middle:.1f})">{escape(y.label)}</text>'
     )

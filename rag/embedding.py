@@ -1,0 +1,801 @@
+"""The embedding model: texts to unit vectors on the CPU. Home of sentence-transformers, OpenVINO and tokenizers.
+
+sentence-transformers loads any model and is the reference. Where its stack is a plain one, the model is exported once
+to OpenVINO, beside the other models on disk; later starts need only OpenVINO and tokenizers and import no torch.
+Which back end computes is measured once per machine and remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import queue
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.errors import ModelError
+from rag.models import ALIASES, building, models_dir, resolve
+from rag.settings import EmbeddingSettings, ModelsSettings
+
+Vectors = NDArray[np.float32]
+Notify = Callable[[str], None]
+
+MIN_COSINE = 0.999  # of a back end's vectors to the float32 ones, else it is not chosen
+TOKENS_PER_CALL = 2048  # padding included; larger batches leave the CPU's caches and get slower
+
+_EXPORT_VERSION = 1
+_BLOCK = 4096  # texts tokenized and sorted together
+_PIECE = 8192  # characters of a long text tokenized together
+_log = logging.getLogger(__name__)
+
+
+def open_embedder(
+    settings: EmbeddingSettings, models: ModelsSettings, *, notify: Notify | None = None
+) -> LocalEmbedder:
+    """The embedding model that the settings name, ready to use.
+
+    The first start with a model exports it and measures the back ends (some 20 s); the outcome is kept in the models
+    folder. notify: told in one sentence each what takes long and what was chosen.
+
+    Raises: ModelError when the model's files are absent, cannot be fetched or do not load.
+    """
+    say = notify or _log.info
+    root = models_dir(models.dir)
+    folder = _model_folder(settings.model, root)
+    files_hash = _hash_files(folder)
+    threads = settings.threads or _cores()
+    prepared = _prepare(settings.model, folder, files_hash, root, say)
+    backend = _open_backend(settings.backend, prepared, threads, say)
+    card = prepared.card
+    return LocalEmbedder(
+        name=settings.model,
+        backend=backend,
+        tokens=prepared.tokens,
+        card=card,
+        files_hash=files_hash,
+        batch_size=settings.batch_size,
+        query_prefix=card.query_prefix if settings.query_prefix is None else settings.query_prefix,
+        passage_prefix=card.passage_prefix if settings.passage_prefix is None else settings.passage_prefix,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a model says about itself. plain: its modules can be exported as one graph of ids and mask."""
+
+    dim: int
+    max_tokens: int
+    pad_id: int
+    query_prefix: str
+    passage_prefix: str
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Texts for one model call. ids are those of prefix + text; a back end uses one or the other."""
+
+    texts: Sequence[str]
+    ids: Sequence[Sequence[int]]
+    prefix: str
+
+
+class _Backend(Protocol):
+    """Computes one vector per text, float32, not yet normalised. `run` may be called from several threads."""
+
+    name: str
+    parallel: int  # calls of `run` worth making at once
+
+    def run(self, batch: _Batch) -> Vectors: ...
+
+
+class LocalEmbedder:
+    """An embedding model in this process; see `rag.types.Embedder`.
+
+    backend: the name of the back end that computes. n_truncated: queries cut to the model's limit so far.
+    Vectors are float32 of unit length. Threads may share it; they compute at once where the back end can.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        backend: _Backend,
+        tokens: _Tokens,
+        card: Card,
+        files_hash: str,
+        batch_size: int,
+        query_prefix: str,
+        passage_prefix: str,
+    ) -> None:
+        self.name = name
+        self.backend = backend.name
+        self.dim = card.dim
+        self.max_tokens = card.max_tokens
+        self.query_prefix = query_prefix
+        self.passage_prefix = passage_prefix
+        self.n_truncated = 0
+        identity = [files_hash, card.dim, card.max_tokens, query_prefix, passage_prefix]
+        self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+        self._run = backend
+        self._tokens = tokens
+        self._batch_size = batch_size
+        self._overhead = tokens.n_special + (len(tokens.plain(passage_prefix)) if passage_prefix else 0)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of texts to be found, float32 of shape (n, dim).
+
+        Raises: ModelError for a text over `max_tokens`: nothing is ever left out of a vector silently.
+        """
+        return self._embed(texts, self.passage_prefix, self._check_length)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors to search with, float32 of shape (n, dim). A query over `max_tokens` is cut, logged and counted."""
+        return self._embed(texts, self.query_prefix, self._cut)
+
+    def token_offsets(self, text: str) -> NDArray[np.int64]:
+        """Character spans of the text's tokens, without special tokens: shape (n, 2), in order.
+
+        Linear in the length of the text. Leading white space is not part of a span, and some characters belong to no
+        token; a character that stands for several tokens gives each of them its span.
+        """
+        return self._tokens.offsets(_encodable(text))
+
+    def passage_overhead(self) -> int:
+        """Most tokens that the model adds to a passage: special tokens and the passage prefix."""
+        return self._overhead
+
+    def warmup(self) -> None:
+        """Make the first real query as fast as the later ones."""
+        self.embed_queries(["warm up"])
+
+    def _embed(
+        self, texts: Sequence[str], prefix: str, limit: Callable[[str, Sequence[int]], Sequence[int]]
+    ) -> Vectors:
+        if isinstance(texts, str):
+            raise TypeError("a sequence of texts was wanted, one str came")
+        out = np.empty((len(texts), self.dim), np.float32)
+        for start in range(0, len(texts), _BLOCK):
+            block = [_encodable(text) for text in texts[start : start + _BLOCK]]
+            full = [prefix + text for text in block]
+            ids = [limit(text, found) for text, found in zip(full, self._tokens.ids(full), strict=True)]
+            batches = list(_batches([len(found) for found in ids], self._batch_size))
+            jobs = [_Batch([block[i] for i in batch], [ids[i] for i in batch], prefix) for batch in batches]
+            for batch, vectors in zip(batches, _run_all(self._run, jobs), strict=True):
+                out[np.asarray(batch) + start] = _unit(vectors, len(batch), self.dim, self._run.name)
+        return out
+
+    def _check_length(self, text: str, ids: Sequence[int]) -> Sequence[int]:
+        if len(ids) > self.max_tokens:
+            raise ModelError(
+                f"A passage of {len(ids)} tokens is over the limit of {self.max_tokens} of {self.name}: "
+                f"{text[:60]!r}… Cut it smaller (chunk.size)."
+            )
+        return ids
+
+    def _cut(self, text: str, ids: Sequence[int]) -> Sequence[int]:
+        if len(ids) <= self.max_tokens:
+            return ids
+        self.n_truncated += 1
+        _log.warning("A query of %d tokens was cut to %d, the limit of %s.", len(ids), self.max_tokens, self.name)
+        return self._tokens.cut(text, self.max_tokens)
+
+
+def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Indexes in batches of similar length, longest first: little padding, and the slow calls do not come last."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[batch[0]] > TOKENS_PER_CALL):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _run_all(backend: _Backend, jobs: Sequence[_Batch]) -> Iterable[Vectors]:
+    n = min(backend.parallel, len(jobs))
+    if n <= 1:
+        return map(backend.run, jobs)
+    with ThreadPoolExecutor(n, thread_name_prefix="embed") as pool:
+        return list(pool.map(backend.run, jobs))
+
+
+def _unit(vectors: Vectors, n: int, dim: int, backend: str) -> Vectors:
+    """Rows scaled to length 1. Raises: ModelError for anything that is no usable vector."""
+    if vectors.shape != (n, dim):
+        raise ModelError(f"The embedding back end {backend} gave shape {vectors.shape} for {n} texts of {dim}.")
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and norms.min() > 1e-9):
+        raise ModelError(
+            f"The embedding back end {backend} gave a vector that is zero or not a number. "
+            "Choose another with embedding.backend, for example openvino-fp32 or torch-fp32."
+        )
+    return (vectors / norms).astype(np.float32)
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates replaced one for one: tokenizers takes only what UTF-8 can say."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
+# ---------------------------------------------------------------- tokens
+
+
+class _Tokens:
+    """A fast tokenizer without padding and truncation, so that threads may share it."""
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer
+
+        # Set before its thread pool starts: unset, a later fork prints warnings into the user's terminal.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.n_special = self._tokenizer.num_special_tokens_to_add(False)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids with special tokens."""
+        if len(texts) == 1:
+            return [self._tokenizer.encode(texts[0]).ids]
+        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def plain(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def cut(self, text: str, max_tokens: int) -> list[int]:
+        """The first tokens of a text, special tokens included."""
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        found.truncate(max_tokens - self.n_special)
+        return list(self._tokenizer.post_process(found).ids)
+
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        pieces = list(_pieces(text))
+        encoded = self._tokenizer.encode_batch([text[a:b] for a, b in pieces], add_special_tokens=False)
+        spans = [
+            np.array(found.offsets, np.int64).reshape(-1, 2) + start
+            for (start, _), found in zip(pieces, encoded, strict=True)
+        ]
+        return _trim(np.concatenate(spans), text) if spans else np.empty((0, 2), np.int64)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of at most _PIECE characters that cover the text, cut before white space or after a full stop.
+
+    Tokenizers are not linear in the length of one text; cut before white space, its tokens stay the same.
+    """
+    start = 0
+    while len(text) - start > _PIECE:
+        low, high = start + _PIECE // 2, start + _PIECE
+        end = max(text.rfind(mark, low, high) for mark in (" ", "\n"))
+        if end < 0:
+            end = max(text.rfind(mark, low, high) for mark in "。！？；，") + 1
+        end = end or high
+        yield start, end
+        start = end
+    if start < len(text):
+        yield start, len(text)
+
+
+def _trim(spans: NDArray[np.int64], text: str) -> NDArray[np.int64]:
+    """SentencePiece counts the space before a word as part of it; a span should start at the word."""
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    space = np.isin(points, np.array([ord(c) for c in " \t\n\r\u00a0\u3000"], np.uint32))
+    for _ in range(2):
+        inner = spans[:, 1] - spans[:, 0] > 1
+        inner[inner] = space[spans[inner, 0]]
+        spans[inner, 0] += 1
+    return spans
+
+
+# ---------------------------------------------------------------- back ends
+
+
+class _OpenVino:
+    """The exported graph. One stream with one thread per core: a query takes one core, an import all of them."""
+
+    def __init__(self, graph: Path, precision: str, threads: int, pad_id: int) -> None:
+        import openvino
+
+        self.name = f"openvino-{precision}"
+        self.parallel = threads
+        self._pad_id = pad_id
+        core = openvino.Core()
+        try:
+            model = core.read_model(graph)
+            if precision == "int8":
+                _quantise(model)
+            compiled = core.compile_model(model, "CPU", _openvino_config(precision, threads))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"OpenVINO cannot load {graph} ({reason}). Delete the folder to export again.") from error
+        # An infer request is used by one thread at a time; as many as streams keep every core busy.
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(threads):
+            self._requests.put(compiled.create_infer_request())
+
+    def run(self, batch: _Batch) -> Vectors:
+        width = max(len(ids) for ids in batch.ids)
+        tokens = np.full((len(batch.ids), width), self._pad_id, np.int64)
+        mask = np.zeros((len(batch.ids), width), np.int64)
+        for row, ids in enumerate(batch.ids):
+            tokens[row, : len(ids)] = ids
+            mask[row, : len(ids)] = 1
+        request = self._requests.get()
+        try:
+            request.infer([tokens, mask], share_inputs=True)
+            return np.array(request.get_output_tensor(0).data, np.float32)
+        finally:
+            self._requests.put(request)
+
+
+def _openvino_config(precision: str, threads: int) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "NUM_STREAMS": str(threads),
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        # Pinned streams of several processes end up on the same cores.
+        "ENABLE_CPU_PINNING": False,
+        # 0 keeps float activations; a group size quantises them on the fly next to 8-bit weights.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 32 if precision == "int8" else 0,
+    }
+    return config
+
+
+def _quantise(model: Any) -> None:
+    """Replace the weights of matrix products by 8-bit ones, symmetric, one scale per output."""
+    from openvino import Type, opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul" or not node.get_attributes()["transpose_b"]:
+            continue
+        source = node.input_value(1).get_node()
+        if source.get_type_name() == "Convert":
+            source = source.input_value(0).get_node()
+        if source.get_type_name() != "Constant":
+            continue
+        weights = np.array(source.data, np.float32)
+        scale = np.maximum(np.abs(weights).max(axis=-1, keepdims=True), 1e-12) / 127
+        whole = opset13.constant(np.rint(weights / scale).astype(np.int8), Type.i8)
+        scaled = opset13.multiply(opset13.convert(whole, "f32"), opset13.constant(scale.astype(np.float32)))
+        node.input(1).replace_source_output(scaled.output(0))
+
+
+class _Torch:
+    """sentence-transformers itself. One call at a time: torch's thread count is the process's, not the caller's."""
+
+    def __init__(self, model: Any, precision: str, threads: int) -> None:
+        import torch
+
+        self.name = f"torch-{precision}"
+        self.parallel = 1
+        self._model = model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+        self._threads = threads
+        self._lock = threading.Lock()
+
+    def run(self, batch: _Batch) -> Vectors:
+        import torch
+
+        with self._lock:
+            torch.set_num_threads(1 if len(batch.texts) <= 2 else self._threads)
+            vectors = self._model.encode(
+                list(batch.texts), prompt=batch.prefix, batch_size=len(batch.texts), show_progress_bar=False
+            )
+        return np.asarray(vectors, np.float32)
+
+
+# ---------------------------------------------------------------- finding and preparing a model
+
+
+def _model_folder(name: str, root: Path) -> Path:
+    where = resolve(name, "embedding", root)
+    if isinstance(where, str):
+        return _hub_snapshot(where)
+    if not (where / "config.json").is_file() and not (where / "modules.json").is_file():
+        raise ModelError(f"{where} is no sentence-transformers model: it holds neither modules.json nor config.json.")
+    return where
+
+
+def _hub_snapshot(name: str) -> Path:
+    """The local folder of a hub model; downloaded when it is not there. Code and pickles are never fetched."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", "*.model", "*.safetensors"]
+    ignored = ["onnx/*", "openvino/*", "*.onnx"]
+    for local in (True, False):
+        try:
+            found = Path(
+                snapshot_download(name, allow_patterns=wanted, ignore_patterns=ignored, local_files_only=local)
+            )
+        except (OSError, ValueError) as error:
+            if local:
+                continue
+            aliases = ", ".join(alias for alias, spec in ALIASES.items() if spec.role == "embedding")
+            raise ModelError(
+                f"The embedding model {name!r} is no alias and no folder, and it cannot be fetched from the hub "
+                f"({type(error).__name__}). Check the name and the network, or name one of {aliases}."
+            ) from error
+        if _weights(found):
+            return found
+    raise ModelError(f"The hub model {name!r} has no safetensors weights; other formats can run code and are not read.")
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors")) + sorted(folder.glob("[0-9]*_*/*.safetensors"))
+
+
+def _hash_files(folder: Path) -> str:
+    """A name-free hash of what decides the vectors, in milliseconds: of large files size, head and tail."""
+    names = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json"]
+    names += ["vocab.txt", "sentencepiece.bpe.model", "tokenizer.model", "special_tokens_map.json"]
+    files = [folder / name for name in names] + sorted(folder.glob("[0-9]*_*/config.json")) + _weights(folder)
+    digest = hashlib.sha256(f"v{_EXPORT_VERSION}".encode())
+    for file in files:
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"\0{file.relative_to(folder).as_posix()}\0{size}\0".encode())
+        with file.open("rb") as data:
+            digest.update(data.read(1 << 18))
+            if size > 1 << 18:
+                data.seek(max(size - (1 << 18), 1 << 18))
+                digest.update(data.read())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A model's export on disk, and the way to the original when that is needed."""
+
+    folder: Path
+    export: Path
+    card: Card
+    tokens: _Tokens
+    name: str
+
+    @property
+    def graph(self) -> Path:
+        return self.export / "model.xml"
+
+    @cached_property
+    def torch_model(self) -> Any:
+        return _load_torch(self.folder)
+
+
+def _prepare(name: str, folder: Path, files_hash: str, root: Path, say: Notify) -> _Prepared:
+    place = _writable([root, models_dir()], files_hash[:16])
+    export = place / files_hash[:16]
+    model = None
+    with building(export) as scratch:
+        if scratch is not None:
+            say(f"Preparing the embedding model {name} for this machine, once; this takes some seconds.")
+            model = _load_torch(folder)
+            _export(model, scratch, say)
+    card = Card(**json.loads((export / "card.json").read_text(encoding="utf-8")))
+    prepared = _Prepared(folder, export, card, _Tokens(export / "tokenizer.json"), name)
+    if model is not None:
+        prepared.__dict__["torch_model"] = model
+    return prepared
+
+
+def _writable(roots: Sequence[Path], name: str) -> Path:
+    """The folder for exports: where this one already lies, else the first that can be written."""
+    places = [root / ".compiled" for root in roots]
+    for place in places:
+        if (place / name).is_dir():
+            return place
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(place, os.W_OK):
+            return place
+    return Path(tempfile.mkdtemp(prefix="ragstone-models-"))
+
+
+def _load_torch(folder: Path) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    with _quiet():
+        try:
+            model = SentenceTransformer(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": "float32"},
+            )
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"sentence-transformers cannot load the model in {folder}: {reason}.") from error
+    model.default_prompt_name = None  # prefixes are ours to add
+    return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading reports and progress bars of transformers stay out of the user's terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _export(model: Any, folder: Path, say: Notify) -> None:
+    """Write tokenizer.json, card.json and, for a plain stack, the OpenVINO graph."""
+    tokenizer = model.tokenizer
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(fast, "encode_batch_fast"):
+        raise ModelError("The embedding model has no fast tokenizer, so its chunks cannot be measured; choose another.")
+    fast.save(str(folder / "tokenizer.json"))
+    prompts: Mapping[str, str] = getattr(model, "prompts", None) or {}
+    card = Card(
+        dim=int(model.encode(["a"], show_progress_bar=False).shape[1]),
+        max_tokens=_max_tokens(model),
+        pad_id=int(getattr(tokenizer, "pad_token_id", 0) or 0),
+        query_prefix=prompts.get("query") or "",
+        passage_prefix=prompts.get("document") or prompts.get("passage") or "",
+        plain=_export_graph(model, folder, say),
+    )
+    (folder / "card.json").write_text(json.dumps(asdict(card), ensure_ascii=False), encoding="utf-8")
+
+
+def _max_tokens(model: Any) -> int:
+    limits = [getattr(model, "max_seq_length", None), getattr(model.tokenizer, "model_max_length", None)]
+    known = [int(limit) for limit in limits if limit is not None and math.isfinite(limit) and 0 < limit < 1e6]
+    return min(known, default=8192)
+
+
+def _export_graph(model: Any, folder: Path, say: Notify) -> bool:
+    """Export transformer, pooling and dense layers; the vectors' length is set in float32 outside. True if it holds."""
+    plain = {"Transformer", "Pooling", "Dense", "Normalize"}
+    kinds = [type(module).__name__ for module in model]
+    pooling = [module for module in model if type(module).__name__ == "Pooling"]
+    if kinds[0] != "Transformer" or not plain.issuperset(kinds) or not find_spec("openvino"):
+        return False
+    if not all(getattr(module, "include_prompt", True) for module in pooling):
+        return False
+    try:
+        graph = _trace([module for module, kind in zip(model, kinds, strict=True) if kind != "Normalize"])
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        say(f"The model cannot be exported to OpenVINO ({type(error).__name__}); it runs in torch, slower.")
+        return False
+    import openvino
+
+    openvino.save_model(graph, folder / "model.xml", compress_to_fp16=True)
+    cosine = _export_cosine(model, folder / "model.xml")
+    if cosine < 0.9999:
+        say(f"The model's OpenVINO export differs from the original (cosine {cosine:.4f}); it runs in torch, slower.")
+    return cosine >= 0.9999
+
+
+def _trace(modules: Sequence[Any]) -> Any:
+    """The modules as one OpenVINO graph: (input_ids, attention_mask) to embedding, both dimensions dynamic.
+
+    Goes to the front end directly, because `openvino.convert_model` reports its use to a server on the internet.
+    """
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    class Stack(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack = torch.nn.ModuleList(modules)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            features = {"input_ids": input_ids, "attention_mask": attention_mask}
+            for module in self.stack:
+                features = module(features)
+            return features["sentence_embedding"]
+
+    example = {"input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]]), "attention_mask": torch.ones(2, 4).long()}
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    with _quiet(), torch.no_grad():
+        decoder = TorchScriptPythonDecoder(Stack().eval(), example_input=example)
+        graph = front_end.convert(front_end.load(decoder))
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def _export_cosine(model: Any, graph: Path) -> float:
+    """The smallest cosine between the export's and the original's vectors, on padded texts of several lengths."""
+    texts = _sample(12, longest=200)
+    encoded = model.tokenizer(texts, padding=True, truncation=True, max_length=_max_tokens(model), return_tensors="np")
+    rows = [row[mask > 0].tolist() for row, mask in zip(encoded["input_ids"], encoded["attention_mask"], strict=True)]
+    pad_id = int(getattr(model.tokenizer, "pad_token_id", 0) or 0)
+    ours = _OpenVino(graph, "fp32", 1, pad_id).run(_Batch(texts, rows, ""))
+    return _min_cosine(ours, model.encode(texts, prompt="", show_progress_bar=False))
+
+
+def _min_cosine(a: Vectors, b: Vectors) -> float:
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return -1.0
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-12)).min())
+
+
+# ---------------------------------------------------------------- choosing a back end
+
+
+def _open_backend(wanted: str, prepared: _Prepared, threads: int, say: Notify) -> _Backend:
+    if wanted == "auto":
+        wanted = _remembered(prepared, threads) or _calibrate(prepared, threads, say)
+    if wanted.startswith("torch-"):
+        return _Torch(prepared.torch_model, wanted.removeprefix("torch-"), threads)
+    if not prepared.card.plain:
+        raise ModelError(
+            f"The embedding model {prepared.name} has no OpenVINO export, so embedding.backend cannot be {wanted}. "
+            "Set it to auto, torch-bf16 or torch-fp32."
+        )
+    return _OpenVino(prepared.graph, wanted.removeprefix("openvino-"), threads, prepared.card.pad_id)
+
+
+def _remembered(prepared: _Prepared, threads: int) -> str | None:
+    try:
+        kept = json.loads((prepared.export / "calibration.json").read_text(encoding="utf-8"))
+        backend = kept[_machine(threads)]["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return backend if isinstance(backend, str) else None
+
+
+def _calibrate(prepared: _Prepared, threads: int, say: Notify) -> str:
+    """Measure the back ends on this machine and keep the fastest whose vectors are right."""
+    say(f"Measuring which back end is fastest for {prepared.name} on this machine, once.")
+    texts = [
+        prepared.card.passage_prefix + text for text in _sample(24, longest=min(400, prepared.card.max_tokens - 20))
+    ]
+    ids = [found[: prepared.card.max_tokens] for found in prepared.tokens.ids(texts)]
+    jobs = [
+        _Batch([texts[i] for i in batch], [ids[i] for i in batch], "")
+        for batch in _batches([len(found) for found in ids], 32)
+    ]
+    speeds: dict[str, float] = {}
+    cosines: dict[str, float] = {}
+    reference: Vectors | None = None
+    for backend in _candidates(prepared, threads):
+        vectors, seconds = _measure(backend, jobs)
+        reference = vectors if reference is None else reference
+        speeds[backend.name] = round(len(texts) / seconds, 1)
+        cosines[backend.name] = round(_min_cosine(vectors, reference), 6)
+    fit = [name for name in speeds if cosines[name] >= MIN_COSINE]
+    # A start with torch takes seconds longer, so torch must be well ahead to be worth it.
+    best = max(fit, key=lambda name: speeds[name] * (0.75 if name.startswith("torch") else 1.0))
+    _remember(prepared.export, _machine(threads), {"backend": best, "texts_per_s": speeds, "min_cosine": cosines})
+    say(
+        f"{prepared.name} runs on {best}: {speeds[best]:.0f} texts/s ({', '.join(f'{n} {s:.0f}' for n, s in speeds.items())})."
+    )
+    return best
+
+
+def _candidates(prepared: _Prepared, threads: int) -> Iterator[_Backend]:
+    """Back ends one after the other, a float32 one first. torch is tried only where it is loaded anyway."""
+    graph, pad_id = prepared.graph, prepared.card.pad_id
+    if not prepared.card.plain or "torch_model" in prepared.__dict__:
+        yield _Torch(prepared.torch_model, "fp32", threads)
+    if prepared.card.plain:
+        yield _OpenVino(graph, "fp32", threads, pad_id)
+        yield _OpenVino(graph, "int8", threads, pad_id)
+        if "BF16" in _cpu()[1]:
+            yield _OpenVino(graph, "bf16", threads, pad_id)
+    if not prepared.card.plain or "torch_model" in prepared.__dict__:
+        yield _Torch(prepared.torch_model, "bf16", threads)
+        prepared.torch_model.float()
+
+
+def _measure(backend: _Backend, jobs: Sequence[_Batch], budget_s: float = 2.0) -> tuple[Vectors, float]:
+    """The vectors in the order of the jobs and the best seconds for all of them; at most about twice the budget."""
+    best, begin = math.inf, time.perf_counter()
+    while True:
+        start = time.perf_counter()
+        vectors = np.concatenate(list(_run_all(backend, jobs)))
+        now = time.perf_counter()
+        best = min(best, now - start)
+        if now - begin > budget_s:
+            return vectors, best
+
+
+def _remember(export: Path, machine: str, outcome: Mapping[str, Any]) -> None:
+    file = export / "calibration.json"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    kept[machine] = outcome
+    try:
+        scratch = file.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        os.replace(scratch, file)
+    except OSError as error:
+        _log.warning("The calibration cannot be kept (%s); the next start measures again.", error.strerror)
+
+
+def _machine(threads: int) -> str:
+    """What the outcome of a calibration depends on."""
+    return " | ".join([*_cpu(), f"{threads} of {_cores()} cores", *map(_version, ("openvino", "torch"))])
+
+
+def _cpu() -> tuple[str, str]:
+    """The CPU's name and what OpenVINO can compute with on it."""
+    if not find_spec("openvino"):
+        import platform
+
+        return platform.processor() or platform.machine(), ""
+    import openvino
+
+    core = openvino.Core()
+    return core.get_property("CPU", "FULL_DEVICE_NAME"), " ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
+
+
+_ENGLISH = (
+    "The station was rebuilt after the war, with two platforms and a covered bridge between them. ",
+    "Retrieval quality depends on how documents are cut, because a vector sees only what fits into its model. ",
+    "In 1987 she moved to Lisbon, where she taught physics until her retirement twenty years later. ",
+    "Patients who received the higher dose recovered faster, although the difference was not significant. ",
+    "The river rises in the northern hills and joins the sea near a small fishing village. ",
+    "Its second album sold 1.2 million copies and stayed in the charts for 31 weeks. ",
+)
+_CHINESE = (
+    "这座车站在战后重建，设有两个站台和一座连接它们的有顶天桥。",
+    "检索质量取决于文档如何切分，因为向量只能看到模型能够读入的内容。",
+    "一九八七年她搬到里斯本，在那里教授物理，直到二十年后退休。",
+    "接受较高剂量的患者恢复得更快，但差异并不显著。",
+    "这条河发源于北部山区，在一个小渔村附近入海。",
+    "他们的第二张专辑售出一百二十万张，在排行榜上停留了三十一周。",
+)
+
+
+def _sample(n: int, *, longest: int) -> list[str]:
+    """Texts to measure with: English and Chinese in turn, from a sentence up to about `longest` tokens."""
+    texts = []
+    for i in range(n):
+        sentences, per_sentence = (_ENGLISH, 22) if i % 2 == 0 else (_CHINESE, 30)
+        tokens = longest * ((i * 7) % n + 1) / n / 1.6
+        count = max(1, round(tokens / per_sentence))
+        texts.append("".join(sentences[(i + k) % len(sentences)] for k in range(count)))
+    return texts

@@ -1,0 +1,57 @@
+"""Fixtures that all tests share: the data beside the checkout, fresh homes, and real parts kept open for a whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for _name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAGSTONE_HOME", "MILVUS_URI"):
+    os.environ.pop(_name, None)
+for _name in [name for name in os.environ if name.startswith("RAGSTONE__")]:
+    os.environ.pop(_name)
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The evaluation data that developers have beside the checkout. Tests that need it skip elsewhere."""
+    folder = REPO.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("the evaluation data (../shared/data) is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder():  # type: ignore[no-untyped-def]
+    """The default embedding model, opened once."""
+    from rag.embedding import open_embedder
+    from rag.errors import ModelError
+    from rag.settings import Settings
+
+    settings = Settings()
+    try:
+        return open_embedder(settings.embedding, settings.models)
+    except ModelError as error:
+        pytest.skip(f"the embedding model is not installed: {error}")
+
+
+@pytest.fixture
+def kb(tmp_path: Path, embedder) -> Iterator:  # type: ignore[no-untyped-def, type-arg]
+    """An empty knowledge base on the embedded Milvus, with the default embedder already open."""
+    from rag.knowledge_base import KnowledgeBase
+    from rag.settings import Settings
+
+    with KnowledgeBase.open(tmp_path / "home", settings=Settings().with_values(llm__model="none")) as opened:
+        opened._embedder = embedder
+        yield opened

@@ -1,0 +1,215 @@
+"""What every Milvus must do for us: the embedded engine, the same engine as a server over TCP, and a real server.
+
+The real server of an older version (2.3) has no full-text search; everything else must hold there, too.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rag import filters
+from rag.errors import StoreError
+from rag.lite import LiteServer, _library_folder, available
+from rag.store import MilvusStore, search_text
+
+DIM = 8
+KEY = "{:032x}".format
+
+
+def rows(n: int, start: int = 0) -> list[dict[str, object]]:
+    texts = ["Green tea is steeped at 80 degrees", "绿茶用八十度的水冲泡", "COVID-19 infections rose by 3.5%", "Running foxes and a quick dog"]
+    return [
+        {"pk": KEY(i), "doc_id": f"d{i % 5}", "source": f"/docs/file {i}.md", "title": "T" if i % 2 else "", "type": "pdf" if i % 3 else "md",
+         "page": i % 4, "meta": {"year": 2020 + i, "lang": "en"} if i % 7 else {}, "text": texts[i % 4]}
+        for i in range(start, start + n)
+    ]  # fmt: skip
+
+
+def vectors(n: int, start: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(7)
+    made = random.standard_normal((start + n, DIM)).astype(np.float32)
+    return list((made / np.linalg.norm(made, axis=1, keepdims=True))[start:])
+
+
+@pytest.fixture(scope="module", params=["embedded", "tcp", "milvus-2.3.5"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStore]:
+    if not available():
+        pytest.skip("the embedded Milvus is not installed here")
+    folder = tmp_path_factory.mktemp("milvus")
+    if request.param == "embedded":
+        server = LiteServer(folder)
+        opened = MilvusStore(server.uri)
+        yield opened
+        opened.close()
+        server.close()
+    elif request.param == "tcp":
+        with _tcp_server(folder) as uri:
+            opened = MilvusStore(uri)
+            yield opened
+            opened.close()
+    else:
+        uri = os.environ.get("RAGSTONE_TEST_MILVUS", "")
+        if not uri:
+            pytest.skip("RAGSTONE_TEST_MILVUS names no Milvus server")
+        opened = MilvusStore(uri, timeout_s=30)
+        yield opened
+        opened.close()
+
+
+class _tcp_server:
+    """The embedded engine listening on a port, as a server does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        library = _library_folder()
+        self.process = subprocess.Popen(
+            [str(library / "milvus"), str(self.folder / "m.db"), f"127.0.0.1:{port}", "ERROR"],
+            env=dict(os.environ, LD_LIBRARY_PATH=str(library)), cwd=self.folder, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return f"http://127.0.0.1:{port}"
+            except OSError:
+                assert self.process.poll() is None, "the engine ended"
+        raise AssertionError("the engine did not listen")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def index(store: MilvusStore) -> Iterator[str]:
+    name = f"contract_{os.getpid()}"
+    store.create(name, dim=DIM)
+    store.upsert(name, rows(30), vectors(30))
+    yield name
+    store.drop(name)
+    assert not store.exists(name)
+
+
+def test_creating_again_keeps_the_rows(store: MilvusStore, index: str) -> None:
+    store.create(index, dim=DIM)
+    assert sorted(store.keys(index)) == [KEY(i) for i in range(30)]
+
+
+def test_dense_search_is_exact(store: MilvusStore, index: str) -> None:
+    made = np.stack(vectors(30))
+    query = vectors(31)[-1]
+    expected = [KEY(i) for i in np.argsort(-(made @ query), kind="stable")[:10]]
+    found = store.dense(index, query, depth=10)
+    assert [key for key, _ in found] == expected
+    assert found[0][1] == pytest.approx(float((made @ query).max()), abs=1e-5)
+
+
+def test_depth_beyond_the_index_is_no_error(store: MilvusStore, index: str) -> None:
+    assert len(store.dense(index, vectors(1)[0], depth=5000)) == 30
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [("steeping green teas", "Green"), ("绿茶", "绿茶"), ("covid", "COVID"), ("fox run", "foxes"), ("3.5", "3.5%")],
+)
+def test_bm25_stems_english_and_cuts_chinese(store: MilvusStore, index: str, query: str, word: str) -> None:
+    if not store.has_bm25(index):
+        with pytest.raises(StoreError, match="full-text"):
+            store.bm25(index, query, depth=5)
+        return
+    found = store.bm25(index, query, depth=5)
+    texts = {str(row["pk"]): str(row["text"]) for row in rows(30)}
+    assert found and all(word in texts[key] for key, _ in found) and all(score > 0 for _, score in found)
+
+
+def test_bm25_finds_nothing_for_words_that_are_not_there(store: MilvusStore, index: str) -> None:
+    if store.has_bm25(index):
+        assert store.bm25(index, "zeppelin", depth=5) == [] and store.bm25(index, "…!?", depth=5) == []
+
+
+def test_bm25_statistics_follow_deletes(store: MilvusStore, index: str) -> None:
+    if not store.has_bm25(index):
+        pytest.skip("no full-text search on this server")
+    before = store.bm25(index, "green tea", depth=30)
+    extra = [{**row, "text": "green tea"} for row in rows(5, start=100)]
+    store.upsert(index, extra, vectors(5, start=100))
+    assert len(store.bm25(index, "green tea", depth=30)) == len(before) + 5
+    store.delete(index, [str(row["pk"]) for row in extra])
+    store.flush(index)
+    after = store.bm25(index, "green tea", depth=30)
+    assert dict(after) == pytest.approx(dict(before), abs=1e-4)
+
+
+def test_upsert_replaces(store: MilvusStore, index: str) -> None:
+    changed = [{**rows(1)[0], "title": "changed"}]
+    for _ in range(3):
+        store.upsert(index, changed, vectors(1))
+    assert len(list(store.keys(index))) == 30
+    expression = filters.to_milvus(filters.parse("title == 'changed'"))
+    assert [key for key, _ in store.dense(index, vectors(1)[0], depth=30, expression=expression)] == [KEY(0)]
+    store.upsert(index, rows(1), vectors(1))
+
+
+FILTERS = ["type == 'pdf'", "year >= 2030", "not (type == 'pdf' or page > 2)", "source like '/docs/file 1%'", "lang in ['en', 'zh']",
+           "doc_id in ['d1', 'd3'] and year < 2040", "page != 0", "year == 2021 or year == 2022", "doc_id in []"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_filters_mean_what_they_mean_in_python(store: MilvusStore, index: str, text: str) -> None:
+    expression = filters.parse(text)
+    expected = {str(row["pk"]) for row in rows(30) if filters.matches(expression, row)}
+    found = store.dense(index, vectors(1)[0], depth=100, expression=filters.to_milvus(expression))
+    assert {key for key, _ in found} == expected
+
+
+HOSTILE = ['"', "\\", '\\"', "' or 1 == 1 or '", '" or doc_id != "', "%", "_", "]", "日本", "🍵", "\\n", "a\\", '"]) or (pk != "', "{x}", "\u202e"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_hostile_values_find_no_foreign_row(store: MilvusStore, index: str, value: str) -> None:
+    for expression in (filters.Compare("doc_id", "==", value), filters.Compare("lang", "==", value), filters.Compare(value, "==", "en")):
+        assert store.dense(index, vectors(1)[0], depth=100, expression=filters.to_milvus(expression)) == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.text(alphabet=st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]), max_size=30))
+def test_any_value_is_a_value(store: MilvusStore, index: str, value: str) -> None:
+    expression = filters.to_milvus(filters.Compare("title", "==", value))
+    found = store.dense(index, vectors(1)[0], depth=100, expression=expression)
+    assert len(found) == {"T": 15, "": 15}.get(value, 0)
+
+
+@pytest.mark.parametrize("key", ["x' or 1 == 1", 'zz"] or pk in ["0', "", "A" * 32, "0" * 31])
+def test_only_our_keys_reach_the_client(store: MilvusStore, index: str, key: str) -> None:
+    with pytest.raises(StoreError, match="row key"):
+        store.delete(index, [key])
+    with pytest.raises(StoreError, match="row key"):
+        store.present(index, [key])
+
+
+def test_search_text_spaces_punctuation_and_keeps_numbers() -> None:
+    assert search_text("COVID-19, 3.5% of C++/C#. End_of").split() == ["COVID", "19", "3.5", "of", "C++", "C#", "End", "of"]
+    assert len(search_text("汉" * 40_000).encode()) <= 60_000
+
+
+def test_an_unreachable_server_is_one_sentence() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(StoreError, match=f"Milvus at http://127.0.0.1:{port} cannot be reached"):
+        MilvusStore(f"http://127.0.0.1:{port}", timeout_s=2)

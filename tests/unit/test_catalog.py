@@ -1,0 +1,118 @@
+"""The catalog's three steps, and what is left after a kill between any two of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag.catalog import Catalog, Collection, Draft, row_key, vector_key
+from rag.errors import CatalogError
+from rag.types import Chunk
+
+
+def draft(doc_id: str, text: str) -> Draft:
+    chunk = Chunk(doc_id=doc_id, ordinal=0, start=0, end=len(text), text=text)
+    return Draft(doc_id=doc_id, source=f"/{doc_id}", title=doc_id, type="text", text=text, content_hash=text, recipe="r",
+                 chunks=[chunk], vector_keys=[vector_key("f", text)])  # fmt: skip
+
+
+@pytest.fixture
+def catalog(tmp_path: Path):  # type: ignore[no-untyped-def]
+    opened = Catalog(tmp_path / "c.sqlite3")
+    yield opened
+    opened.close()
+
+
+def write(catalog: Catalog, one: Draft) -> list[str]:
+    catalog.put_vectors({one.vector_keys[0]: np.ones(3, np.float32)})
+    keys = catalog.stage("c", [one])[0]
+    catalog.publish("c", [one])
+    return keys
+
+
+def test_a_staged_version_is_not_seen(catalog: Catalog) -> None:
+    keys = catalog.stage("c", [draft("a", "one")])[0]
+    assert catalog.live_chunks("c", keys) == {} and catalog.text("c", "a") is None
+    catalog.publish("c", [draft("a", "one")])
+    assert catalog.live_chunks("c", keys)[keys[0]].chunk.text == "one"
+    assert catalog.text("c", "a") == "one"
+
+
+def test_publishing_replaces_the_old_version_at_once(catalog: Catalog) -> None:
+    old = write(catalog, draft("a", "one"))
+    new = catalog.stage("c", [draft("a", "two")])[0]
+    assert set(catalog.live_chunks("c", old + new)) == set(old)
+    catalog.publish("c", [draft("a", "two")])
+    assert set(catalog.live_chunks("c", old + new)) == set(new)
+    assert catalog.garbage("c") == old
+    assert catalog.text("c", "a") == "two" and catalog.documents("c")[0].version == 2
+
+
+def test_recover_undoes_what_was_staged_and_keeps_vectors(catalog: Catalog) -> None:
+    old = write(catalog, draft("a", "one"))
+    catalog.put_vectors({vector_key("f", "two"): np.ones(3, np.float32)})
+    staged = catalog.stage("c", [draft("a", "two"), draft("b", "new")])
+    assert catalog.recover("c") == 2
+    assert sorted(catalog.garbage("c")) == sorted(staged[0] + staged[1])
+    assert [info.doc_id for info in catalog.documents("c")] == ["a"]
+    assert set(catalog.live_chunks("c", old)) == set(old)
+    assert vector_key("f", "two") in catalog.vectors([vector_key("f", "two")])
+    again = catalog.stage("c", [draft("a", "two")])[0]
+    assert again == staged[0], "a resumed run writes the same keys"
+    assert again[0] not in catalog.garbage("c")
+
+
+def test_delete_removes_everything_but_the_garbage_note(catalog: Catalog) -> None:
+    keys = write(catalog, draft("a", "one"))
+    assert catalog.delete("c", ["a", "absent"]) == 1
+    assert catalog.documents("c") == [] and catalog.live_chunks("c", keys) == {} and catalog.garbage("c") == keys
+    assert catalog.drop_unused_vectors() == 1
+    catalog.forget_garbage(keys)
+    assert catalog.garbage("c") == []
+
+
+def test_a_failed_update_leaves_the_old_version_live(catalog: Catalog) -> None:
+    keys = write(catalog, draft("a", "one"))
+    catalog.fail("c", draft("a", "broken"), "E_CORRUPT", "The file is damaged.")
+    info = catalog.documents("c")[0]
+    assert (info.state, info.code) == ("live", "E_CORRUPT")
+    assert set(catalog.live_chunks("c", keys)) == set(keys)
+    catalog.fail("c", draft("new", "broken"), "E_CORRUPT", "The file is damaged.")
+    assert catalog.documents("c", "new")[0].state == "failed"
+
+
+def test_problems_are_found(catalog: Catalog) -> None:
+    write(catalog, draft("a", "one"))
+    assert catalog.problems("c") == []
+    catalog.stage("c", [draft("b", "two")])
+    assert {kind for kind, _, _ in catalog.problems("c")} == {"unfinished", "vector-missing"}
+
+
+def test_collections_do_not_mix(catalog: Catalog) -> None:
+    keys = write(catalog, draft("a", "one"))
+    assert catalog.live_chunks("other", keys) == {} and catalog.documents("other") == []
+    assert row_key("c", "a", 1, 0) != row_key("other", "a", 1, 0)
+
+
+def test_a_collection_remembers_its_model(catalog: Catalog) -> None:
+    made = Collection(name="c", generation=1, fingerprint="f", model="m", dim=3, probe=np.array([1, 0, 0], np.float32))
+    catalog.add_collection(made)
+    found = catalog.collection("c")
+    assert found is not None and found.fingerprint == "f" and found.probe is not None and found.probe.tolist() == [1, 0, 0]
+
+
+def test_damage_and_other_versions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite3"
+    path.write_bytes(b"this is not a database, and it is long enough to look like one" * 20)
+    with pytest.raises(CatalogError, match="damaged"):
+        Catalog(path)
+    import sqlite3
+
+    newer = tmp_path / "n.sqlite3"
+    Catalog(newer).close()
+    with sqlite3.connect(newer) as db:
+        db.execute("update meta set value = '99' where key = 'schema'")
+    with pytest.raises(CatalogError, match="schema 99"):
+        Catalog(newer)

@@ -1,0 +1,77 @@
+"""Fusion and MMR: hand-worked numbers and properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.fusion import fuse, minmax, mmr, ranking, rrf, zscore
+
+A = [("x", 3.0), ("y", 2.0), ("z", 1.0)]
+B = [("y", 10.0), ("w", 5.0)]
+
+
+def test_rrf_by_hand() -> None:
+    fused = dict(rrf([A, B], k=60))
+    assert fused["y"] == pytest.approx(1 / 62 + 1 / 61)
+    assert fused["x"] == pytest.approx(1 / 61)
+    assert [key for key, _ in rrf([A, B], k=60)] == ["y", "x", "w", "z"]
+
+
+def test_zscore_by_hand() -> None:
+    scores = zscore(A)
+    assert scores["x"] == pytest.approx(1.224744871)
+    assert scores["y"] == pytest.approx(0.0)
+
+
+def test_minmax_by_hand() -> None:
+    assert minmax(A) == {"x": 1.0, "y": 0.5, "z": 0.0}
+
+
+def test_a_missing_id_gets_the_lowest_value() -> None:
+    fused = dict(fuse([A, B], [0.5, 0.5], method="minmax", rrf_k=60))
+    assert fused == {"x": 0.5, "y": 0.75, "z": 0.0, "w": 0.0}
+
+
+def test_equal_scores_do_not_divide_by_zero() -> None:
+    assert zscore([("a", 2.0), ("b", 2.0)]) == {"a": 0.0, "b": 0.0}
+    assert minmax([("a", 2.0), ("b", 2.0)]) == {"a": 1.0, "b": 1.0}
+    assert zscore([]) == {} and minmax([]) == {}
+
+
+_rankings = st.lists(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.floats(-100, 100)), min_size=1, max_size=3)
+
+
+@given(_rankings, st.sampled_from(["rrf", "zscore", "minmax"]))
+def test_fusion_keeps_the_set_and_the_order_rule(scores: list[dict[str, float]], method: str) -> None:
+    rankings = [ranking(one) for one in scores]
+    fused = fuse(rankings, [1.0] * len(rankings), method=method, rrf_k=60)
+    assert {key for key, _ in fused} == {key for one in scores for key in one}
+    assert fused == sorted(fused, key=lambda item: (-item[1], item[0]))
+    assert all(np.isfinite(score) for _, score in fused)
+
+
+@given(_rankings)
+def test_fusion_does_not_depend_on_the_order_of_retrievers(scores: list[dict[str, float]]) -> None:
+    rankings = [ranking(one) for one in scores]
+    forward = fuse(rankings, [1.0] * len(rankings), method="zscore", rrf_k=60)
+    backward = fuse(rankings[::-1], [1.0] * len(rankings), method="zscore", rrf_k=60)
+    assert dict(forward) == pytest.approx(dict(backward))
+
+
+def _unit(angle: float) -> np.ndarray:
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def test_mmr_prefers_what_is_new() -> None:
+    candidates = [("a", 1.0), ("twin", 0.99), ("other", 0.5), ("last", 0.0)]
+    vectors = {"a": _unit(0), "twin": _unit(0.01), "other": _unit(1.5), "last": _unit(3.0)}
+    assert [key for key, _ in mmr(candidates, vectors, trade_off=0.5, top_k=3)] == ["a", "other", "twin"]
+    assert [key for key, _ in mmr(candidates, vectors, trade_off=1.0, top_k=4)] == ["a", "twin", "other", "last"]
+
+
+def test_mmr_without_vectors_keeps_the_order() -> None:
+    candidates = [("a", 1.0), ("b", 0.5), ("c", 0.0)]
+    assert [key for key, _ in mmr(candidates, {}, trade_off=0.3, top_k=2)] == ["a", "b"]
