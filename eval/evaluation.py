@@ -124,7 +124,7 @@ def evaluate(
     Raises: UsageError for an unknown metric, no system, a system named twice, or a dataset without judged questions.
     """
     names = tuple(metric.name for metric in parse_metrics(metrics))
-    _check_request(dataset, systems, depth)
+    _check_request(dataset, systems, depth, seed)
     log = ProblemLog()
     results = {}
     for system in systems:
@@ -179,7 +179,7 @@ def run_on_knowledge_base(
     Raises: UsageError for a system that this version cannot run, and see `evaluate`.
     """
     check_systems(systems)
-    _check_request(dataset, systems, depth)
+    _check_request(dataset, systems, depth, seed)
     log = ProblemLog()
     if dataset.open_corpus is not None:
         report = kb.ingest(_counted(dataset, progress))
@@ -231,7 +231,7 @@ def latency_summary(latency_ms: Sequence[float]) -> dict[str, float]:
 # ---------------------------------------------------------------- asking
 
 
-def _check_request(dataset: Dataset, systems: Sequence[str], depth: int) -> None:
+def _check_request(dataset: Dataset, systems: Sequence[str], depth: int, seed: int) -> None:
     if not systems:
         raise UsageError("No system to evaluate. Name one or more with --systems, for example --systems bm25,hybrid.")
     repeated = [name for name, n in Counter(systems).items() if n > 1]
@@ -239,6 +239,8 @@ def _check_request(dataset: Dataset, systems: Sequence[str], depth: int) -> None
         raise UsageError(f"System {repeated[0]!r} is named more than once. Name each system once.")
     if depth < 1:
         raise UsageError(f"The depth is {depth}; give 1 or more.")
+    if seed < 0:
+        raise UsageError(f"The seed is {seed}; give 0 or more.")
     if not dataset.questions:
         raise no_questions(f"Dataset {dataset.name}", dataset.problems)
 

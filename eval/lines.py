@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from eval.problems import ProblemLog
 from rag.errors import UsageError
@@ -57,7 +57,7 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     try:
         with path.open("rb") as file:
             magic = file.read(2)
@@ -75,7 +75,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
-def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
+def _raw_lines(file: io.BufferedIOBase) -> Iterator[bytes]:
     first = file.readline()
     if first[:2] in _UTF16_MARKS:
         text = io.StringIO((first + file.read()).decode("utf-16", errors="replace"))

@@ -16,6 +16,7 @@ Run = dict[str, Ranking]  # query_id -> ranking
 Qrels = dict[str, dict[str, int]]  # query_id -> doc_id -> grade; 1 and more is relevant
 
 _RUN_COLUMNS = 6
+_LOWEST_WRITTEN = -1e38  # leaves room to go below, for ties
 _QUERY_NAMES = ("query-id", "query_id", "qid", "query", "topic", "question-id", "question_id")
 _DOCUMENT_NAMES = ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "docno", "pid", "document", "document_id")
 _GRADE_NAMES = ("score", "relevance", "rel", "label", "grade", "judgement", "judgment")
@@ -77,7 +78,7 @@ def write_run(path: str | Path, run: Mapping[str, Sequence[tuple[str, float]]], 
         for query_id, hits in run.items():
             last = math.inf
             for rank, (doc_id, score) in enumerate(hits, start=1):
-                last = min(_single(score), _below(last))
+                last = min(max(_single(score), _LOWEST_WRITTEN), _below(last))
                 file.write(joiner.join((query_id, "Q0", doc_id, str(rank), f"{last:.9g}", name)) + "\n")
 
 

@@ -6,10 +6,12 @@ The only home of the openai package, which is imported when the first call is ma
 from __future__ import annotations
 
 import codecs
+import contextlib
 import email.utils
 import json
 import logging
 import queue
+import socket
 import threading
 import time
 import zlib
@@ -131,7 +133,8 @@ def _guarded(call: Call, work: Callable[[Call], None]) -> None:
     except BaseException as error:  # an edge: whatever it is belongs to the consumer, on the other thread
         call.put(error)
     else:
-        call.put(ChatError("E_LLM_INCOMPLETE", "The chat model's reply has no end."))
+        if call.remaining() > 0:  # else the deadline is the reason, and the consumer knows
+            call.put(ChatError("E_LLM_INCOMPLETE", "The chat model's reply has no end. Ask again."))
 
 
 def _late(who: str, deadline_s: float, started: bool) -> str:
@@ -217,10 +220,10 @@ class OpenAIChat:
         import httpx2
         import openai
 
-        left = max(0.05, call.remaining())
+        left = max(0.0, call.remaining())
         loopback = urlsplit(self._settings.base_url).hostname in ("localhost", "127.0.0.1", "::1")
         http = openai.DefaultHttpxClient(
-            timeout=httpx2.Timeout(left, connect=min(left, self._settings.connect_timeout_s)),
+            timeout=httpx2.Timeout(left + 1, connect=min(left + 1, self._settings.connect_timeout_s)),  # the deadline comes first
             follow_redirects=False,
             trust_env=not loopback,  # a proxy of the environment cannot reach this machine's own ports
             limits=httpx2.Limits(max_keepalive_connections=0),
@@ -338,11 +341,9 @@ def _check_status(response: Any) -> None:
     if response.status_code == 200:
         return
     body = bytearray()
-    try:
+    with contextlib.suppress(ChatError):  # longer than we read: its beginning is enough
         for piece in decoded(response.iter_raw(), response.headers.get("content-encoding", ""), ERROR_BODY_BYTES):
             body += piece
-    except ChatError:
-        pass  # longer than we read; its beginning is enough
     raise _BadStatus(response.status_code, response.headers, body.decode("utf-8", "replace"))
 
 
@@ -358,10 +359,8 @@ def _trace_sockets(request: Any, call: Call) -> None:
 
 
 def _shut(sock: Any) -> None:
-    try:
-        sock.shutdown(2)
-    except OSError:
-        pass  # it is closed already, or the TLS socket has taken its place
+    with contextlib.suppress(OSError):  # it is closed already, or the TLS socket has taken its place
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _rate_limited(said: str, bad: _BadStatus) -> _Transient:

@@ -7,6 +7,7 @@ Which back end computes is measured once per machine and remembered.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -17,11 +18,10 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +38,7 @@ Vectors = NDArray[np.float32]
 Notify = Callable[[str], None]
 
 MIN_COSINE = 0.999  # of a back end's vectors to the float32 ones, else it is not chosen
-TOKENS_PER_CALL = 2048  # padding included; larger batches leave the CPU's caches and get slower
+TOKENS_PER_CALL = 1024  # padding included; larger batches are no faster and let a query wait behind them
 
 _EXPORT_VERSION = 1
 _BLOCK = 4096  # texts tokenized and sorted together
@@ -176,7 +176,7 @@ class LocalEmbedder:
             block = [_encodable(text) for text in texts[start : start + _BLOCK]]
             full = [prefix + text for text in block]
             ids = [limit(text, found) for text, found in zip(full, self._tokens.ids(full), strict=True)]
-            batches = list(_batches([len(found) for found in ids], self._batch_size))
+            batches = _batches([len(found) for found in ids], self._batch_size, self._run.parallel)
             jobs = [_Batch([block[i] for i in batch], [ids[i] for i in batch], prefix) for batch in batches]
             for batch, vectors in zip(batches, _run_all(self._run, jobs), strict=True):
                 out[np.asarray(batch) + start] = _unit(vectors, len(batch), self.dim, self._run.name)
@@ -198,22 +198,26 @@ class LocalEmbedder:
         return self._tokens.cut(text, self.max_tokens)
 
 
-def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indexes in batches of similar length, longest first: little padding, and the slow calls do not come last."""
-    batch: list[int] = []
+def _batches(lengths: Sequence[int], batch_size: int, parallel: int) -> list[list[int]]:
+    """Indexes in batches of similar length, longest first: little padding, and the slow calls do not come last.
+
+    Few texts are spread over all the calls that can run at once.
+    """
+    budget = min(TOKENS_PER_CALL, max(256, sum(lengths) // parallel))
+    batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[batch[0]] > TOKENS_PER_CALL):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+        last = batches[-1] if batches else []
+        if not last or len(last) == batch_size or (len(last) + 1) * lengths[last[0]] > budget:
+            batches.append([i])
+        else:
+            last.append(i)
+    return batches
 
 
-def _run_all(backend: _Backend, jobs: Sequence[_Batch]) -> Iterable[Vectors]:
+def _run_all(backend: _Backend, jobs: Sequence[_Batch]) -> list[Vectors]:
     n = min(backend.parallel, len(jobs))
     if n <= 1:
-        return map(backend.run, jobs)
+        return [backend.run(job) for job in jobs]
     with ThreadPoolExecutor(n, thread_name_prefix="embed") as pool:
         return list(pool.map(backend.run, jobs))
 
@@ -228,7 +232,8 @@ def _unit(vectors: Vectors, n: int, dim: int, backend: str) -> Vectors:
             f"The embedding back end {backend} gave a vector that is zero or not a number. "
             "Choose another with embedding.backend, for example openvino-fp32 or torch-fp32."
         )
-    return (vectors / norms).astype(np.float32)
+    unit: Vectors = (vectors / norms).astype(np.float32)
+    return unit
 
 
 def _encodable(text: str) -> str:
@@ -391,7 +396,7 @@ class _Torch:
 
         self.name = f"torch-{precision}"
         self.parallel = 1
-        self._model = model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+        self._model = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else model
         self._threads = threads
         self._lock = threading.Lock()
 
@@ -465,39 +470,38 @@ def _hash_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A model's export on disk, and the way to the original when that is needed."""
+    """A model's export on disk. original: the sentence-transformers model, when this process has loaded it."""
 
+    name: str
     folder: Path
     export: Path
     card: Card
     tokens: _Tokens
-    name: str
+    original: Any | None
 
     @property
     def graph(self) -> Path:
         return self.export / "model.xml"
 
-    @cached_property
-    def torch_model(self) -> Any:
-        return _load_torch(self.folder)
-
 
 def _prepare(name: str, folder: Path, files_hash: str, root: Path, say: Notify) -> _Prepared:
-    place = _writable([root, models_dir()], files_hash[:16])
-    export = place / files_hash[:16]
-    model = None
+    export = _writable([root, models_dir()], files_hash[:16]) / files_hash[:16]
+    original = None
     with building(export) as scratch:
         if scratch is not None:
             say(f"Preparing the embedding model {name} for this machine, once; this takes some seconds.")
-            model = _load_torch(folder)
-            _export(model, scratch, say)
-    card = Card(**json.loads((export / "card.json").read_text(encoding="utf-8")))
-    prepared = _Prepared(folder, export, card, _Tokens(export / "tokenizer.json"), name)
-    if model is not None:
-        prepared.__dict__["torch_model"] = model
-    return prepared
+            original = _load_torch(folder)
+            _export(original, scratch, say)
+    try:
+        card = Card(**json.loads((export / "card.json").read_text(encoding="utf-8")))
+        tokens = _Tokens(export / "tokenizer.json")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"The prepared model in {export} is damaged ({error}). Delete the folder and try again."
+        ) from error
+    return _Prepared(name, folder, export, card, tokens, original)
 
 
 def _writable(roots: Sequence[Path], name: str) -> Path:
@@ -538,8 +542,9 @@ def _load_torch(folder: Path) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Loading reports and progress bars of transformers stay out of the user's terminal."""
-    from transformers.utils import logging as transformers_logging
+    from transformers.utils import logging
 
+    transformers_logging: Any = logging  # untyped functions
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -559,7 +564,7 @@ def _export(model: Any, folder: Path, say: Notify) -> None:
     fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(fast, "encode_batch_fast"):
         raise ModelError("The embedding model has no fast tokenizer, so its chunks cannot be measured; choose another.")
-    fast.save(str(folder / "tokenizer.json"))
+    fast.save(str(folder / "tokenizer.json"), pretty=False)
     prompts: Mapping[str, str] = getattr(model, "prompts", None) or {}
     card = Card(
         dim=int(model.encode(["a"], show_progress_bar=False).shape[1]),
@@ -575,7 +580,7 @@ def _export(model: Any, folder: Path, say: Notify) -> None:
 def _max_tokens(model: Any) -> int:
     limits = [getattr(model, "max_seq_length", None), getattr(model.tokenizer, "model_max_length", None)]
     known = [int(limit) for limit in limits if limit is not None and math.isfinite(limit) and 0 < limit < 1e6]
-    return min(known, default=8192)
+    return min(known, default=8192)  # such a model reads texts of any length; chunks still need a bound
 
 
 def _export_graph(model: Any, folder: Path, say: Notify) -> bool:
@@ -589,7 +594,7 @@ def _export_graph(model: Any, folder: Path, say: Notify) -> bool:
         return False
     try:
         graph = _trace([module for module, kind in zip(model, kinds, strict=True) if kind != "Normalize"])
-    except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except _conversion_failures() + (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         say(f"The model cannot be exported to OpenVINO ({type(error).__name__}); it runs in torch, slower.")
         return False
     import openvino
@@ -597,8 +602,23 @@ def _export_graph(model: Any, folder: Path, say: Notify) -> bool:
     openvino.save_model(graph, folder / "model.xml", compress_to_fp16=True)
     cosine = _export_cosine(model, folder / "model.xml")
     if cosine < 0.9999:
+        (folder / "model.xml").unlink()
+        (folder / "model.bin").unlink()
         say(f"The model's OpenVINO export differs from the original (cosine {cosine:.4f}); it runs in torch, slower.")
     return cosine >= 0.9999
+
+
+def _conversion_failures() -> tuple[type[Exception], ...]:
+    """What OpenVINO's front end raises for a graph it cannot read; its classes share no base but Exception."""
+    from openvino import frontend
+
+    failures: tuple[type[Exception], ...] = (
+        frontend.GeneralFailure,
+        frontend.NotImplementedFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+    )
+    return failures
 
 
 def _trace(modules: Sequence[Any]) -> Any:
@@ -621,7 +641,8 @@ def _trace(modules: Sequence[Any]) -> Any:
                 features = module(features)
             return features["sentence_embedding"]
 
-    example = {"input_ids": torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]]), "attention_mask": torch.ones(2, 4).long()}
+    ids, mask = torch.arange(5, 37).reshape(2, 16), torch.ones(2, 16, dtype=torch.int64)
+    example = {"input_ids": ids, "attention_mask": mask}
     front_end = FrontEndManager().load_by_framework("pytorch")
     with _quiet(), torch.no_grad():
         decoder = TorchScriptPythonDecoder(Stack().eval(), example_input=example)
@@ -632,7 +653,7 @@ def _trace(modules: Sequence[Any]) -> Any:
 
 def _export_cosine(model: Any, graph: Path) -> float:
     """The smallest cosine between the export's and the original's vectors, on padded texts of several lengths."""
-    texts = _sample(12, longest=200)
+    texts = _sample(8, longest=min(1200, _max_tokens(model)))
     encoded = model.tokenizer(texts, padding=True, truncation=True, max_length=_max_tokens(model), return_tensors="np")
     rows = [row[mask > 0].tolist() for row, mask in zip(encoded["input_ids"], encoded["attention_mask"], strict=True)]
     pad_id = int(getattr(model.tokenizer, "pad_token_id", 0) or 0)
@@ -654,7 +675,7 @@ def _open_backend(wanted: str, prepared: _Prepared, threads: int, say: Notify) -
     if wanted == "auto":
         wanted = _remembered(prepared, threads) or _calibrate(prepared, threads, say)
     if wanted.startswith("torch-"):
-        return _Torch(prepared.torch_model, wanted.removeprefix("torch-"), threads)
+        return _Torch(prepared.original or _load_torch(prepared.folder), wanted.removeprefix("torch-"), threads)
     if not prepared.card.plain:
         raise ModelError(
             f"The embedding model {prepared.name} has no OpenVINO export, so embedding.backend cannot be {wanted}. "
@@ -675,19 +696,15 @@ def _remembered(prepared: _Prepared, threads: int) -> str | None:
 def _calibrate(prepared: _Prepared, threads: int, say: Notify) -> str:
     """Measure the back ends on this machine and keep the fastest whose vectors are right."""
     say(f"Measuring which back end is fastest for {prepared.name} on this machine, once.")
-    texts = [
-        prepared.card.passage_prefix + text for text in _sample(24, longest=min(400, prepared.card.max_tokens - 20))
-    ]
-    ids = [found[: prepared.card.max_tokens] for found in prepared.tokens.ids(texts)]
-    jobs = [
-        _Batch([texts[i] for i in batch], [ids[i] for i in batch], "")
-        for batch in _batches([len(found) for found in ids], 32)
-    ]
+    texts = [prepared.card.passage_prefix + text for text in _sample(24, longest=min(300, prepared.card.max_tokens))]
+    ids = prepared.tokens.ids(texts)
+    batches = _batches([len(found) for found in ids], 32, threads)
+    jobs = [_Batch([texts[i] for i in batch], [ids[i] for i in batch], "") for batch in batches]
     speeds: dict[str, float] = {}
     cosines: dict[str, float] = {}
     reference: Vectors | None = None
     for backend in _candidates(prepared, threads):
-        vectors, seconds = _measure(backend, jobs)
+        vectors, seconds = _measure(backend, jobs, threads)
         reference = vectors if reference is None else reference
         speeds[backend.name] = round(len(texts) / seconds, 1)
         cosines[backend.name] = round(_min_cosine(vectors, reference), 6)
@@ -695,36 +712,38 @@ def _calibrate(prepared: _Prepared, threads: int, say: Notify) -> str:
     # A start with torch takes seconds longer, so torch must be well ahead to be worth it.
     best = max(fit, key=lambda name: speeds[name] * (0.75 if name.startswith("torch") else 1.0))
     _remember(prepared.export, _machine(threads), {"backend": best, "texts_per_s": speeds, "min_cosine": cosines})
-    say(
-        f"{prepared.name} runs on {best}: {speeds[best]:.0f} texts/s ({', '.join(f'{n} {s:.0f}' for n, s in speeds.items())})."
-    )
+    others = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items() if name != best)
+    say(f"{prepared.name} runs on {best} here: about {speeds[best]:.0f} texts/s ({others}).")
     return best
 
 
 def _candidates(prepared: _Prepared, threads: int) -> Iterator[_Backend]:
     """Back ends one after the other, a float32 one first. torch is tried only where it is loaded anyway."""
-    graph, pad_id = prepared.graph, prepared.card.pad_id
-    if not prepared.card.plain or "torch_model" in prepared.__dict__:
-        yield _Torch(prepared.torch_model, "fp32", threads)
-    if prepared.card.plain:
-        yield _OpenVino(graph, "fp32", threads, pad_id)
-        yield _OpenVino(graph, "int8", threads, pad_id)
-        if "BF16" in _cpu()[1]:
-            yield _OpenVino(graph, "bf16", threads, pad_id)
-    if not prepared.card.plain or "torch_model" in prepared.__dict__:
-        yield _Torch(prepared.torch_model, "bf16", threads)
-        prepared.torch_model.float()
+    plain, original = prepared.card.plain, prepared.original
+    if not plain and original is None:
+        original = _load_torch(prepared.folder)
+    if original is not None:
+        yield _Torch(original, "fp32", threads)
+    if plain:
+        precisions = ["fp32", "int8", "bf16"] if "BF16" in _cpu()[1] else ["fp32", "int8"]
+        for precision in precisions:
+            yield _OpenVino(prepared.graph, precision, threads, prepared.card.pad_id)
+    if original is not None:
+        yield _Torch(original, "bf16", threads)
 
 
-def _measure(backend: _Backend, jobs: Sequence[_Batch], budget_s: float = 2.0) -> tuple[Vectors, float]:
-    """The vectors in the order of the jobs and the best seconds for all of them; at most about twice the budget."""
+def _measure(backend: _Backend, jobs: Sequence[_Batch], threads: int, budget_s: float = 1.5) -> tuple[Vectors, float]:
+    """The vectors in the order of the jobs, and the seconds all of them take on an otherwise idle machine.
+
+    Counts CPU seconds: what else runs on the machine now must not decide which back end is used from now on.
+    """
+    vectors = np.concatenate([backend.run(job) for job in jobs])  # the first run compiles kernels
     best, begin = math.inf, time.perf_counter()
     while True:
-        start = time.perf_counter()
-        vectors = np.concatenate(list(_run_all(backend, jobs)))
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now - begin > budget_s:
+        start = time.process_time()
+        _run_all(backend, jobs)
+        best = min(best, (time.process_time() - start) / threads)
+        if time.perf_counter() - begin > budget_s:
             return vectors, best
 
 
@@ -791,11 +810,10 @@ _CHINESE = (
 
 
 def _sample(n: int, *, longest: int) -> list[str]:
-    """Texts to measure with: English and Chinese in turn, from a sentence up to about `longest` tokens."""
+    """Texts to measure with: English and Chinese in turn, from a sentence up to somewhat under `longest` tokens."""
     texts = []
     for i in range(n):
-        sentences, per_sentence = (_ENGLISH, 22) if i % 2 == 0 else (_CHINESE, 30)
-        tokens = longest * ((i * 7) % n + 1) / n / 1.6
-        count = max(1, round(tokens / per_sentence))
+        sentences, most_tokens = (_ENGLISH, 30) if i % 2 == 0 else (_CHINESE, 45)
+        count = max(1, longest * (i + 1) // (n * most_tokens))
         texts.append("".join(sentences[(i + k) % len(sentences)] for k in range(count)))
     return texts

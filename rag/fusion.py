@@ -58,11 +58,23 @@ def minmax(one: Ranking) -> dict[str, float]:
     return {key: (score - low) / (high - low) for key, score in one}
 
 
-def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, rrf_k: int) -> Ranking:
-    """Combine rankings by `method`: zscore, minmax or rrf (which takes no weights)."""
-    if method == "rrf":
-        return rrf(rankings, k=rrf_k)
-    return weighted(rankings, weights, zscore if method == "zscore" else minmax)
+def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, rrf_k: int, depth: int = 0) -> Ranking:
+    """Combine rankings by `method`: zscore, minmax or rrf (which takes no weights).
+
+    depth: how many of each ranking decide; 0: all. Deeper ids follow after them, in the order that all of the rankings
+    give, so that asking for more hits never changes the first ones.
+    """
+
+    def combine(parts: Sequence[Ranking]) -> Ranking:
+        return rrf(parts, k=rrf_k) if method == "rrf" else weighted(parts, weights, zscore if method == "zscore" else minmax)
+
+    if not depth or all(len(one) <= depth for one in rankings):
+        return combine(rankings)
+    head = combine([one[:depth] for one in rankings])
+    chosen = {key for key, _ in head}
+    tail = [(key, score) for key, score in combine(rankings) if key not in chosen]
+    drop = (tail[0][1] - head[-1][1]) if tail and head else 0.0
+    return head + [(key, score - max(drop, 0.0) - 1e-9) for key, score in tail]
 
 
 def mmr(candidates: Ranking, vectors: Mapping[str, np.ndarray], *, trade_off: float, top_k: int) -> Ranking:

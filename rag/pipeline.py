@@ -93,7 +93,9 @@ def fuse(rankings: Mapping[str, Ranking], options: SearchOptions, trace: Trace) 
         return next(iter(rankings.values()))
     with trace.span("fuse") as step:
         weights = [options.retrievers[name] for name in rankings]
-        fused = fusion.fuse(list(rankings.values()), weights, method=options.fusion, rrf_k=options.rrf_k)
+        fused = fusion.fuse(
+            list(rankings.values()), weights, method=options.fusion, rrf_k=options.rrf_k, depth=options.depth
+        )
         step.n_in, step.n_out = sum(map(len, rankings.values())), len(fused)
         step.detail = {"method": options.fusion, "weights": dict(zip(rankings, weights, strict=True))}
     return fused

@@ -24,10 +24,10 @@ _END = re.compile(
 )
 _LINE_OF_ITS_OWN = re.compile(r"#{1,6}[ \t]|\|")
 _BEFORE_DOT = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
-_WORD = re.compile(rf"[{_HAN}{_KANA}]+|\d+(?:[.,]\d+)+|(?:(?![{_HAN}{_KANA}])[^\W_])+(?:['’](?:(?![{_HAN}{_KANA}])[^\W_])+)*")
+_WORD = re.compile(rf"[{_HAN}{_KANA}]++|\d++(?:[.,]\d++)++|(?:(?![{_HAN}{_KANA}])[^\W_])++(?:['’](?:(?![{_HAN}{_KANA}])[^\W_])++)*+")
 _HAN_OR_KANA = re.compile(rf"[{_HAN}{_KANA}]")
 _HAN_CHAR = re.compile(f"[{_HAN}]")
-_LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])+")
+_LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])++")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
 
 _NEVER_ENDS = frozenset(
@@ -57,6 +57,8 @@ def sentences(text: str) -> list[Span]:
         end = match.end()
         if match.group()[0] == "." and not _dot_ends(text, match.start(), end):
             continue
+        if end < len(text) and text[end] >= "\u0300" and grapheme_cut(text, end) != end:
+            continue  # a combining mark on the full stop itself
         start = _add_span(text, start, end, spans)
     _add_span(text, start, len(text), spans)
     return spans
@@ -119,6 +121,12 @@ def grapheme_cut(text: str, at: int) -> int:
     bounds = [low + match.start() for match in _grapheme().finditer(text[low : at + MAX_GRAPHEME])]
     inner = [bound for bound in bounds if low < bound <= at or bound == 0]
     return inner[-1] if inner and inner[-1] > 0 else at
+
+
+def grapheme_end(text: str, at: int) -> int:
+    """The end of the user-perceived character that starts at `at`, at most MAX_GRAPHEME code points on."""
+    match = _grapheme().match(text[at : at + MAX_GRAPHEME])
+    return at + (match.end() if match else 1)
 
 
 def _add_span(text: str, start: int, end: int, spans: list[Span]) -> int:

@@ -129,7 +129,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare = command("compare", "two TREC runs, question by question", "eval_compare", group)
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
-    compare.add_argument("--qrels", required=True, metavar="FILE")
+    compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
 
 
 def _global_options() -> argparse.ArgumentParser:

@@ -107,6 +107,7 @@ def eval_run(options: argparse.Namespace) -> Outcome:
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
             systems=[name.strip() for name in options.systems.split(",") if name.strip()], out_dir=options.out,
             fail_under=options.fail_under, open_kb=lambda collection: _open(options, collection), progress=progress,
+            settings=_shown(_settings(options)),
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
 
@@ -165,7 +166,7 @@ def doctor(options: argparse.Namespace) -> Outcome:
 
 def config_show(options: argparse.Namespace) -> Outcome:
     settings, origins = load_with_origins(getattr(options, "config", None), overrides=_overrides(options))
-    values = {key: {"value": str(value) if hasattr(value, "get_secret_value") else value, "origin": origins[key]} for key, value in walk(settings)}
+    values = {key: {"value": value, "origin": origins[key]} for key, value in _shown(settings).items()}
     return Outcome(data=values, show=printing.settings)
 
 
@@ -230,6 +231,11 @@ def _overrides(options: argparse.Namespace) -> dict[str, str]:
 
 def _settings(options: argparse.Namespace) -> Settings:
     return Settings.load(getattr(options, "config", None), overrides=_overrides(options))
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    """Dotted keys and values, secrets masked."""
+    return {key: str(value) if hasattr(value, "get_secret_value") else value for key, value in walk(settings)}
 
 
 def _open(options: argparse.Namespace, collection: str | None = None) -> KnowledgeBase:

@@ -145,6 +145,8 @@ def _detect(data: bytes) -> str:
     import chardet
 
     found = str(chardet.detect(sample, encoding_era=chardet.EncodingEra.MODERN_WEB).get("encoding") or "cp1252")
+    if found.lower().startswith("utf"):
+        return "cp1252"  # UTF-8 and UTF-16 were looked for before, with better evidence
     if found.lower() == "windows-1250" and _LATIN_2.search(sample.decode("cp1250", errors="replace")):
         return "iso-8859-2"
     return {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "ascii": "cp1252"}.get(found.lower(), found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import unicodedata
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 from rag.errors import DocumentError
@@ -21,8 +23,9 @@ MAX_RATIO = 100
 MAX_PAGES = 50_000
 
 _HYPHEN = "\ufffe"  # pdfium's mark for a hyphen at a line's end
-_HEAD_TITLE = re.compile(r"(?i)^(untitled.*|microsoft \w+ - .*|document\d*|.*\.(docx?|pdf|tex|dvi|indd|qxd|ps|pptx?|xlsx?|rtf|odt))$")
+_HEAD_TITLE = re.compile(r"(?i)^(\(?(?:untitled|anonymous|unspecified)\)?.*|microsoft \w+ - .*|document\d*|.*\.(docx?|pdf|tex|dvi|indd|qxd|ps|pptx?|xlsx?|rtf|odt))$")
 _NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-Z]\.|[IVX]{1,4}\.)\s+\S")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STREAM = re.compile(rb"stream\r?\n")
 
 
@@ -114,7 +117,7 @@ def _page_lines(page: Any, number: int) -> list[_Line]:
         bare = raw.rstrip()
         if bare.strip():
             first = at + len(bare) - len(bare.lstrip())
-            lines.append(_line(textpage, bare.strip(), number, first, at + len(bare) - 1) if placed else _Line(bare.strip(), number))
+            lines.append(_line(textpage, bare.strip(), number, first, at + len(bare) - 1) if placed else _Line(_CONTROL.sub("", bare.strip()), number))
         at += len(raw) + 2
     textpage.close()
     return lines
@@ -125,9 +128,11 @@ def _line(textpage: Any, text: str, number: int, first: int, last: int) -> _Line
 
     left = textpage.get_charbox(first, loose=True)
     right = textpage.get_charbox(last, loose=True)
-    size = left[3] - left[1]
+    matrix = raw.FS_MATRIX()
+    scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if raw.FPDFText_GetMatrix(textpage.raw, first, matrix) else 1.0
+    size = raw.FPDFText_GetFontSize(textpage.raw, first) * scale or left[3] - left[1]
     bold = raw.FPDFText_GetFontWeight(textpage.raw, first) >= 600
-    return _Line(text, number, x0=left[0], x1=right[2], top=left[3], bottom=right[1], size=round(size, 1), bold=bold)
+    return _Line(_CONTROL.sub("", text), number, x0=left[0], x1=right[2], top=left[3], bottom=right[1], size=round(size, 1), bold=bold)
 
 
 def _has_picture(page: Any) -> bool:
@@ -143,7 +148,7 @@ def _title(pdf: Any) -> str:
 
 def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> tuple[list[list[_Line]], str, list[int]]:
     import pypdf
-    from pypdf.errors import PyPdfError
+    from pypdf.errors import DeprecationError, PyPdfError
 
     try:
         reader = pypdf.PdfReader(BytesIO(data))
@@ -151,7 +156,7 @@ def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> tupl
             raise DocumentError("E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without one and import it again.")
         texts = [page.extract_text() or "" for page in reader.pages]
     # pypdf answers damage with whatever its code ran into.
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, ArithmeticError,
+    except (PyPdfError, DeprecationError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, ArithmeticError,
             RecursionError, NotImplementedError, ImportError, OSError, zlib.error) as error:  # fmt: skip
         raise DocumentError("E_CORRUPT", f"{name} is damaged and cannot be opened ({reason}). Export the PDF again.") from error
     if not any(text.strip() for text in texts):
@@ -162,7 +167,7 @@ def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> tupl
 def _refuse_bombs(data: bytes, name: str) -> None:
     """Unpack each large compressed stream piecewise and stop at the limit: pdfium would unpack it whole into memory."""
     ends = [match.end() for match in _STREAM.finditer(data)]
-    for start, following in zip(ends, [*ends[1:], len(data)], strict=True):
+    for start, following in pairwise([*ends, len(data)]):
         if following - start < MAX_STREAM // 1100 or b"/Image" in data[max(0, start - 2000) : start]:
             continue  # deflate packs at most 1 to 1032; pictures are not drawn
         unpacker = zlib.decompressobj()
@@ -209,9 +214,17 @@ def _document(pages: list[list[_Line]], title: str, warnings: Sequence[str]) -> 
             level = _level(block, body, levels)
             text = "\n".join(line.text for line in block)
             builder.add("heading" if level else "paragraph", text, level=level, page=block[0].page)
-            if level and not title and block[0].page == 1:
-                title = " ".join(text.split())[:300]
+    title = title or _largest_heading(builder)
     return builder.document(type="pdf", title=title, warnings=warnings, n_pages=len(pages))
+
+
+def _largest_heading(builder: TextBuilder) -> str:
+    """The first of the largest headings on the first page that has any; only the first three pages count."""
+    found = [block for block in builder.blocks if block.kind == "heading" and (block.page or 0) <= 3]
+    if not found:
+        return ""
+    best = min((block for block in found if block.page == found[0].page), key=lambda block: block.level)
+    return builder.document(type="pdf").text[best.start : best.end].lstrip("# ")[:300]
 
 
 def _join_hyphen(text: str, hyphenated: set[str]) -> str:
@@ -278,7 +291,8 @@ def _sizes(pages: list[list[_Line]]) -> tuple[float, dict[float, int]]:
 def _level(block: Sequence[_Line], body: float, levels: dict[float, int]) -> int:
     """Heading level of a block of lines; 0 for ordinary text."""
     text = " ".join(line.text for line in block)
-    if len(block) > 4 or len(text) > 200 or sum(char.isalpha() for char in text) < 2 or text.endswith((",", ";")):
+    n_letters = sum(char.isalnum() for char in text)
+    if len(block) > 4 or len(text) > 200 or n_letters < max(2, 0.6 * len(text.replace(" ", ""))) or text.endswith((",", ";")):
         return 0
     size = block[0].size
     if size in levels:
@@ -305,7 +319,7 @@ def _usual_gap(lines: list[_Line]) -> float:
     """Median white between two lines of a paragraph, in parts of the text size."""
     gaps = [
         (before.bottom - line.top) / line.size
-        for before, line in zip(lines, lines[1:], strict=False)
+        for before, line in pairwise(lines)
         if line.size > 0 and abs(before.size - line.size) < 0.1 * line.size and -0.6 < (before.bottom - line.top) / line.size < 1.6
     ]
     return statistics.median(gaps) if gaps else 0.2

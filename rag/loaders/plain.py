@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from rag.loaders.encoding import decode
 from rag.types import Block, ParsedDocument
 
-_PARAGRAPH = re.compile(r"\S(?:[^\n]|\n(?![ \t\r\f\v]*(?:\n|\Z)))*")
+# Possessive: a backtracking engine would remember every character of a line of five megabytes.
+_PARAGRAPH = re.compile(r"\S[^\n]*+(?:\n(?![ \t\r\f\v]*+(?:\n|\Z))[^\n]*+)*+")
 
 
 def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:

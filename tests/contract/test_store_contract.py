@@ -21,6 +21,7 @@ from rag import filters
 from rag.errors import StoreError
 from rag.lite import LiteServer, _library_folder, available
 from rag.store import MilvusStore, search_text
+from tests import milvus_server
 
 DIM = 8
 KEY = "{:032x}".format
@@ -58,12 +59,10 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield opened
             opened.close()
     else:
-        uri = os.environ.get("RAGSTONE_TEST_MILVUS", "")
-        if not uri:
-            pytest.skip("RAGSTONE_TEST_MILVUS names no Milvus server")
-        opened = MilvusStore(uri, timeout_s=30)
-        yield opened
-        opened.close()
+        with milvus_server.running(folder) as uri:
+            opened = MilvusStore(uri, timeout_s=30)
+            yield opened
+            opened.close()
 
 
 class _tcp_server:

@@ -75,3 +75,13 @@ def test_mmr_prefers_what_is_new() -> None:
 def test_mmr_without_vectors_keeps_the_order() -> None:
     candidates = [("a", 1.0), ("b", 0.5), ("c", 0.0)]
     assert [key for key, _ in mmr(candidates, {}, trade_off=0.3, top_k=2)] == ["a", "b"]
+
+
+@given(_rankings, st.sampled_from(["rrf", "zscore", "minmax"]), st.integers(1, 5))
+def test_asking_for_more_never_changes_the_first_hits(scores: list[dict[str, float]], method: str, depth: int) -> None:
+    full = [ranking(one) for one in scores]
+    cut = fuse([one[:depth] for one in full], [1.0] * len(full), method=method, rrf_k=60, depth=depth)
+    deep = fuse(full, [1.0] * len(full), method=method, rrf_k=60, depth=depth)
+    assert deep[: len(cut)] == cut
+    assert {key for key, _ in deep} == {key for one in scores for key in one}
+    assert all(left[1] >= right[1] for left, right in zip(deep, deep[1:], strict=False))

@@ -1,0 +1,357 @@
+"""From hits to a cited answer: pack → prompt → stream → cite and check, or sentences from the documents without a model."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+
+from rag import prompts
+from rag.citations import Checked, Passage, check, names, with_markers
+from rag.errors import ChatError
+from rag.settings import AnswerSettings
+from rag.text import is_han, language, sentences, words
+from rag.trace import Trace
+from rag.types import Answer, ChatModel, Citation, Event, Hit, Usage
+
+NO_MODEL = (
+    "No chat model is installed, so this answer consists of sentences from the documents. Run `ragstone models pull "
+    "qwen2.5-coder-1.5b`, or set llm.base_url to an OpenAI-compatible endpoint."
+)
+MAX_EXTRACTED = 2  # sentences of an answer without a model
+MAX_SENTENCE_CHARS = 500
+MIN_COVERAGE = 0.5  # share of the question, by weight, that an extracted sentence and its surroundings must hold
+SECOND_SHARE = 0.8  # of the best sentence's score, that a second one needs
+OVERLAP_SHARE = 0.5  # of a hit that another hit of the document already shows
+
+
+def answer_events(
+    question: str,
+    hits: Sequence[Hit],
+    *,
+    chat: ChatModel | None,
+    settings: AnswerSettings,
+    trace: Trace,
+    deadline_s: float | None = None,
+) -> Iterator[Event]:
+    """Steps and pieces of text as they come, and at the end one event with the whole Answer.
+
+    The Answer counts, not the streamed text: markers are cleaned up in it, and an answer that nothing bears out is
+    replaced by the sentence that the documents do not hold one. Without a chat model, and when it fails before its
+    first word, the answer consists of sentences from the hits. Never raises ChatError.
+    """
+    lang = language(question)
+    if not hits:
+        yield from _finish(_abstained(question, lang, ()), hits, trace)
+        return
+    if chat is None:
+        yield from _extract(question, hits, (NO_MODEL,), trace)
+        return
+    with trace.span("pack") as step:
+        passages = pack(question, hits, max_passages=settings.max_passages, passage_tokens=settings.passage_tokens)
+        step.n_in, step.n_out = len(hits), len(passages)
+        step.detail["tokens"] = sum(estimate_tokens(passage.text) for passage in passages)
+    yield Event(kind="step", step=trace.steps[-1])
+    reply = _Generation()
+    yield from _generate(reply, question, passages, chat, settings, trace, deadline_s)
+    if reply.error is not None and not reply.text.strip():
+        warning = f"The chat model failed ({reply.error.code}), so this answer consists of sentences from the documents. {reply.error}"
+        yield from _extract(question, hits, (warning,), trace)
+        return
+    with trace.span("check") as step:
+        answer = _checked_answer(reply, question, passages)
+        step.n_out = len(answer.citations)
+        step.detail.update(unsupported=len(answer.unsupported), abstained=answer.abstained)
+    yield Event(kind="step", step=trace.steps[-1])
+    yield from _finish(answer, hits, trace)
+
+
+# ---------------------------------------------------------------- pack
+
+
+def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_tokens: int) -> list[Passage]:
+    """The passages of the prompt: the best hits, each cut to the sentences about the question, numbered from 1.
+
+    A hit that mostly repeats a better one's stretch of the same document is left out.
+    """
+    passages: list[Passage] = []
+    for hit in hits:
+        if len(passages) == max_passages:
+            break
+        start, end = window(question, hit.text, passage_tokens)
+        passage = Passage(number=len(passages) + 1, hit=hit, start=hit.start + start, text=hit.text[start:end])
+        if passage.text and not any(_repeats(passage, other) for other in passages):
+            passages.append(passage)
+    return passages
+
+
+def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
+    """Span of the neighbouring sentences of `text`, about `max_tokens` long, that hold most of the question's words.
+
+    A word counts by how few sentences hold it. Between equals the longer window wins, then the earlier. A single
+    sentence that is too long is cut.
+    """
+    spans = sentences(text)
+    if not spans or estimate_tokens(text) <= max_tokens:
+        return (spans[0][0], spans[-1][1]) if spans else (0, len(text))
+    asked = content_terms(question)
+    held = [set(words(text[start:end])) & asked for start, end in spans]
+    weights = rarity(held)
+    sizes = [estimate_tokens(text[start:end]) for start, end in spans]
+    best, best_key, last, size = (0, 0), (-1.0, -1.0), 0, 0.0
+    for first in range(len(spans)):
+        last = max(last, first)
+        while last < len(spans) and size + sizes[last] <= max_tokens:
+            size += sizes[last]
+            last += 1
+        inside = held[first : max(last, first + 1)]
+        key = (sum(weights[term] for term in set().union(*inside)), sum(weights[term] for terms in inside for term in terms))
+        if key > best_key:
+            best, best_key = (first, max(last, first + 1)), key
+        size = size - sizes[first] if last > first else 0.0
+    start, end = spans[best[0]][0], spans[best[1] - 1][1]
+    return start, _cut(text, start, end, max_tokens)
+
+
+def estimate_tokens(text: str) -> float:
+    """About how many tokens a model makes of `text`: 0.7 for a Chinese character, 1.3 for a word, 0.5 for a digit or sign."""
+    n_han = sum(map(is_han, text)) if not text.isascii() else 0
+    n_words = len(_LETTERS.findall(text))
+    n_signs = len(_SIGNS.findall(text))
+    return 0.7 * n_han + 1.3 * n_words + 0.5 * n_signs
+
+
+_LETTERS = re.compile(r"(?:(?![\u3400-\u9fff\uf900-\ufaff])[^\W\d_])+")
+_SIGNS = re.compile(r"[\d_]|[^\w\s]")
+
+
+def content_terms(question: str) -> set[str]:
+    """The question's terms that say what it is about, without those that only ask; all of them when nothing else is left."""
+    terms = set(words(question))
+    return terms - _ASKING or terms
+
+
+_ASKING = frozenset(
+    words(
+        "many much name names type types kind kinds sort call called become use used give given know known make made take taken "
+        "happen happened does did"
+    )
+) | frozenset(
+    "什么 多少 哪 哪个 哪些 哪位 哪里 哪儿 哪种 哪一 谁 何 何时 何地 为何 如何 怎么 怎样 为什么 几 几个 吗 呢 的 了 是 在 有 和 与 及 或 被 把 为 "
+    "以 于 之 其 这 那 这个 那个 它 他 她 他们 它们 我 你 们 个 种 位 名 些 中 里 上 下 时 时候 后 前 从 到 对 由 将 会 能 可以 可 要 都 也 就 所 而 并 "
+    "请问 问 哪年 年 多 大 做 人 称 叫 名字 名称 成为 使用 通过 进行 以及 根据 下列 以下 关于".split()
+)
+
+
+def rarity(held: Sequence[set[str]]) -> dict[str, float]:
+    """Weight of each term: BM25's inverse document frequency over these sets, which is never negative."""
+    counts = Counter(term for terms in held for term in terms)
+    return {term: log(1 + (len(held) - n + 0.5) / (n + 0.5)) for term, n in counts.items()}
+
+
+def _cut(text: str, start: int, end: int, max_tokens: int) -> int:
+    """`end`, or the last word's end before it at which text[start:end] fits twice the budget."""
+    while estimate_tokens(text[start:end]) > 2 * max_tokens:
+        middle = start + (end - start) * 3 // 4
+        blank = text.rfind(" ", start + 1, middle)
+        end = blank if blank > start + (end - start) // 2 else middle
+    return end
+
+
+def _repeats(passage: Passage, other: Passage) -> bool:
+    if passage.hit.doc_id != other.hit.doc_id:
+        return False
+    shared = min(passage.start + len(passage.text), other.start + len(other.text)) - max(passage.start, other.start)
+    return shared > OVERLAP_SHARE * len(passage.text)
+
+
+# ---------------------------------------------------------------- with a chat model
+
+
+class _Generation:
+    """What came of asking the model."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.usage = Usage()
+        self.finish_reason = ""
+        self.error: ChatError | None = None
+
+
+def _generate(
+    reply: _Generation,
+    question: str,
+    passages: Sequence[Passage],
+    chat: ChatModel,
+    settings: AnswerSettings,
+    trace: Trace,
+    deadline_s: float | None,
+) -> Iterator[Event]:
+    """Stream the model's reply into `reply`. What may become the agreed no-answer sentence is held back until it is not."""
+    shown = [prompts.ShownPassage(passage.number, passage.header, passage.text) for passage in passages]
+    messages = prompts.answer_messages(question, shown, language(question))
+    n_shown = 0
+    with trace.span("generate") as step:
+        try:
+            for delta in chat.stream(messages, max_tokens=settings.max_tokens, temperature=settings.temperature, deadline_s=deadline_s):
+                reply.text += delta.text
+                if delta.done:
+                    reply.usage, reply.finish_reason = delta.usage or Usage(), delta.finish_reason
+                if n_shown < len(reply.text) and not prompts.may_say_no_answer(reply.text):
+                    yield Event(kind="text", text=reply.text[n_shown:])
+                    n_shown = len(reply.text)
+        except ChatError as error:
+            reply.error = error
+            step.detail["error"] = error.code
+        step.n_in, step.n_out = reply.usage.n_prompt_tokens or None, reply.usage.n_answer_tokens or None
+        step.detail["model"] = reply.usage.model or chat.name
+    yield Event(kind="step", step=trace.steps[-1])
+
+
+def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passage]) -> Answer:
+    lang = language(question)
+    if prompts.says_no_answer(reply.text):
+        return _abstained(question, lang, passages, usage=reply.usage)
+    checked = check(reply.text.strip(), passages, question=question)
+    if _nothing_holds(checked):
+        return _abstained(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)
+    warnings = []
+    if reply.error is not None:
+        warnings.append(f"The answer is incomplete ({reply.error.code}): {reply.error}")
+    elif reply.finish_reason == "length":
+        warnings.append("The answer is incomplete: it reached answer.max_tokens. Raise it for longer answers.")
+    if checked.unsupported:
+        warnings.append("Some sentences are not borne out by the passages; they are listed as unsupported.")
+    return Answer(
+        text=checked.text, citations=checked.citations, usage=reply.usage, warnings=tuple(warnings), unsupported=checked.unsupported
+    )
+
+
+def _nothing_holds(checked: Checked) -> bool:
+    """Whether no sentence of the answer is borne out by a passage."""
+    return not any(citation.supported for citation in checked.citations) and len(checked.unsupported) == checked.n_sentences
+
+
+def _abstained(
+    question: str,
+    lang: str,
+    passages: Sequence[Passage],
+    *,
+    usage: Usage | None = None,
+    unsupported: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> Answer:
+    missing = missing_terms(question, passages)
+    if lang == "zh":
+        text = "资料中没有这个问题的答案。" + (f"其中没有提到：{'、'.join(missing)}。" if missing else "")
+    else:
+        text = "The documents do not hold an answer to this question." + (f" They do not mention: {', '.join(missing)}." if missing else "")
+    return Answer(text=text, abstained=True, usage=usage or Usage(), unsupported=unsupported, warnings=warnings)
+
+
+def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
+    """Names of the question that stand in no passage; none when the passages are in another language."""
+    texts = [f"{passage.header}\n{passage.text}" for passage in passages]
+    if not texts or all(language(text) != language(question) for text in texts):
+        return []
+    everything = "\n".join(texts).lower()
+    return sorted(name for name in names(question) if name.lower() not in everything)
+
+
+def _finish(answer: Answer, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:
+    yield Event(
+        kind="answer",
+        answer=Answer(
+            text=answer.text, citations=answer.citations, abstained=answer.abstained, hits=tuple(hits), usage=answer.usage,
+            trace=tuple(trace.steps), warnings=answer.warnings, unsupported=answer.unsupported,
+        ),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- without a chat model
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    score: float
+    coverage: float  # of the question, by the sentence and its surroundings
+    passage: Passage
+    start: int  # in the passage's text
+    end: int
+
+
+def _extract(question: str, hits: Sequence[Hit], warnings: tuple[str, ...], trace: Trace) -> Iterator[Event]:
+    with trace.span("extract") as step:
+        answer = extractive_answer(question, hits, warnings=warnings)
+        step.n_in, step.n_out = len(hits), len(answer.citations)
+    yield Event(kind="step", step=trace.steps[-1])
+    yield Event(kind="text", text=answer.text)
+    yield from _finish(answer, hits, trace)
+
+
+def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str, ...] = ()) -> Answer:
+    """The one or two sentences of the hits that answer best, each with its marker; abstains when none is about the question.
+
+    A sentence is scored by the question's words in it and around it, by the kind of thing that is asked for (a name, a
+    number, a time) and by its hit's rank. Between two languages the best hit's first sentences are taken.
+    """
+    lang = language(question)
+    passages = [Passage(number=rank, hit=hit, start=hit.start, text=hit.text) for rank, hit in enumerate(hits, start=1)]
+    found = sorted(_candidates(question, passages), key=lambda one: (-one.score, one.passage.number, one.start))
+    same_language = any(language(passage.text) == lang for passage in passages[:3])
+    if not found or (same_language and found[0].coverage < MIN_COVERAGE):
+        return _abstained(question, lang, passages, warnings=warnings)
+    chosen = [one for one in found[:MAX_EXTRACTED] if one.score >= SECOND_SHARE * found[0].score]
+    parts, citations = [], []
+    for number, one in enumerate(chosen, start=1):
+        passage = Passage(number=number, hit=one.passage.hit, start=one.passage.start + one.start, text=one.passage.text[one.start : one.end])
+        parts.append(_with_marker(" ".join(passage.text.split()), number))
+        citations.append(_exact(passage))
+    return Answer(text=("" if lang == "zh" else " ").join(parts), citations=tuple(citations), warnings=warnings)
+
+
+def _exact(passage: Passage) -> Citation:
+    hit, end = passage.hit, passage.start + len(passage.text)
+    return Citation(
+        marker=passage.number, chunk_id=hit.chunk_id, doc_id=hit.doc_id, source=hit.source, title=hit.title, quote=passage.text,
+        start=passage.start, end=end, page=hit.page, supported=True,
+    )  # fmt: skip
+
+
+def _with_marker(sentence: str, number: int) -> str:
+    stop = len(sentence.rstrip(".!?。！？…"))
+    return with_markers(sentence, [(stop, number)])
+
+
+def _candidates(question: str, passages: Sequence[Passage]) -> Iterator[_Candidate]:
+    asked = content_terms(question)
+    spans = [(passage, start, end) for passage in passages for start, end in sentences(passage.text)]
+    held = [set(words(passage.text[start:end])) for passage, start, end in spans]
+    weights = rarity([*held, asked])
+    total = sum(weights[term] for term in asked) or 1.0
+    around = {passage.number: set(words(f"{passage.header}\n{passage.text}")) for passage in passages}
+    for (passage, start, end), terms in zip(spans, held, strict=True):
+        near = asked & around[passage.number]
+        own = sum(weights[term] for term in asked & terms) / total
+        whole = sum(weights[term] for term in near) / total
+        if end - start <= MAX_SENTENCE_CHARS:
+            kind = kind_bonus(question, passage.text[start:end], asked)
+            yield _Candidate(own + 0.5 * whole + kind + 0.3 / (passage.number + 1), whole, passage, start, end)
+
+
+_TIME = re.compile(r"\b(?:1\d{3}|20\d{2})\b|\d{1,2}:\d{2}|\d+\s*(?:年|月|日|世纪|点)|\b(?:january|february|march|april|june|july|august|september|october|november|december|century|decade)\b", re.IGNORECASE)  # fmt: skip
+_KINDS = (
+    (re.compile(r"\bwhen\b|\b(?:what|which) (?:year|date|month|day|century|time)\b|何时|什么时候|哪一?年|几月|哪天|什么时间|年份", re.IGNORECASE), _TIME),
+    (re.compile(r"\bhow (?:many|much|long|old|tall|far|big|large|often|fast|high)\b|\b(?:what|which) (?:percent|number|amount|age|score)|多少|几[个名次年人]|多[大长高远久]|比例", re.IGNORECASE), re.compile(r"\d|[一二三四五六七八九十百千万亿]{2,}|\b(?:two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand|million|billion|percent)\b", re.IGNORECASE)),
+    (re.compile(r"\bwho(?:m|se)?\b|\b(?:what|which) (?:person|man|woman|scientist|author|player|king|president)|谁|哪位|什么人|哪个人", re.IGNORECASE), re.compile(r"(?<=[\w,;] )[A-Z][a-z]+|[\u4e00-\u9fff]·[\u4e00-\u9fff]")),
+)  # fmt: skip
+
+
+def kind_bonus(question: str, sentence: str, asked: set[str]) -> float:
+    """0.15 for a sentence that holds the kind of thing a question asks for, beyond what stands in the question itself."""
+    for ask, fits in _KINDS:
+        if ask.search(question):
+            return 0.15 if any(match.group().lower() not in asked for match in fits.finditer(sentence)) else 0.0
+    return 0.0

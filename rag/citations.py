@@ -1,0 +1,517 @@
+"""From an answer with markers to citations with exact offsets, and the check of what the answer claims.
+
+Pure functions: the same answer and passages always give the same citations. Nothing here calls a model.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+
+from rag.text import is_han, language, sentences, words
+from rag.types import Citation, Hit
+
+STRONG_SUPPORT = 0.6  # share of a sentence's terms that a passage must hold for a marker to be added
+WEAK_SUPPORT = 0.4  # below it, the passage does not bear the sentence out
+FACT_WEIGHT = 3  # of a number or date against a word
+NEGATION_OVERLAP = 0.6  # of a claim with a clause, for their negations to be compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A stretch of a hit as it stands in a prompt: the stored document's text from `start` is `text`."""
+
+    number: int
+    hit: Hit
+    start: int
+    text: str
+
+    @property
+    def header(self) -> str:
+        """Title and headings, one line."""
+        return " > ".join(part for part in (self.hit.context or self.hit.title).split("\n") if part.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """An answer after the check. `text` holds only markers of passages that were shown."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    unsupported: tuple[str, ...]
+    n_sentences: int  # that claim something
+
+
+def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
+    """Resolve an answer's markers and test its sentences against the passages.
+
+    Markers in any of the usual forms become [n]; those of passages that were not shown go. A sentence without a marker
+    gets that of the passage that bears it out, if one clearly does. A citation quotes the passage's sentence that fits
+    best, and is supported when the passage holds the cited sentence's numbers, dates and names, enough of its words
+    where both are in one language, and the same negation. Sentences without a supported citation are listed.
+    """
+    plain, marked = strip_markers(text, {passage.number for passage in passages})
+    citations: list[Citation] = []
+    unsupported: list[str] = []
+    added: list[tuple[int, int]] = []  # (place in plain, number)
+    spans = claims(plain)
+    for start, end in spans:
+        sentence = plain[start:end]
+        numbers = [number for place, number in marked if _owner(spans, place, plain) == (start, end)]
+        if not numbers and (number := best_passage(sentence, passages, question)):
+            numbers = [number]
+            added.append((_before_stop(plain, end), number))
+        found = [cite(sentence, passage, question) for passage in passages if passage.number in numbers]
+        citations += found
+        if not any(citation.supported for citation in found) and _says_something(sentence, question):
+            unsupported.append(sentence)
+    return Checked(
+        text=with_markers(plain, [*marked, *added]),
+        citations=_merged(citations),
+        unsupported=tuple(unsupported),
+        n_sentences=len(spans),
+    )
+
+
+# ---------------------------------------------------------------- markers
+
+_LIST = r"\d{1,3}(?:\s*[,，、;；–-]\s*\d{1,3})*"
+_MARKER = rf"[\[［【〔]\s*(?:passages?|sources?|documents?|资料|段落|来源|文档)?\s*{_LIST}\s*[\]］】〕]"
+_MARKERS = re.compile(rf"{_MARKER}(?:[ ,，、]*{_MARKER})*", re.IGNORECASE)  # neighbours are one place
+_LISTED = re.compile(_LIST)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_STOPS = ".!?。！？…"
+
+
+def strip_markers(text: str, known: set[int]) -> tuple[str, list[tuple[int, int]]]:
+    """The text without its markers, and for each marker of a `known` passage its place in that text and its number.
+
+    What looks like a marker inside code stays.
+    """
+    code = [match.span() for match in _CODE.finditer(text)]
+    plain, places, last = "", [], 0
+    for match in _MARKERS.finditer(text):
+        if any(start <= match.start() < end for start, end in code):
+            continue
+        plain += text[last : match.start()]
+        if plain.endswith(" ") and text[match.end() : match.end() + 1] in (*_STOPS, *" \n,;:，；：、", ""):
+            plain = plain.rstrip(" ")
+        numbers = [number for listed in _LISTED.findall(match.group()) for number in _listed(listed)]
+        places += [(len(plain), number) for number in numbers if number in known]
+        last = match.end()
+    return plain + text[last:], list(dict.fromkeys(places))
+
+
+def with_markers(plain: str, places: Iterable[tuple[int, int]]) -> str:
+    """The text with markers [n] put back; each number once per place, in order."""
+    text, last = "", 0
+    for place, number in sorted(set(places)):
+        text += plain[last:place]
+        marker = f"[{number}]"
+        glued = text[-1:] in ("", " ", "\n", "[") or text[-1:] == "]" or (text and is_wide(text[-1]))
+        text += marker if glued else f" {marker}"
+        last = place
+        if plain[place : place + 1].isalnum():
+            text += " "
+    return text + plain[last:]
+
+
+def is_wide(char: str) -> bool:
+    """Whether no blank is usual behind a character: Chinese and its punctuation."""
+    return is_han(char) or "\u3000" <= char <= "\u303f" or "\uff00" <= char <= "\uffef"
+
+
+def claims(plain: str) -> list[tuple[int, int]]:
+    """Spans of the sentences of an answer from which markers have been taken."""
+    return [(start, end) for start, end in sentences(plain) if any(char.isalnum() for char in plain[start:end])]
+
+
+def _listed(numbers: str) -> list[int]:
+    """The numbers that "1, 3-5" lists; a range too long to be meant names its ends."""
+    listed: list[int] = []
+    for part in re.split(r"[,，、;；]", numbers):
+        ends = [int(number) for number in re.split(r"[–-]", part)]
+        listed += range(ends[0], ends[-1] + 1) if len(ends) == 2 and 0 < ends[1] - ends[0] < 10 else ends
+    return listed
+
+
+def _owner(spans: Sequence[tuple[int, int]], place: int, plain: str) -> tuple[int, int] | None:
+    """The sentence that a marker belongs to: the one before it, or behind it when the marker begins its line."""
+    line = plain.rfind("\n", 0, place) + 1
+    if not plain[line:place].strip(" \t-*•#>"):
+        following = next((span for span in spans if span[1] > place), None)
+        if following is not None:
+            return following
+    before = [span for span in spans if span[0] < place]
+    return before[-1] if before else (spans[0] if spans else None)
+
+
+def _before_stop(plain: str, end: int) -> int:
+    while end > 0 and plain[end - 1] in _STOPS:
+        end -= 1
+    return end
+
+
+# ---------------------------------------------------------------- citing
+
+
+def cite(sentence: str, passage: Passage, question: str = "") -> Citation:
+    """The citation of a passage for one sentence of an answer: the best fitting stretch of it, and whether it bears it out."""
+    start, end = best_quote(sentence, passage.text, question)
+    quote = passage.text[start:end]
+    hit = passage.hit
+    return Citation(
+        marker=passage.number,
+        chunk_id=hit.chunk_id,
+        doc_id=hit.doc_id,
+        source=hit.source,
+        title=hit.title,
+        quote=quote,
+        start=passage.start + start,
+        end=passage.start + end,
+        page=hit.page,
+        supported=is_supported(sentence, passage, quote, question),
+    )
+
+
+def best_quote(sentence: str, text: str, question: str = "") -> tuple[int, int]:
+    """Span of the one or two neighbouring sentences of `text` that share most with an answer's sentence.
+
+    Shared are words, numbers and dates; the question's words decide between equals. When nothing is shared, as between
+    two languages, the span is the whole text.
+    """
+    spans = sentences(text)
+    if not spans:
+        return 0, len(text)
+    claimed, asked = evidence(sentence), evidence(question)
+    held = [evidence(text[start:end]) for start, end in spans]
+    singles = [(_shared(claimed, one, asked), i, i) for i, one in enumerate(held)]
+    best = max(singles, key=lambda scored: (scored[0], -scored[1]))
+    if best[0] < 1:
+        return spans[0][0], spans[-1][1]
+    pairs = [(_shared(claimed, held[i] | held[j], asked) - 1.0, i, j) for i, j in pairwise(range(len(spans))) if best[1] in (i, j)]
+    _, first, last = max([best, *pairs], key=lambda scored: (scored[0], -scored[1]))
+    return spans[first][0], spans[last][1]
+
+
+def is_supported(sentence: str, passage: Passage, quote: str, question: str = "") -> bool:
+    """Whether a passage bears a sentence out, as far as can be told without understanding either."""
+    whole = f"{passage.header}\n{passage.text}"
+    if missing_facts(sentence, f"{whole}\n{question}" if not numbers_and_dates(sentence) else whole, question):
+        return False
+    if language(sentence) != language(passage.text):
+        return True
+    return support(sentence, whole, question) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
+
+
+def support(sentence: str, text: str, question: str = "") -> float:
+    """Share of a sentence's terms that `text` holds; numbers and dates count three times, however they are written.
+
+    Terms of the question are left out, if others remain.
+    """
+    terms = evidence(sentence)
+    own = terms - evidence(question) or terms
+    held = own & evidence(text)
+    return _weight(held) / _weight(own) if own else 0.0
+
+
+def _weight(terms: Iterable[str]) -> int:
+    return sum(FACT_WEIGHT if term[0] == "#" else 1 for term in terms)
+
+
+def best_passage(sentence: str, passages: Sequence[Passage], question: str) -> int:
+    """Number of the passage that clearly bears out a sentence without a marker, or 0.
+
+    Between two languages only shared numbers, dates and names count, and there must be some.
+    """
+    scored = []
+    for passage in passages:
+        whole = f"{passage.header}\n{passage.text}"
+        if missing_facts(sentence, whole, question):
+            continue
+        if language(sentence) == language(passage.text):
+            score = support(sentence, whole, question)
+        else:
+            score = float(bool(numbers_and_dates(sentence) or names(sentence) - _name_words(question)))
+        if score >= STRONG_SUPPORT:
+            scored.append((score + 0.5 * support(question, whole), -passage.number))
+    return -max(scored)[1] if scored else 0
+
+
+def _says_something(sentence: str, question: str) -> bool:
+    """Whether a sentence claims more than yes, no or what the question said."""
+    return bool(set(words(sentence)) - set(words(question)) - {"yes", "no", "是", "不是", "是的"})
+
+
+def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
+    """One citation per marker and quote; supported when each sentence that it stands for is."""
+    merged: dict[tuple[int, int, int], Citation] = {}
+    for citation in citations:
+        key = (citation.marker, citation.start, citation.end)
+        first = merged.get(key, citation)
+        merged[key] = replace(citation, supported=citation.supported and first.supported)
+    return tuple(merged.values())
+
+
+@lru_cache(maxsize=512)
+def evidence(text: str) -> frozenset[str]:
+    """Terms, numbers and dates of a text, as one set of keys that are equal across ways of writing."""
+    terms = {term for term in words(text) if not term[0].isdigit()}
+    return frozenset(terms | {f"#{number}" for number in numbers_and_dates(text)})
+
+
+def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:
+    facts = sum(1 for key in claimed & held if key[0] == "#")
+    return len((claimed - asked) & held) + 0.5 * len(claimed & asked & held) + facts + 0.25 * len((asked - claimed) & held)
+
+
+# ---------------------------------------------------------------- facts: numbers, dates, names
+
+_MONTHS = {
+    name: number
+    for number, names_ in enumerate(
+        ["january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug",
+         "september sept sep", "october oct", "november nov", "december dec"], start=1,
+    )
+    for name in names_.split()
+}  # fmt: skip
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_DATES = (
+    re.compile(r"(?<!\d)(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})(?:\s*[-/.月]\s*(?P<d>\d{1,2})(?!\d)[日号]?|\s*月)"),
+    re.compile(r"(?<!\d)(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]"),
+    re.compile(rf"\b(?P<m>{_MONTH})\b\.?\s+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\b(?:\s*,?\s*(?P<y>\d{{4}})\b)?", re.IGNORECASE),
+    re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH})\b\.?(?:\s*,?\s*(?P<y>\d{{4}})\b)?", re.IGNORECASE),
+    re.compile(rf"\b(?P<m>{_MONTH})\b\.?\s*,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.IGNORECASE),
+)  # fmt: skip
+
+_SCALES = {
+    "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
+    "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8, "千": 1e3, "百万": 1e6, "千万": 1e7, "万亿": 1e12, "成": 10.0,
+}  # fmt: skip
+_ENGLISH = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen".split()
+    )
+} | {word: 10 * value for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}
+_HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
+_HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
+_HAN_SCALES = {"万": 10**4, "亿": 10**8}
+_HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?"
+
+_NUMBER = re.compile(
+    r"(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b|万亿|百万|千万|[万萬亿億千成])?",
+    re.IGNORECASE,
+)
+_ENGLISH_NUMBER = re.compile(
+    rf"\b(?P<tens>{'|'.join(_ENGLISH)})(?:[- ](?P<ones>one|two|three|four|five|six|seven|eight|nine))?"
+    r"(?:\s+(?P<scale>hundred|thousand|million|billion|trillion))?\b",
+    re.IGNORECASE,
+)
+_HAN_FOUND = re.compile(rf"(?P<percent>百分之)?(?P<han>{_HAN_NUMBER})(?P<tenths>成)?")
+
+Date = tuple[int | None, int, int | None]
+
+
+def numbers_and_dates(text: str) -> set[str]:
+    """The numbers and dates that a text claims, each as one key however it is written.
+
+    1,234 and 一千二百三十四 are "1234"; 30 %, 百分之三十 and 三成 are "30"; May 1, 2024 and 2024年5月1日 are "2024-5-1".
+    Single small numbers in words ("one", 一) are no claims.
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    dates, rest = _dates(folded)
+    return {_date_key(date) for date in dates} | {_number_key(value) for value in _numbers(rest, spelled_from=10)}
+
+
+def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
+    """Numbers, dates and names of a sentence that `text` does not hold. Names that the question brings up count as held."""
+    return missing_numbers(sentence, text) | missing_names(sentence, text, question)
+
+
+def missing_numbers(sentence: str, text: str) -> set[str]:
+    folded, held_in = unicodedata.normalize("NFKC", sentence), unicodedata.normalize("NFKC", text)
+    dates, rest = _dates(folded)
+    held_dates, _ = _dates(held_in)
+    held = _numbers(held_in, spelled_from=0)
+    missing = {_date_key(date) for date in dates if not _date_held(date, held_dates, held)}
+    return missing | {_number_key(value) for value in _numbers(rest, spelled_from=10) if not _number_held(value, held)}
+
+
+def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
+    """Names of a sentence with a word that stands neither in `text` nor in the question.
+
+    Between two languages the names of one cannot be looked up in the other, except those in Latin letters.
+    """
+    held = _name_words(text) | _name_words(question)
+    squeezed = re.sub(r"\W", "", unicodedata.normalize("NFKC", f"{text}\n{question}").lower())
+    other = language(sentence) != language(text)
+    missing = set()
+    for name in names(sentence):
+        if is_han(name[0]):
+            if not other and re.sub(r"\W", "", name) not in squeezed:
+                missing.add(name)
+        elif not other or language(sentence) == "zh":
+            parts = _NAME_PART.findall(name.lower())
+            if not all(part in held or part.removesuffix("s") in held or f"{part}s" in held for part in parts):
+                missing.add(name)
+    return missing
+
+
+def _date_key(date: Date) -> str:
+    return "-".join(str(part) for part in date if part is not None)
+
+
+def _number_key(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _number_held(value: float, held: set[float]) -> bool:
+    return any(abs(value - other) <= 1e-9 * max(1.0, abs(value)) for other in held)
+
+
+def _dates(text: str) -> tuple[set[Date], str]:
+    """The dates in a text and the text without them."""
+    found: set[Date] = set()
+    for pattern in _DATES:
+        for match in pattern.finditer(text):
+            parts = match.groupdict()
+            month_text = parts["m"].lower()
+            month = _MONTHS.get(month_text) or int(month_text) if month_text in _MONTHS or month_text.isdigit() else 0
+            year, day = (int(parts[key]) if parts.get(key) else None for key in ("y", "d"))
+            if 1 <= month <= 12 and (day is None or 1 <= day <= 31):
+                found.add((year, month, day))
+                text = text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
+    return found, text
+
+
+def _date_held(date: Date, held: set[Date], numbers: set[float]) -> bool:
+    """Whether a date is among `held`, or its parts are: the day in one place and the year in another."""
+    year, month, day = date
+    fits = [other for other in held if other[1] == month and (day is None or other[2] == day)]
+    if year is None:
+        return bool(fits)
+    return any(other[0] == year for other in fits) or (any(other[0] is None for other in fits) and float(year) in numbers)
+
+
+def _numbers(text: str, *, spelled_from: int) -> set[float]:
+    """Values of the numbers in a text; of those in words only from `spelled_from` on: "one" and 一 are mostly no numbers."""
+    found = set()
+    for match in _NUMBER.finditer(text):
+        value = float(re.sub("[,，]", "", match["digits"]))
+        found.add(value)
+        if match["scale"]:
+            found.discard(value)
+            found.add(value * _SCALES[match["scale"].lower()])
+    for match in _ENGLISH_NUMBER.finditer(text):
+        value = _ENGLISH[match["tens"].lower()] + _ENGLISH.get((match["ones"] or "zero").lower(), 0)
+        found |= {scaled} if (scaled := value * _SCALES.get((match["scale"] or "").lower(), 1.0)) >= spelled_from else set()
+    for match in _HAN_FOUND.finditer(text):
+        value = han_value(match["han"])
+        if value is not None and match["tenths"]:
+            value *= 10
+        if value is not None and (value >= spelled_from or match["percent"] or match["tenths"]):
+            found.add(float(value))
+    return found
+
+
+def han_value(numeral: str) -> float | None:
+    """Value of a Chinese numeral: 一百二十三 is 123, 二〇二四 is 2024, 三点五 is 3.5; None for what is none, such as 万."""
+    whole, _, tail = numeral.partition("点")
+    if not any(char in _HAN_DIGITS for char in whole) and whole not in ("十", "百", "千"):
+        return None if not whole.startswith("十") else 10.0 * _HAN_SCALES.get(whole[1:], 1)
+    digits = "".join(str(_HAN_DIGITS[char]) for char in tail)
+    if all(char in _HAN_DIGITS for char in whole):
+        value = float("".join(str(_HAN_DIGITS[char]) for char in whole))
+    else:
+        value = float(_han_sum(whole))
+    return value + float(f"0.{digits}") if digits else value
+
+
+def _han_sum(whole: str) -> int:
+    total, section, digit = 0, 0, 0
+    for char in whole:
+        if char in _HAN_DIGITS:
+            digit = _HAN_DIGITS[char]
+        elif char in _HAN_UNITS:
+            section, digit = section + (digit or 1) * _HAN_UNITS[char], 0
+        else:
+            scale = _HAN_SCALES[char]
+            if scale == 10**8:
+                total, section, digit = (total + section + digit or 1) * scale, 0, 0
+            else:
+                total, section, digit = total + (section + digit or 1) * scale, 0, 0
+    return total + section + digit
+
+
+_TITLE = re.compile(r"《([^》]{1,60})》")
+_NAME_PART = re.compile(r"[^\W_]+(?:[.&][^\W_]+)*")
+_CAPITAL = re.compile(r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*")
+_LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
+_NO_NAMES = frozenset(
+    "the a an this that these those it its he she they his her their there here we you i in on at by for from of to as and "
+    "or but if when while where what who whom which why how after before during since until although though because so thus "
+    "therefore however moreover also yes no not according both each all some many most one two three four five six seven "
+    "eight nine ten first second third another other such with without under over between among is are was were be been do "
+    "does did has have had can could may might must shall should will would passage passages answer question document "
+    "documents only then than once today overall additionally furthermore finally instead no.".split()
+)
+
+
+def names(sentence: str) -> set[str]:
+    """Names in a sentence: 《titles》, Latin words in Chinese text, capitalised words in English text.
+
+    A sentence's first word is a name only when it is part of a longer one, or written in capitals or with digits.
+    """
+    found = {match.group(1) for match in _TITLE.finditer(sentence)}
+    if language(sentence) == "zh":
+        return found | {match.group() for match in _LATIN_IN_HAN.finditer(sentence)}
+    starts = {start for start, _ in sentences(sentence)}
+    for match in _CAPITAL.finditer(sentence):
+        parts = [part for part in match.group().split() if part.lower().rstrip(".") not in _NO_NAMES]
+        at_start = any(start <= match.start() <= start + 2 for start in starts)
+        if not parts or (at_start and len(parts) == 1 and parts[0] == match.group() and not _is_code(parts[0])):
+            continue
+        kept = " ".join(part for part in parts if part.lower() not in _MONTHS)
+        if kept:
+            found.add(kept.removesuffix("'s").removesuffix("’s"))
+    return found
+
+
+def _is_code(word: str) -> bool:
+    return len(word) > 1 and any(char.isupper() or char.isdigit() for char in word[1:])
+
+
+def _name_words(text: str) -> set[str]:
+    """Every word that a name may be made of, lower-cased, whole and cut at hyphens and apostrophes."""
+    return set(_NAME_PART.findall(unicodedata.normalize("NFKC", text).lower()))
+
+
+# ---------------------------------------------------------------- negation
+
+_NOT_EN = re.compile(r"\b(?:not|no|never|none|neither|nor|cannot|without|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)
+_NOT_ZH = re.compile(r"不(?![同仅但断少过管论久止只禁料])|没(?!收|落)|未(?![来必])|并非|无法|从不|绝不|否认")
+_CLAUSE = re.compile(r"[,;:，；：—]|\s-\s")
+
+
+def negation_differs(sentence: str, quote: str) -> bool:
+    """Whether exactly one of a sentence and the clause of the quote that is most like it is negated."""
+    claimed = set(words(sentence))
+    if not claimed:
+        return False
+    clauses = [quote[start:end] for start, end in sentences(quote)]
+    clauses = [clause for one in clauses for clause in (one, *_CLAUSE.split(one)) if clause.strip()]
+    scored = [(len(claimed & set(words(clause))) / len(claimed), -len(clause), clause) for clause in clauses]
+    if not scored or max(scored)[0] < NEGATION_OVERLAP:
+        return False
+    return is_negated(sentence) != is_negated(max(scored)[2])
+
+
+def is_negated(text: str) -> bool:
+    return bool((_NOT_ZH if language(text) == "zh" else _NOT_EN).search(text))

@@ -1,0 +1,170 @@
+"""Loaders: what kind of file some bytes are, and from bytes to a ParsedDocument.
+
+One file per format family, each with `load(data, *, name, password="") -> ParsedDocument`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from rag.errors import DocumentError
+from rag.loaders.encoding import looks_binary
+from rag.types import ParsedDocument
+
+_LOADERS = {
+    "pdf": "rag.loaders.pdf",
+    "docx": "rag.loaders.docx",
+    "html": "rag.loaders.html",
+    "markdown": "rag.loaders.markdown",
+    "text": "rag.loaders.plain",
+}
+
+# Extensions of formats that are told by content; with another content the file is not what its name says.
+_BY_NAME = {
+    ".pdf": "pdf", ".docx": "docx", ".docm": "docx", ".html": "html", ".htm": "html", ".xhtml": "html",
+    ".md": "markdown", ".markdown": "markdown", ".mkd": "markdown", ".mdx": "markdown", ".qmd": "markdown", ".rmd": "markdown",
+}  # fmt: skip
+# Text formats that need a loader of their own: read as plain text their structure would be lost.
+_TEXT_FORMATS = {
+    ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".geojson": "json", ".ipynb": "ipynb",
+    ".xml": "xml", ".rss": "xml", ".atom": "xml", ".svg": "xml", ".xsd": "xml", ".xsl": "xml", ".xslt": "xml", ".eml": "eml", ".mbox": "eml",
+    ".mht": "eml", ".mhtml": "eml", ".rtf": "rtf", ".tex": "text", ".ics": "text",
+}  # fmt: skip
+_MAGIC = (
+    (b"{\\rtf", "rtf"), (b"\x89PNG\r\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"II*\0", "image"),
+    (b"MM\0*", "image"), (b"BM", "image"), (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!", "rar"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x7fELF", "program"), (b"MZ", "program"), (b"SQLite format 3\0", "database"),
+    (b"PAR1", "parquet"), (b"ID3", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"), (b"\xff\xfb", "audio"), (b"%!PS", "postscript"),
+    (b"wOFF", "font"), (b"\0\1\0\0\0", "font"), (b"\xca\xfe\xba\xbe", "program"), (b"\x93NUMPY", "array"), (b"GGUF", "model"),
+)  # fmt: skip
+_ZIP_TYPES = {
+    b"application/epub+zip": "epub", b"application/vnd.oasis.opendocument.text": "odt",
+    b"application/vnd.oasis.opendocument.spreadsheet": "ods", b"application/vnd.oasis.opendocument.presentation": "odp",
+}  # fmt: skip
+_HTML_START = re.compile(rb"(?is)\s*(?:<\?xml[^>]{0,300}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html[\s>])")
+_XML_START = re.compile(rb"(?s)\s*<\?xml\s")
+_PDF_PARTS = re.compile(rb"\b(?:endobj|endstream|startxref|\d+ \d+ obj)\b")
+
+_VISIBLE = re.compile(r"[^\s\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u00ad]")
+
+_ADVICE = {
+    "pptx": "PowerPoint presentation", "ppt": "old PowerPoint presentation", "xlsx": "Excel workbook", "xls": "old Excel workbook",
+    "doc": "old Word document", "odt": "OpenDocument text", "ods": "OpenDocument spreadsheet", "odp": "OpenDocument presentation",
+    "epub": "EPUB book", "eml": "e-mail", "msg": "Outlook e-mail", "csv": "CSV table", "json": "JSON file", "ipynb": "Jupyter notebook",
+    "xml": "XML file", "rtf": "RTF document", "zip": "zip archive", "image": "picture", "audio": "sound file", "video": "video",
+    "office": "Office file", "binary": "binary file",
+}  # fmt: skip
+_HOW = {
+    "pptx": "Export it as PDF", "ppt": "Export it as PDF", "odp": "Export it as PDF", "xlsx": "Export it as PDF or HTML",
+    "xls": "Export it as PDF or HTML", "ods": "Export it as PDF or HTML", "doc": "Save it as DOCX or PDF", "odt": "Save it as DOCX or PDF",
+    "rtf": "Save it as DOCX or PDF", "epub": "Convert it to HTML or PDF", "eml": "Save its text as HTML or text", "msg": "Save its text as HTML or text",
+    "csv": "Save the table as HTML, Markdown or text", "json": "Write its texts to a Markdown or text file",
+    "ipynb": "Export it as Markdown or HTML", "xml": "Convert it to HTML or text", "zip": "Unpack it and import the files",
+    "gzip": "Unpack it and import the files", "image": "Run OCR on it and import the text",
+}  # fmt: skip
+
+
+def identify(data: bytes, name: str) -> str:
+    """What the bytes are: pdf, docx, html, markdown or text, or `unsupported:WHAT`. The content decides before the name."""
+    head, extension = data[:1024], _extension(name)
+    if b"%PDF-" in head:
+        return "pdf"
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return _zip_kind(data, extension)
+    if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        return f"unsupported:{_ole_kind(data)}"
+    for magic, kind in _MAGIC:
+        if data.startswith(magic) and (len(magic) > 2 or looks_binary(data)):
+            return f"unsupported:{kind}"
+    if (data[8:12] in (b"WEBP", b"WAVE", b"AVI ") and data[:4] == b"RIFF") or data[4:8] == b"ftyp":
+        return "unsupported:image" if data[8:12] == b"WEBP" else "unsupported:video"
+    if _HTML_START.match(_narrow(data[:8192])):
+        return "unsupported:xml" if extension == ".svg" else "html"
+    return _text_kind(data, extension)
+
+
+def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
+    """Read a document from its bytes. A document without a title of its own is called after its file.
+
+    name: the file's name; its extension is a hint, its stem the last resort for a title.
+    Raises: DocumentError, see errors.CODES.
+    """
+    if not data:
+        raise DocumentError("E_EMPTY", f"{name} is empty: it holds no bytes.")
+    kind = identify(data, name)
+    if kind.startswith("unsupported:"):
+        raise _refusal(kind.removeprefix("unsupported:"), name)
+    parsed: ParsedDocument = importlib.import_module(_LOADERS[kind]).load(data, name=name, password=password)
+    if not _VISIBLE.search(parsed.text):
+        raise DocumentError("E_NO_TEXT", f"{name} holds no text.")
+    claimed = _BY_NAME.get(_extension(name))
+    warnings = parsed.warnings
+    if claimed not in (None, kind) and {claimed, kind} != {"markdown", "text"}:
+        warnings = (f"The name says {claimed}, but the content is {kind}; it was read as {kind}.", *warnings)
+    return replace(parsed, title=parsed.title or PurePosixPath(name).stem, warnings=warnings)
+
+
+def _extension(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).suffix.lower()
+
+
+def _zip_kind(data: bytes, extension: str) -> str:
+    """Which Office or book format a zip archive is, by the names in its directory; a cut archive has no directory."""
+    if data[30:38] == b"mimetype":
+        for mime, kind in _ZIP_TYPES.items():
+            if data[38:138].startswith(mime):
+                return f"unsupported:{kind}"
+    tail = data[-2_000_000:]
+    for marker, kind in ((b"word/document", "docx"), (b"ppt/", "unsupported:pptx"), (b"xl/workbook", "unsupported:xlsx")):
+        if marker in tail or marker in data[:200_000]:
+            return kind
+    if extension in (".docx", ".docm"):
+        return "docx"  # its loader says what is missing
+    known = extension.lstrip(".")
+    return f"unsupported:{known}" if known in _ADVICE else "unsupported:zip"
+
+
+def _ole_kind(data: bytes) -> str:
+    """Which program wrote a file of Microsoft's old container format, by the names of its streams (in UTF-16)."""
+    streams = (
+        ("EncryptedPackage", "encrypted"), ("WordDocument", "doc"), ("PowerPoint Document", "ppt"), ("Workbook", "xls"), ("Book", "xls"),
+        ("__substg1.0_", "msg"), ("__properties_version1", "msg"),
+    )  # fmt: skip
+    return next((kind for stream, kind in streams if stream.encode("utf-16-le") in data), "office")
+
+
+def _text_kind(data: bytes, extension: str) -> str:
+    if extension == ".pdf" and (looks_binary(data) or _PDF_PARTS.search(data[:4096]) or len(data) < 64):
+        return "pdf"  # its loader says what is wrong with it
+    if _TEXT_FORMATS.get(extension, "text") != "text":
+        return f"unsupported:{_TEXT_FORMATS[extension]}"
+    if looks_binary(data):
+        return "unsupported:binary"
+    if extension == ".docx":
+        return "text"
+    if _XML_START.match(data[:200]) and extension not in (".html", ".htm", ".xhtml", ".txt", ".md"):
+        return "unsupported:xml"
+    claimed = _BY_NAME.get(extension, "text")
+    return claimed if claimed in ("html", "markdown") else "text"
+
+
+def _narrow(head: bytes) -> bytes:
+    """The beginning of a file with the marks and zero bytes of UTF-8, UTF-16 and UTF-32 taken out."""
+    return head.removeprefix(b"\xef\xbb\xbf").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff").replace(b"\0", b"")
+
+
+def _refusal(what: str, name: str) -> DocumentError:
+    if what == "encrypted":
+        return DocumentError("E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without a password and import it again.")
+    called = _ADVICE.get(what, f"{what} file")
+    claimed = _BY_NAME.get(_extension(name))
+    if claimed:
+        article = "an" if called[:1].lower() in "aeiou" else "a"
+        return DocumentError("E_TYPE_MISMATCH", f"{name} is named like {claimed}, but holds {article} {called}. Give it its right name or export it again.")
+    if what == "binary":
+        return DocumentError("E_BINARY", f"{name} is not text and of no known format. Convert it to PDF, DOCX, HTML, Markdown or text.")
+    how = _HOW.get(what, "Convert it to PDF, DOCX, HTML, Markdown or text")
+    return DocumentError("E_UNSUPPORTED", f"{name}: no loader reads this format ({called}) yet. {how} and import that.")

@@ -1,0 +1,218 @@
+"""The child process that reads documents: `python -m rag.parse_child`, spoken to over stdin and stdout.
+
+A request is a frame: 4 bytes length, a JSON head {"name", "password", "size"}, then `size` bytes of the document.
+The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text and the blocks.
+Nothing is opened for it: the parent has read the file, so this process needs no files, no network, no other programs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+import sys
+import threading
+import time
+import warnings
+from array import array
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from rag.errors import DocumentError
+from rag.types import Block, ParsedDocument
+
+KINDS = ("heading", "paragraph", "list", "table", "code", "quote")
+MAX_HEAD = 16 * 1024 * 1024
+
+_FORBIDDEN = (
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.remove", "os.rename",
+    "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "os.kill", "os.putenv", "os.startfile",
+    "shutil.", "urllib.", "http.", "ftplib.", "smtplib.", "winreg.", "webbrowser.", "pty.",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve requests until stdin ends. argv: memory in MB beyond the start, longest time per request in seconds."""
+    memory_mb, max_seconds = int(argv[0]), float(argv[1])
+    requests, answers = _private_streams()
+    _watch_parent()
+    _limit(memory_mb)
+    _block_the_world()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    while (head := read_head(requests)) is not None:
+        data = read_exactly(requests, head["size"])
+        _alarm(max_seconds + 5)
+        _answer(head, data, answers)
+        _alarm(0)
+    return 0
+
+
+def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
+    """Parse and write the answer; whatever a parser raises becomes a code. This is the edge where that is reported."""
+    name = str(head["name"])
+    try:
+        from rag.loaders import load_document
+
+        reply, body = _reply(load_document(data, name, str(head.get("password", ""))))
+    except DocumentError as error:
+        reply, body = {"code": error.code, "message": str(error)}, []
+    except MemoryError:
+        reply, body = {"code": "E_MEMORY", "message": f"{name} needs more memory to read than the limit. Split it or raise parse.memory_mb."}, []
+    except RecursionError:
+        reply, body = {"code": "E_TOO_DEEP", "message": f"{name} is nested too deeply to be read. Flatten or convert it."}, []
+    except Exception as error:
+        detail = " ".join(str(error).split())[:200]
+        reply, body = {"code": "E_PARSE", "message": f"{name} could not be read ({type(error).__name__}: {detail}). Convert it to another format."}, []
+    write_frame(answers, reply, body)
+
+
+def _reply(parsed: ParsedDocument) -> tuple[dict[str, Any], list[bytes]]:
+    text = parsed.text.encode("utf-8", errors="replace")
+    blocks = pack_blocks(parsed.blocks)
+    head = {
+        "title": parsed.title, "type": parsed.type, "metadata": dict(parsed.metadata), "warnings": list(parsed.warnings),
+        "n_pages": parsed.n_pages, "text_bytes": len(text), "block_bytes": len(blocks),
+    }  # fmt: skip
+    return head, [text, blocks]
+
+
+# ---------------------------------------------------------------- frames
+
+
+def write_frame(stream: BinaryIO, head: dict[str, Any], body: Sequence[bytes] = ()) -> None:
+    encoded = json.dumps(head).encode("ascii")
+    stream.write(struct.pack("<I", len(encoded)) + encoded)
+    for part in body:
+        stream.write(part)
+    stream.flush()
+
+
+def read_head(stream: BinaryIO) -> dict[str, Any] | None:
+    """The JSON head of the next frame; None at the end of the stream or when it is no frame."""
+    prefix = read_exactly(stream, 4)
+    size = struct.unpack("<I", prefix)[0] if len(prefix) == 4 else MAX_HEAD + 1
+    encoded = read_exactly(stream, size) if size <= MAX_HEAD else b""
+    try:
+        head = json.loads(encoded)
+    except ValueError:
+        return None
+    return head if isinstance(head, dict) and len(encoded) == size else None
+
+
+def read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or fewer where the stream ends."""
+    data = stream.read(size)
+    return data if data is not None else b""
+
+
+def pack_blocks(blocks: Sequence[Block]) -> bytes:
+    """Blocks as five columns of 4-byte integers: a million of them would make slow and long JSON."""
+    columns = (
+        [KINDS.index(block.kind) for block in blocks],
+        [block.start for block in blocks],
+        [block.end for block in blocks],
+        [block.level for block in blocks],
+        [block.page or 0 for block in blocks],
+    )
+    return b"".join(array("I", column).tobytes() for column in columns)
+
+
+def unpack_blocks(data: bytes, n_chars: int) -> tuple[Block, ...]:
+    """The blocks of `pack_blocks`. Raises: ValueError when they are out of order or beyond the text."""
+    columns = array("I")
+    columns.frombytes(data)
+    n, rest = divmod(len(columns), 5)
+    if rest:
+        raise ValueError("blocks are cut off")
+    kinds, starts, ends, levels, pages = (columns[i * n : (i + 1) * n] for i in range(5))
+    blocks: list[Block] = []
+    before = 0
+    for kind, start, end, level, page in zip(kinds, starts, ends, levels, pages, strict=True):
+        if not before <= start < end <= n_chars or kind >= len(KINDS):
+            raise ValueError("blocks are out of order")
+        blocks.append(Block(kind=KINDS[kind], start=start, end=end, level=level, page=page or None))  # type: ignore[arg-type]
+        before = end
+    return tuple(blocks)
+
+
+# ---------------------------------------------------------------- walls
+
+
+def _private_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Stdin and stdout for the protocol alone: what a library prints or reads goes nowhere."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return requests, answers
+
+
+def _limit(memory_mb: int) -> None:
+    """Bound address space, open files, file size and core dumps where the platform can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 64)):
+        _set_limit(resource, limit, value)
+    start = _address_space()
+    if start:
+        _set_limit(resource, resource.RLIMIT_AS, start + memory_mb * 1024 * 1024)
+
+
+def _set_limit(resource: Any, limit: int, value: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(limit, (value, value))
+
+
+def _address_space() -> int:
+    """Bytes of address space in use; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def _block_the_world() -> None:
+    """Refuse sockets, other programs and writing: a parser has no use for them, an exploit of one has."""
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            mode, flags = args[1], args[2]
+            writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
+            if writes or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+                raise PermissionError(f"the parser may not write {args[0]!r}")
+        elif event.startswith(_FORBIDDEN):
+            raise PermissionError(f"the parser may not use {event}")
+
+    sys.addaudithook(hook)
+
+
+def _watch_parent() -> None:
+    """End with the parent, also in the middle of a long parse, when nobody would read the end of stdin."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _alarm(seconds: float) -> None:
+    """Let the kernel end this process if neither the parent nor the watch can: C code may hold the interpreter."""
+    import signal
+
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

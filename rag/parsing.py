@@ -1,0 +1,224 @@
+"""Reading documents in child processes: one that hangs, dies or eats memory costs its own file and nothing else."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import rag.parse_child as protocol
+from rag.errors import DocumentError
+from rag.settings import ParseSettings
+from rag.sources import FoundFile, content_hash, read_stable
+from rag.types import Failure, ParsedDocument
+
+MAX_FILES_PER_CHILD = 500  # memory that libraries do not give back must not add up to somebody's E_MEMORY
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+
+class ParserPool:
+    """Child processes that read documents. Thread-safe; children start when they are needed and end with `close`.
+
+    workers: how many files are read at a time; left out, `settings.workers`, or one per core up to 4.
+    """
+
+    def __init__(self, settings: ParseSettings, *, workers: int | None = None) -> None:
+        self.settings = settings
+        self.workers = workers or settings.workers or min(os.cpu_count() or 1, 4)
+        self._slots: queue.LifoQueue[_Child | None] = queue.LifoQueue()
+        for _ in range(self.workers):
+            self._slots.put(None)
+        self._closed = False
+
+    def __enter__(self) -> ParserPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the children. Waits for files being read."""
+        if self._closed:
+            return
+        self._closed = True
+        for _ in range(self.workers):
+            if (child := self._slots.get()) is not None:
+                child.close()
+
+    def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument:
+        """Read a document from its bytes. Raises: DocumentError, among them E_TIMEOUT, E_MEMORY and E_CRASH."""
+        if self._closed:
+            raise RuntimeError("The ParserPool is closed. Open a new one.")
+        child = self._slots.get()
+        try:
+            while True:
+                fresh = child is None
+                child = child or _Child(self.settings)
+                try:
+                    return child.parse(data, name, password, timeout_s=self._timeout(len(data)))
+                except DocumentError as error:
+                    # Earlier files may have filled this child's memory: only a fresh one's word counts.
+                    if fresh or error.code not in ("E_MEMORY", "E_CRASH"):
+                        raise
+                    child.close()
+                    child = None
+        finally:
+            if child is not None and not child.usable:
+                child.close()
+                child = None
+            self._slots.put(child)
+
+    def parse_file(self, path: str | os.PathLike[str], password: str = "") -> ParsedDocument:
+        """Read a document from a file. Raises: DocumentError, see also sources.read_stable."""
+        return self.parse(read_stable(path, self._max_bytes()), Path(path).name, password)
+
+    def parse_many(self, files: Iterable[FoundFile]) -> Iterator[tuple[FoundFile, str, ParsedDocument | Failure]]:
+        """Each file with the hash of the bytes that were read (empty if none were) and what came of them, in order.
+
+        Files are read and parsed side by side, a few ahead of the one that is asked for.
+        """
+        waiting: deque[Future[tuple[FoundFile, str, ParsedDocument | Failure]]] = deque()
+        threads = ThreadPoolExecutor(self.workers, thread_name_prefix="parse")
+        try:
+            for file in files:
+                waiting.append(threads.submit(self._one, file))
+                if len(waiting) > 2 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+    def _one(self, file: FoundFile) -> tuple[FoundFile, str, ParsedDocument | Failure]:
+        digest = ""
+        try:
+            data = read_stable(file.path, self._max_bytes())
+            digest = content_hash(data)
+            return file, digest, self.parse(data, file.name)
+        except DocumentError as error:
+            return file, digest, Failure(source=file.source, code=error.code, message=str(error))
+
+    def _timeout(self, n_bytes: int) -> float:
+        return min(self.settings.timeout_s + n_bytes / 1_000_000, max(self.settings.max_timeout_s, self.settings.timeout_s))
+
+    def _max_bytes(self) -> int:
+        return int(self.settings.max_file_mb * 1_000_000)
+
+
+class _Child:
+    """One child process, used by one thread at a time."""
+
+    def __init__(self, settings: ParseSettings) -> None:
+        self._settings = settings
+        self._n_files = 0
+        limit_s = max(settings.max_timeout_s, settings.timeout_s)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "rag.parse_child", str(settings.memory_mb), str(limit_s)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), close_fds=True,
+        )  # fmt: skip
+        assert self._process.stdin and self._process.stdout
+        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+
+    @property
+    def usable(self) -> bool:
+        """Whether another file may be given to it."""
+        return self._process.poll() is None and self._n_files < MAX_FILES_PER_CHILD
+
+    def parse(self, data: bytes, name: str, password: str, *, timeout_s: float) -> ParsedDocument:
+        """Raises: DocumentError."""
+        self._n_files += 1
+        timed_out = threading.Event()
+
+        def stop() -> None:
+            timed_out.set()
+            self._process.kill()
+
+        timer = threading.Timer(timeout_s, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = self._exchange(data, name, password)
+        finally:
+            timer.cancel()
+        if answer is None:
+            self._process.kill()
+            raise self._death(name, timeout_s if timed_out.is_set() else 0.0)
+        return answer
+
+    def close(self) -> None:
+        self._process.kill()
+        for stream in (self._requests, self._answers):
+            try:
+                stream.close()
+            except OSError:
+                pass  # bytes that a dead child did not take
+        if self._process.returncode is None:
+            self._process.wait()
+
+    def _exchange(self, data: bytes, name: str, password: str) -> ParsedDocument | None:
+        """The child's answer; None when it died or answered nonsense. Raises: DocumentError that the child reports."""
+        try:
+            protocol.write_frame(self._requests, {"name": name, "password": password, "size": len(data)}, [data])
+            head = protocol.read_head(self._answers)
+        except OSError:
+            return None
+        if head is None:
+            return None
+        if "code" in head:
+            raise DocumentError(str(head["code"]), str(head["message"]))
+        try:
+            return _parsed(head, self._answers)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def _death(self, name: str, timeout_s: float) -> DocumentError:
+        peak_mb = self._reap()
+        if timeout_s:
+            return DocumentError("E_TIMEOUT", f"{name} took longer than {timeout_s:.0f} s to read. Split it or raise parse.timeout_s.")
+        # The big parsers end their process when an allocation fails, so the peak tells a full memory from a plain crash.
+        if peak_mb > 0.4 * self._settings.memory_mb:
+            return DocumentError("E_MEMORY", f"{name} needs more memory to read than parse.memory_mb = {self._settings.memory_mb}. Split it or raise the limit.")
+        return DocumentError("E_CRASH", f"The parser died while it read {name} (status {self._process.returncode}). Convert the file to another format.")
+
+    def _reap(self) -> float:
+        """Wait for the dead child; the most memory it held, in MB (0 where the system does not say)."""
+        if not hasattr(os, "wait4") or self._process.returncode is not None:
+            self._process.wait()
+            return 0.0
+        try:
+            _, status, usage = os.wait4(self._process.pid, 0)
+        except ChildProcessError:
+            self._process.wait()
+            return 0.0
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return float(usage.ru_maxrss) / (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def _parsed(head: dict[str, Any], stream: BinaryIO) -> ParsedDocument:
+    """The document in an answer. Raises: KeyError, TypeError, ValueError when the answer is not one."""
+    encoded = protocol.read_exactly(stream, int(head["text_bytes"]))
+    blocks = protocol.read_exactly(stream, int(head["block_bytes"]))
+    if len(encoded) != head["text_bytes"] or len(blocks) != head["block_bytes"]:
+        raise ValueError("the answer is cut off")
+    text = encoded.decode("utf-8")
+    return ParsedDocument(
+        text=text, title=str(head["title"]), type=str(head["type"]), blocks=protocol.unpack_blocks(blocks, len(text)),
+        metadata=dict(head["metadata"]), warnings=tuple(map(str, head["warnings"])),
+        n_pages=None if head["n_pages"] is None else int(head["n_pages"]),
+    )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """What a parser needs of the environment, and none of the keys and tokens that are in it too."""
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    root = str(Path(protocol.__file__).resolve().parents[1])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}

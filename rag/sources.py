@@ -1,0 +1,202 @@
+"""From paths to bytes: find files, and read each one without being fooled by links, pipes or files that change."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rag.errors import DocumentError, SourceError
+from rag.types import Failure
+
+Path_ = str | os.PathLike[str]
+
+_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """A file to import.
+
+    path: for opening; bytes that are no UTF-8 stand in it as surrogates, as the operating system gives them.
+    source: the same path for people and for the catalog: absolute, one line, valid UTF-8.
+    """
+
+    path: str
+    source: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def name(self) -> str:
+        return self.source.rpartition("/")[2]
+
+
+def find(sources: Path_ | Iterable[Path_]) -> Iterator[FoundFile | Failure]:
+    """Files under the given files and folders, in a fixed order, each once; what cannot be read comes as a Failure.
+
+    Folders are searched all the way down. Hidden files and folders are passed over unless named themselves; links in
+    folders are not followed.
+    Raises: SourceError at once for a path that does not exist or a URL; while running, for a folder without files.
+    """
+    paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    return _find([_root(os.fspath(path)) for path in paths])
+
+
+def read_stable(path: Path_, max_bytes: int) -> bytes:
+    """The bytes of a regular file that did not change while it was read.
+
+    Raises: DocumentError E_UNREADABLE, E_NOT_REGULAR, E_TOO_LARGE, E_CHANGED (after one more try).
+    """
+    for _ in range(2):
+        data = _read_once(os.fspath(path), max_bytes)
+        if data is not None:
+            return data
+    raise DocumentError("E_CHANGED", f"{source_name(path)} changed while it was read, twice. Import it again when nothing writes to it.")
+
+
+def content_hash(data: bytes) -> str:
+    """SHA-256 of the bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def source_name(path: Path_) -> str:
+    """A path as one line of valid UTF-8 with `/` between its parts; bytes and controls that do not fit are escaped."""
+    text = os.fspath(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = os.fsencode(text).replace(b"\\", b"\\\\").decode("utf-8", errors="backslashreplace")
+    if os.sep != "/":
+        text = text.replace(os.sep, "/")
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}" if ord(match.group()) < 256 else f"\\u{ord(match.group()):04x}", text)
+
+
+# ---------------------------------------------------------------- find
+
+
+def _root(path: str) -> str:
+    """The real path of a source. A link that the user names is followed, unlike those in folders."""
+    if _URL.match(path):
+        raise SourceError(f"{path[:200]}: URLs cannot be imported yet. Download the page and import the file.")
+    if "\0" in path or not path:
+        raise SourceError(f"{path!r} is no path. Name a file or a folder.")
+    real = os.path.realpath(path)
+    try:
+        os.lstat(real)
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else f"cannot be opened ({error.strerror})"
+        raise SourceError(f"The source {source_name(path)} {reason}. Check the path.") from error
+    return real
+
+
+def _find(roots: list[str]) -> Iterator[FoundFile | Failure]:
+    seen: set[str] = set()
+    for root in roots:
+        n_found = 0
+        for item in _under(root):
+            n_found += 1
+            if item.source not in seen:
+                seen.add(item.source)
+                yield item
+        if n_found == 0:
+            raise SourceError(f"The folder {source_name(root)} holds no files to import (hidden ones do not count). Name another folder.")
+
+
+def _under(root: str) -> Iterator[FoundFile | Failure]:
+    if not os.path.isdir(root):
+        yield _file(root)
+        return
+    stack = [iter(_entries(root))]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif isinstance(entry, Failure):
+            yield entry
+        elif entry.is_symlink():
+            if link := _link(entry.path, root):
+                yield link
+        elif entry.is_dir(follow_symlinks=False):
+            stack.append(iter(_entries(entry.path)))
+        else:
+            yield _file(entry.path)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]] | list[Failure]:
+    """The visible entries of a folder, in byte order of their names."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        return [Failure(source=source_name(folder), code="E_UNREADABLE", message=f"The folder cannot be read ({error.strerror}). Check its permissions.")]
+
+
+def _file(path: str) -> FoundFile | Failure:
+    source = source_name(path)
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        return Failure(source=source, code="E_UNREADABLE", message=f"{source} cannot be opened ({error.strerror}).")
+    if not stat.S_ISREG(found.st_mode):
+        return Failure(source=source, code="E_NOT_REGULAR", message=f"{source} is a pipe, socket or device, not a file. Leave it out.")
+    return FoundFile(path=path, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
+def _link(path: str, root: str) -> Failure | None:
+    """What to report for a link in a folder: nothing when it stays inside, for its target is found on its own."""
+    source, target = source_name(path), os.path.realpath(path)
+    if os.path.commonpath([root, target]) != root:
+        return Failure(source=source, code="E_OUTSIDE_ROOT", message=f"{source} is a link that leads out of the folder. Import its target by its own path.")
+    if not os.path.exists(target):
+        return Failure(source=source, code="E_UNREADABLE", message=f"{source} is a link to nothing. Remove it or mend it.")
+    return None
+
+
+# ---------------------------------------------------------------- read
+
+
+def _read_once(path: str, max_bytes: int) -> bytes | None:
+    """The bytes, or None when size or time of the file were not the same before and after."""
+    name = source_name(path)
+    try:
+        # Without O_NONBLOCK a pipe would block here, before anything could look at what it is.
+        handle = os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DocumentError("E_NOT_REGULAR", f"{name} is a link, not a file. Import its target.") from error
+        if error.errno == errno.ENXIO:
+            raise DocumentError("E_NOT_REGULAR", f"{name} is a pipe, socket or device, not a file. Leave it out.") from error
+        raise DocumentError("E_UNREADABLE", f"{name} cannot be opened ({error.strerror}). Check that it exists and may be read.") from error
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        before = os.fstat(handle)
+        if not stat.S_ISREG(before.st_mode):
+            raise DocumentError("E_NOT_REGULAR", f"{name} is a folder, pipe, socket or device, not a file. Leave it out.")
+        if before.st_size > max_bytes:
+            raise DocumentError("E_TOO_LARGE", f"{name} has {before.st_size:,} bytes; the limit is {max_bytes:,}. Split it or raise parse.max_file_mb.")
+        try:
+            data = _read_exactly(file, before.st_size + 1)
+        except OSError as error:
+            raise DocumentError("E_UNREADABLE", f"{name} cannot be read ({error.strerror}).") from error
+        after = os.fstat(handle)
+    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == before.st_size
+    return data if same else None
+
+
+def _read_exactly(file: object, n: int) -> bytes:
+    """Up to n bytes; a raw file may give fewer at a time."""
+    parts: list[bytes] = []
+    while n > 0 and (part := file.read(min(n, 1 << 26))):  # type: ignore[attr-defined]
+        parts.append(part)
+        n -= len(part)
+    return b"".join(parts) if len(parts) != 1 else parts[0]
+
+

@@ -1,0 +1,79 @@
+"""A real Milvus server for tests: version 2.3.5, the newest that installs as a Python package.
+
+It needs old versions of several libraries, so it gets an environment of its own in the user's cache, made once. Its
+embedded etcd has fixed ports, so there is one per machine at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+REQUIREMENTS = ["setuptools<70", "milvus==2.3.5"]
+PORTS = (2379, 2380, 9091, 19530)
+START_TIMEOUT_S = 120
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """Start the server on an empty folder and give its URI. Skips the test where it cannot run."""
+    if os.environ.get("RAGSTONE_TEST_MILVUS"):
+        yield os.environ["RAGSTONE_TEST_MILVUS"]
+        return
+    if sys.platform != "linux":
+        pytest.skip("the packaged Milvus server runs on Linux only")
+    if any(_busy(port) for port in PORTS):
+        pytest.skip(f"one of the ports {PORTS} is in use")
+    command = [str(_environment() / "bin" / "milvus-server"), "--data", str(folder / "data")]
+    with open(folder / "server.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait(process, folder / "server.log")
+        yield "http://127.0.0.1:19530"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _environment() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragstone" / "test-milvus-2.3.5"
+    if not (cache / "ready").exists():
+        shutil.rmtree(cache, ignore_errors=True)
+        try:
+            subprocess.run([sys.executable, "-m", "venv", str(cache)], check=True, capture_output=True)
+            subprocess.run([str(cache / "bin" / "pip"), "install", "-q", *REQUIREMENTS], check=True, capture_output=True, timeout=300)
+        except (subprocess.SubprocessError, OSError) as error:
+            pytest.skip(f"the Milvus server could not be installed: {error}")
+        (cache / "ready").touch()
+    return cache
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.skip(f"the Milvus server ended at once: {log.read_text(errors='replace')[-500:]}")
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:9091/healthz", timeout=1) as reply:
+                if reply.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the Milvus server did not become healthy")
+
+
+def _busy(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

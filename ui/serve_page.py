@@ -1,0 +1,47 @@
+"""Starts the Streamlit page as a process of its own, with our settings and nothing sent anywhere."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rag.errors import RagstoneError, UsageError
+
+PAGE = Path(__file__).with_name("page.py")
+
+
+def serve(*, home: str | None, collection: str, config: str | None, host: str, port: int) -> None:
+    """Serve the page until it is stopped.
+
+    Raises: UsageError for an address that others could reach: the page has no sign-in.
+    """
+    if not _is_loopback(host):
+        raise UsageError(
+            f"The page has no sign-in, so it is served on this machine only, not on {host}. Use 127.0.0.1, and a proxy that asks "
+            "for a password in front of it."
+        )
+    environment = dict(os.environ, RAGSTONE_PAGE_COLLECTION=collection)
+    environment |= {"RAGSTONE_PAGE_HOME": home} if home else {}
+    environment |= {"RAGSTONE_PAGE_CONFIG": str(Path(config).absolute())} if config else {}
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(PAGE), "--server.address", host, "--server.port", str(port),
+        "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
+        "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none", "--theme.primaryColor", "#2f6f5e",
+    ]  # fmt: skip
+    sys.stderr.write(f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n")
+    try:
+        code = subprocess.run(command, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise RagstoneError(f"The page ended with code {code}. Is port {port} in use? Try --port {port + 1}.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
