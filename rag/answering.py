@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import log
 
 from rag import prompts
-from rag.citations import Checked, Passage, check, names, with_markers
+from rag.citations import Checked, Passage, check, missing_names, with_markers
 from rag.errors import ChatError
 from rag.settings import AnswerSettings
 from rag.text import is_han, language, sentences, words
@@ -256,8 +256,7 @@ def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
     texts = [f"{passage.header}\n{passage.text}" for passage in passages]
     if not texts or all(language(text) != language(question) for text in texts):
         return []
-    everything = "\n".join(texts).lower()
-    return sorted(name for name in names(question) if name.lower() not in everything)
+    return sorted(missing_names(question, "\n".join(texts)))
 
 
 def _finish(answer: Answer, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:

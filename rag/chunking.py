@@ -43,9 +43,13 @@ def chunk_document(
     """
     room = size - overhead
     if room < MIN_TOKENS:
-        raise UsageError(f"chunk.size {size} leaves {room} tokens for text beside {overhead} of the model; set it to at least {overhead + MIN_TOKENS}.")
+        raise UsageError(
+            f"chunk.size {size} leaves {room} tokens for text beside {overhead} of the model; set it to at least {overhead + MIN_TOKENS}."
+        )
     if not 0 <= overlap < room:
-        raise UsageError(f"chunk.overlap {overlap} must be below the {room} tokens that a chunk has for text. Lower it or raise chunk.size.")
+        raise UsageError(
+            f"chunk.overlap {overlap} must be below the {room} tokens that a chunk has for text. Lower it or raise chunk.size."
+        )
     if not parsed.text.strip():
         return []
     map_ = _Map(parsed, tokens)
@@ -68,9 +72,12 @@ class _Map:
         self.heading_starts = np.array([block.start for block in headings], dtype=np.int64)
         self.paths = _paths(self.text, headings)
         follows = [before.kind != "heading" for before in self.blocks[:-1]]
-        self.block_breaks = np.array([b.start for b, ok in zip(self.blocks[1:], follows, strict=True) if ok], dtype=np.int64)
+        self.block_breaks = np.array(
+            [b.start for b, ok in zip(self.blocks[1:], follows, strict=True) if ok], dtype=np.int64
+        )
         self.section_breaks = np.array(
-            [b.start for b, ok in zip(self.blocks[1:], follows, strict=True) if ok and b.kind == "heading"], dtype=np.int64
+            [b.start for b, ok in zip(self.blocks[1:], follows, strict=True) if ok and b.kind == "heading"],
+            dtype=np.int64,
         )
         self._section_set = frozenset(self.section_breaks.tolist())
         self._sentences: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = {}
@@ -367,7 +374,11 @@ class _Cutter:
         if low >= end:
             return end
         best = 0
-        while index >= 0 and self._map.blocks[index].end > low and self._map.blocks[index].kind in ("paragraph", "list", "quote"):
+        while (
+            index >= 0
+            and self._map.blocks[index].end > low
+            and self._map.blocks[index].kind in ("paragraph", "list", "quote")
+        ):
             block = self._map.blocks[index]
             units = self._map.unit_starts(index)
             inside = units[(units >= low) & (units < end)]

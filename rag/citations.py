@@ -305,7 +305,7 @@ _HAN_SCALES = {"万": 10**4, "亿": 10**8}
 _HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?"
 
 _NUMBER = re.compile(
-    r"(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"(?<![A-Za-z])(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
     r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b|万亿|百万|千万|[万萬亿億千成])?",
     re.IGNORECASE,
 )
@@ -359,7 +359,8 @@ def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
                 missing.add(name)
         elif not other or language(sentence) == "zh":
             parts = _NAME_PART.findall(name.lower())
-            if not all(part in held or part.removesuffix("s") in held or f"{part}s" in held for part in parts):
+            whole = all(part in held or part.removesuffix("s") in held or f"{part}s" in held for part in parts)
+            if not whole and re.sub(r"\W", "", name.lower()) not in squeezed:
                 missing.add(name)
     return missing
 
@@ -413,11 +414,9 @@ def _numbers(text: str, *, spelled_from: int) -> set[float]:
         value = _ENGLISH[match["tens"].lower()] + _ENGLISH.get((match["ones"] or "zero").lower(), 0)
         found |= {scaled} if (scaled := value * _SCALES.get((match["scale"] or "").lower(), 1.0)) >= spelled_from else set()
     for match in _HAN_FOUND.finditer(text):
-        value = han_value(match["han"])
-        if value is not None and match["tenths"]:
-            value *= 10
-        if value is not None and (value >= spelled_from or match["percent"] or match["tenths"]):
-            found.add(float(value))
+        spelled = han_value(match["han"])
+        if spelled is not None and (spelled >= spelled_from or match["percent"] or match["tenths"]):
+            found.add(spelled * 10 if match["tenths"] else spelled)
     return found
 
 
@@ -460,7 +459,7 @@ _NO_NAMES = frozenset(
     "therefore however moreover also yes no not according both each all some many most one two three four five six seven "
     "eight nine ten first second third another other such with without under over between among is are was were be been do "
     "does did has have had can could may might must shall should will would passage passages answer question document "
-    "documents only then than once today overall additionally furthermore finally instead no.".split()
+    "documents only then than once today overall additionally furthermore finally instead".split()
 )
 
 
@@ -474,7 +473,7 @@ def names(sentence: str) -> set[str]:
         return found | {match.group() for match in _LATIN_IN_HAN.finditer(sentence)}
     starts = {start for start, _ in sentences(sentence)}
     for match in _CAPITAL.finditer(sentence):
-        parts = [part for part in match.group().split() if part.lower().rstrip(".") not in _NO_NAMES]
+        parts = [part for part in match.group().split() if re.split(r"['’.]", part.lower())[0] not in _NO_NAMES]
         at_start = any(start <= match.start() <= start + 2 for start in starts)
         if not parts or (at_start and len(parts) == 1 and parts[0] == match.group() and not _is_code(parts[0])):
             continue

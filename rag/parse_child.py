@@ -59,12 +59,27 @@ def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
     except DocumentError as error:
         reply, body = {"code": error.code, "message": str(error)}, []
     except MemoryError:
-        reply, body = {"code": "E_MEMORY", "message": f"{name} needs more memory to read than the limit. Split it or raise parse.memory_mb."}, []
+        reply, body = (
+            {
+                "code": "E_MEMORY",
+                "message": f"{name} needs more memory to read than the limit. Split it or raise parse.memory_mb.",
+            },
+            [],
+        )
     except RecursionError:
-        reply, body = {"code": "E_TOO_DEEP", "message": f"{name} is nested too deeply to be read. Flatten or convert it."}, []
+        reply, body = (
+            {"code": "E_TOO_DEEP", "message": f"{name} is nested too deeply to be read. Flatten or convert it."},
+            [],
+        )
     except Exception as error:
         detail = " ".join(str(error).split())[:200]
-        reply, body = {"code": "E_PARSE", "message": f"{name} could not be read ({type(error).__name__}: {detail}). Convert it to another format."}, []
+        reply, body = (
+            {
+                "code": "E_PARSE",
+                "message": f"{name} could not be read ({type(error).__name__}: {detail}). Convert it to another format.",
+            },
+            [],
+        )
     write_frame(answers, reply, body)
 
 

@@ -20,7 +20,18 @@ from rag.sources import FoundFile, content_hash, read_stable
 from rag.types import Failure, ParsedDocument
 
 MAX_FILES_PER_CHILD = 500  # memory that libraries do not give back must not add up to somebody's E_MEMORY
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "HOME",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+)
 
 
 class ParserPool:
@@ -106,7 +117,9 @@ class ParserPool:
             return file, digest, Failure(source=file.source, code=error.code, message=str(error))
 
     def _timeout(self, n_bytes: int) -> float:
-        return min(self.settings.timeout_s + n_bytes / 1_000_000, max(self.settings.max_timeout_s, self.settings.timeout_s))
+        return min(
+            self.settings.timeout_s + n_bytes / 1_000_000, max(self.settings.max_timeout_s, self.settings.timeout_s)
+        )
 
     def _max_bytes(self) -> int:
         return int(self.settings.max_file_mb * 1_000_000)
@@ -182,11 +195,19 @@ class _Child:
     def _death(self, name: str, timeout_s: float) -> DocumentError:
         peak_mb = self._reap()
         if timeout_s:
-            return DocumentError("E_TIMEOUT", f"{name} took longer than {timeout_s:.0f} s to read. Split it or raise parse.timeout_s.")
+            return DocumentError(
+                "E_TIMEOUT", f"{name} took longer than {timeout_s:.0f} s to read. Split it or raise parse.timeout_s."
+            )
         # The big parsers end their process when an allocation fails, so the peak tells a full memory from a plain crash.
         if peak_mb > 0.4 * self._settings.memory_mb:
-            return DocumentError("E_MEMORY", f"{name} needs more memory to read than parse.memory_mb = {self._settings.memory_mb}. Split it or raise the limit.")
-        return DocumentError("E_CRASH", f"The parser died while it read {name} (status {self._process.returncode}). Convert the file to another format.")
+            return DocumentError(
+                "E_MEMORY",
+                f"{name} needs more memory to read than parse.memory_mb = {self._settings.memory_mb}. Split it or raise the limit.",
+            )
+        return DocumentError(
+            "E_CRASH",
+            f"The parser died while it read {name} (status {self._process.returncode}). Convert the file to another format.",
+        )
 
     def _reap(self) -> float:
         """Wait for the dead child; the most memory it held, in MB (0 where the system does not say)."""
@@ -221,4 +242,10 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     root = str(Path(protocol.__file__).resolve().parents[1])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+    }

@@ -16,7 +16,11 @@ from rag.types import Failure
 Path_ = str | os.PathLike[str]
 
 _FLAGS = (
-    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -60,7 +64,9 @@ def read_stable(path: Path_, max_bytes: int) -> bytes:
         data = _read_once(os.fspath(path), max_bytes)
         if data is not None:
             return data
-    raise DocumentError("E_CHANGED", f"{source_name(path)} changed while it was read, twice. Import it again when nothing writes to it.")
+    raise DocumentError(
+        "E_CHANGED", f"{source_name(path)} changed while it was read, twice. Import it again when nothing writes to it."
+    )
 
 
 def content_hash(data: bytes) -> str:
@@ -77,7 +83,10 @@ def source_name(path: Path_) -> str:
         text = os.fsencode(text).replace(b"\\", b"\\\\").decode("utf-8", errors="backslashreplace")
     if os.sep != "/":
         text = text.replace(os.sep, "/")
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}" if ord(match.group()) < 256 else f"\\u{ord(match.group()):04x}", text)
+    return _CONTROL.sub(
+        lambda match: f"\\x{ord(match.group()):02x}" if ord(match.group()) < 256 else f"\\u{ord(match.group()):04x}",
+        text,
+    )
 
 
 # ---------------------------------------------------------------- find
@@ -93,7 +102,11 @@ def _root(path: str) -> str:
     try:
         os.lstat(real)
     except OSError as error:
-        reason = "does not exist" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else f"cannot be opened ({error.strerror})"
+        reason = (
+            "does not exist"
+            if isinstance(error, (FileNotFoundError, NotADirectoryError))
+            else f"cannot be opened ({error.strerror})"
+        )
         raise SourceError(f"The source {source_name(path)} {reason}. Check the path.") from error
     return real
 
@@ -108,7 +121,9 @@ def _find(roots: list[str]) -> Iterator[FoundFile | Failure]:
                 seen.add(item.source)
                 yield item
         if n_found == 0:
-            raise SourceError(f"The folder {source_name(root)} holds no files to import (hidden ones do not count). Name another folder.")
+            raise SourceError(
+                f"The folder {source_name(root)} holds no files to import (hidden ones do not count). Name another folder."
+            )
 
 
 def _under(root: str) -> Iterator[FoundFile | Failure]:
@@ -135,9 +150,18 @@ def _entries(folder: str) -> list[os.DirEntry[str]] | list[Failure]:
     """The visible entries of a folder, in byte order of their names."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: os.fsencode(entry.name))
+            return sorted(
+                (entry for entry in entries if not entry.name.startswith(".")),
+                key=lambda entry: os.fsencode(entry.name),
+            )
     except OSError as error:
-        return [Failure(source=source_name(folder), code="E_UNREADABLE", message=f"The folder cannot be read ({error.strerror}). Check its permissions.")]
+        return [
+            Failure(
+                source=source_name(folder),
+                code="E_UNREADABLE",
+                message=f"The folder cannot be read ({error.strerror}). Check its permissions.",
+            )
+        ]
 
 
 def _file(path: str) -> FoundFile | Failure:
@@ -147,7 +171,11 @@ def _file(path: str) -> FoundFile | Failure:
     except OSError as error:
         return Failure(source=source, code="E_UNREADABLE", message=f"{source} cannot be opened ({error.strerror}).")
     if not stat.S_ISREG(found.st_mode):
-        return Failure(source=source, code="E_NOT_REGULAR", message=f"{source} is a pipe, socket or device, not a file. Leave it out.")
+        return Failure(
+            source=source,
+            code="E_NOT_REGULAR",
+            message=f"{source} is a pipe, socket or device, not a file. Leave it out.",
+        )
     return FoundFile(path=path, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns)
 
 
@@ -155,9 +183,15 @@ def _link(path: str, root: str) -> Failure | None:
     """What to report for a link in a folder: nothing when it stays inside, for its target is found on its own."""
     source, target = source_name(path), os.path.realpath(path)
     if os.path.commonpath([root, target]) != root:
-        return Failure(source=source, code="E_OUTSIDE_ROOT", message=f"{source} is a link that leads out of the folder. Import its target by its own path.")
+        return Failure(
+            source=source,
+            code="E_OUTSIDE_ROOT",
+            message=f"{source} is a link that leads out of the folder. Import its target by its own path.",
+        )
     if not os.path.exists(target):
-        return Failure(source=source, code="E_UNREADABLE", message=f"{source} is a link to nothing. Remove it or mend it.")
+        return Failure(
+            source=source, code="E_UNREADABLE", message=f"{source} is a link to nothing. Remove it or mend it."
+        )
     return None
 
 
@@ -174,14 +208,23 @@ def _read_once(path: str, max_bytes: int) -> bytes | None:
         if error.errno == errno.ELOOP:
             raise DocumentError("E_NOT_REGULAR", f"{name} is a link, not a file. Import its target.") from error
         if error.errno == errno.ENXIO:
-            raise DocumentError("E_NOT_REGULAR", f"{name} is a pipe, socket or device, not a file. Leave it out.") from error
-        raise DocumentError("E_UNREADABLE", f"{name} cannot be opened ({error.strerror}). Check that it exists and may be read.") from error
+            raise DocumentError(
+                "E_NOT_REGULAR", f"{name} is a pipe, socket or device, not a file. Leave it out."
+            ) from error
+        raise DocumentError(
+            "E_UNREADABLE", f"{name} cannot be opened ({error.strerror}). Check that it exists and may be read."
+        ) from error
     with os.fdopen(handle, "rb", buffering=0) as file:
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):
-            raise DocumentError("E_NOT_REGULAR", f"{name} is a folder, pipe, socket or device, not a file. Leave it out.")
+            raise DocumentError(
+                "E_NOT_REGULAR", f"{name} is a folder, pipe, socket or device, not a file. Leave it out."
+            )
         if before.st_size > max_bytes:
-            raise DocumentError("E_TOO_LARGE", f"{name} has {before.st_size:,} bytes; the limit is {max_bytes:,}. Split it or raise parse.max_file_mb.")
+            raise DocumentError(
+                "E_TOO_LARGE",
+                f"{name} has {before.st_size:,} bytes; the limit is {max_bytes:,}. Split it or raise parse.max_file_mb.",
+            )
         try:
             data = _read_exactly(file, before.st_size + 1)
         except OSError as error:
@@ -198,5 +241,3 @@ def _read_exactly(file: object, n: int) -> bytes:
         parts.append(part)
         n -= len(part)
     return b"".join(parts) if len(parts) != 1 else parts[0]
-
-

@@ -26,7 +26,8 @@ MAX_META_BYTES = 60_000
 # lower-cased, cleared of stop words and stemmed. Rankings on SciFact and XQuAD-zh are in docs/benchmarks.md.
 ANALYZER: dict[str, Any] = {
     "tokenizer": "jieba",
-    "filter": ["lowercase", {"type": "stop", "stop_words": ["_english_"]}, {"type": "stemmer", "language": "english"}],
+    # jieba gives blanks as words, too; left in, any two texts would have one in common.
+    "filter": ["lowercase", {"type": "stop", "stop_words": ["_english_", " "]}, {"type": "stemmer", "language": "english"}],
 }
 BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
 
@@ -39,7 +40,7 @@ _T = TypeVar("_T")
 
 def search_text(text: str) -> str:
     """The text as full-text search sees it, for chunks and for queries."""
-    spaced = _PUNCTUATION.sub(" ", text)
+    spaced = " ".join(_PUNCTUATION.sub(" ", text).split())
     encoded = spaced.encode("utf-8", "replace")
     return spaced if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 

@@ -24,7 +24,9 @@ _END = re.compile(
 )
 _LINE_OF_ITS_OWN = re.compile(r"#{1,6}[ \t]|\|")
 _BEFORE_DOT = re.compile(r"[^\W_]+(?:\.[^\W_]+)*\Z")
-_WORD = re.compile(rf"[{_HAN}{_KANA}]++|\d++(?:[.,]\d++)++|(?:(?![{_HAN}{_KANA}])[^\W_])++(?:['’](?:(?![{_HAN}{_KANA}])[^\W_])++)*+")
+_WORD = re.compile(
+    rf"[{_HAN}{_KANA}]++|\d++(?:[.,]\d++)++|(?:(?![{_HAN}{_KANA}])[^\W_])++(?:['’](?:(?![{_HAN}{_KANA}])[^\W_])++)*+"
+)
 _HAN_OR_KANA = re.compile(rf"[{_HAN}{_KANA}]")
 _HAN_CHAR = re.compile(f"[{_HAN}]")
 _LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])++")
@@ -113,9 +115,12 @@ def grapheme_cut(text: str, at: int) -> int:
     if at <= 0 or at >= len(text):
         return min(max(at, 0), len(text))
     before, after = text[at - 1], text[at]
-    if (before < "\u0300" and after < "\u0300" and not (before == "\r" and after == "\n") and "\u00ad" not in (before, after)) or (
-        "\u4e00" <= after <= "\u9fff" and "\u4e00" <= before <= "\u9fff"
-    ):
+    if (
+        before < "\u0300"
+        and after < "\u0300"
+        and not (before == "\r" and after == "\n")
+        and "\u00ad" not in (before, after)
+    ) or ("\u4e00" <= after <= "\u9fff" and "\u4e00" <= before <= "\u9fff"):
         return at
     low = max(0, at - MAX_GRAPHEME)
     bounds = [low + match.start() for match in _grapheme().finditer(text[low : at + MAX_GRAPHEME])]

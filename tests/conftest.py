@@ -55,3 +55,31 @@ def kb(tmp_path: Path, embedder) -> Iterator:  # type: ignore[no-untyped-def, ty
     with KnowledgeBase.open(tmp_path / "home", settings=Settings().with_values(llm__model="none")) as opened:
         opened._embedder = embedder
         yield opened
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random embedding model in a folder."""
+    from tests.tiny_model import build
+
+    return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """Settings that use the tiny model and no chat model; what it exports stays in a folder of the test run."""
+    from rag.settings import Settings
+
+    models = tmp_path_factory.mktemp("models")
+    return Settings().with_values(
+        embedding__model=str(tiny_model), embedding__backend="openvino-fp32", models__dir=str(models), llm__model="none", chunk__size=64, chunk__overlap=8
+    )
+
+
+@pytest.fixture
+def tiny_kb(tmp_path: Path, tiny_settings) -> Iterator:  # type: ignore[no-untyped-def, type-arg]
+    """An empty knowledge base on the embedded Milvus with the tiny model."""
+    from rag.knowledge_base import KnowledgeBase
+
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as opened:
+        yield opened

@@ -44,7 +44,9 @@ _ZIP_TYPES = {
     b"application/epub+zip": "epub", b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.spreadsheet": "ods", b"application/vnd.oasis.opendocument.presentation": "odp",
 }  # fmt: skip
-_HTML_START = re.compile(rb"(?is)\s*(?:<\?xml[^>]{0,300}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html[\s>])")
+_HTML_START = re.compile(
+    rb"(?is)\s*(?:<\?xml[^>]{0,300}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html[\s>])"
+)
 _XML_START = re.compile(rb"(?s)\s*<\?xml\s")
 _PDF_PARTS = re.compile(rb"\b(?:endobj|endstream|startxref|\d+ \d+ obj)\b")
 
@@ -118,7 +120,11 @@ def _zip_kind(data: bytes, extension: str) -> str:
             if data[38:138].startswith(mime):
                 return f"unsupported:{kind}"
     tail = data[-2_000_000:]
-    for marker, kind in ((b"word/document", "docx"), (b"ppt/", "unsupported:pptx"), (b"xl/workbook", "unsupported:xlsx")):
+    for marker, kind in (
+        (b"word/document", "docx"),
+        (b"ppt/", "unsupported:pptx"),
+        (b"xl/workbook", "unsupported:xlsx"),
+    ):
         if marker in tail or marker in data[:200_000]:
             return kind
     if extension in (".docx", ".docm"):
@@ -158,13 +164,20 @@ def _narrow(head: bytes) -> bytes:
 
 def _refusal(what: str, name: str) -> DocumentError:
     if what == "encrypted":
-        return DocumentError("E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without a password and import it again.")
+        return DocumentError(
+            "E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without a password and import it again."
+        )
     called = _ADVICE.get(what, f"{what} file")
     claimed = _BY_NAME.get(_extension(name))
     if claimed:
         article = "an" if called[:1].lower() in "aeiou" else "a"
-        return DocumentError("E_TYPE_MISMATCH", f"{name} is named like {claimed}, but holds {article} {called}. Give it its right name or export it again.")
+        return DocumentError(
+            "E_TYPE_MISMATCH",
+            f"{name} is named like {claimed}, but holds {article} {called}. Give it its right name or export it again.",
+        )
     if what == "binary":
-        return DocumentError("E_BINARY", f"{name} is not text and of no known format. Convert it to PDF, DOCX, HTML, Markdown or text.")
+        return DocumentError(
+            "E_BINARY", f"{name} is not text and of no known format. Convert it to PDF, DOCX, HTML, Markdown or text."
+        )
     how = _HOW.get(what, "Convert it to PDF, DOCX, HTML, Markdown or text")
     return DocumentError("E_UNSUPPORTED", f"{name}: no loader reads this format ({called}) yet. {how} and import that.")

@@ -27,7 +27,9 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(BytesIO(data))
         except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, OSError, NotImplementedError) as error:
-            raise DocumentError("E_CORRUPT", f"{name} is damaged: its archive cannot be opened. Save it again from its program.") from error
+            raise DocumentError(
+                "E_CORRUPT", f"{name} is damaged: its archive cannot be opened. Save it again from its program."
+            ) from error
         self._check(len(data))
         self._infos = {info.filename: info for info in self._zip.infolist()}
 
@@ -42,8 +44,18 @@ class Archive:
         try:
             with self._zip.open(info) as stream:
                 content = stream.read(self._left + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-            raise DocumentError("E_CORRUPT", f"{self.name} is damaged: its part {member!r} cannot be unpacked. Save it again.") from error
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            RuntimeError,
+            NotImplementedError,
+            ValueError,
+        ) as error:
+            raise DocumentError(
+                "E_CORRUPT", f"{self.name} is damaged: its part {member!r} cannot be unpacked. Save it again."
+            ) from error
         self._left -= len(content)
         if self._left < 0:
             raise self._too_large("more than it says")
@@ -62,10 +74,16 @@ class Archive:
         if total > MAX_TOTAL or (total > _SMALL and total > MAX_RATIO * size):
             raise self._too_large(f"{total >> 20} MB from {size >> 10} KB")
         if any(info.flag_bits & 1 for info in infos):
-            raise DocumentError("E_ENCRYPTED", f"{self.name} is encrypted and needs a password. Save it without one and import it again.")
+            raise DocumentError(
+                "E_ENCRYPTED",
+                f"{self.name} is encrypted and needs a password. Save it without one and import it again.",
+            )
 
     def _too_large(self, what: str) -> DocumentError:
-        return DocumentError("E_TOO_LARGE", f"{self.name} unpacks to {what}; the limit is {MAX_TOTAL >> 20} MB and {MAX_RATIO} times its size.")
+        return DocumentError(
+            "E_TOO_LARGE",
+            f"{self.name} unpacks to {what}; the limit is {MAX_TOTAL >> 20} MB and {MAX_RATIO} times its size.",
+        )
 
 
 def parse_xml(data: bytes, name: str) -> Element:
@@ -82,7 +100,9 @@ def parse_xml(data: bytes, name: str) -> Element:
         nonlocal depth
         depth += 1
         if depth > MAX_DEPTH:
-            raise DocumentError("E_TOO_DEEP", f"{name} nests more than {MAX_DEPTH} elements. Save it again from its program.")
+            raise DocumentError(
+                "E_TOO_DEEP", f"{name} nests more than {MAX_DEPTH} elements. Save it again from its program."
+            )
         builder.start(_qualified(tag), {_qualified(key): value for key, value in attributes.items()})
 
     def end(tag: str) -> None:
@@ -91,7 +111,10 @@ def parse_xml(data: bytes, name: str) -> Element:
         builder.end(_qualified(tag))
 
     def doctype(*_: object) -> None:
-        raise DocumentError("E_XML_UNSAFE", f"{name} declares a document type with entities, which is not read. Save it again from its program.")
+        raise DocumentError(
+            "E_XML_UNSAFE",
+            f"{name} declares a document type with entities, which is not read. Save it again from its program.",
+        )
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end

@@ -35,7 +35,9 @@ class TextBuilder:
         self._parts.append(text)
         self._length += len(text)
         lead = len(text) - len(text.lstrip())
-        self.blocks.append(Block(kind=kind, start=start + lead, end=self._length, level=level if kind == "heading" else 0, page=page))
+        self.blocks.append(
+            Block(kind=kind, start=start + lead, end=self._length, level=level if kind == "heading" else 0, page=page)
+        )
 
     def document(
         self, *, type: str, title: str = "", metadata: Mapping[str, Any] | None = None,
@@ -58,7 +60,9 @@ def pipe_table(rows: Iterable[Sequence[str]]) -> str:
         return ""
     width = max(len(row) for row in grid)
     if width > MAX_COLUMNS:
-        raise DocumentError("E_TOO_WIDE", f"A table has {width} columns; at most {MAX_COLUMNS} are read. Split the table.")
+        raise DocumentError(
+            "E_TOO_WIDE", f"A table has {width} columns; at most {MAX_COLUMNS} are read. Split the table."
+        )
     used = [any(i < len(row) and row[i] for row in grid) for i in range(width)]
     lines = [[row[i] if i < len(row) else "" for i in range(width) if used[i]] for row in grid]
     lines.insert(1, ["---"] * sum(used))

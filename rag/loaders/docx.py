@@ -19,7 +19,9 @@ from rag.types import ParsedDocument
 MAX_NESTED_TABLES = 20
 
 _HEADING_NAME = re.compile(r"(?:heading|überschrift|titre|标题|標題|見出し)\s*([1-9])$")
-_SKIPPED = frozenset(("del", "moveFrom", "instrText", "delText", "rPr", "pPr", "Fallback", "tblPr", "tblGrid", "trPr", "sectPr"))
+_SKIPPED = frozenset(
+    ("del", "moveFrom", "instrText", "delText", "rPr", "pPr", "Fallback", "tblPr", "tblGrid", "trPr", "sectPr")
+)
 _BLOCKS = frozenset(("p", "tbl"))
 
 
@@ -54,7 +56,9 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     root = archive.xml(main)
     body = _child(root, "body") if root is not None else None
     if body is None:
-        raise DocumentError("E_CORRUPT", f"{name} is damaged: the archive holds no Word document. Save it again from its program.")
+        raise DocumentError(
+            "E_CORRUPT", f"{name} is damaged: the archive holds no Word document. Save it again from its program."
+        )
     folder = main.rpartition("/")[0]
     warnings: list[str] = []
     state = _State(builder=TextBuilder(), styles=_styles(archive, folder, warnings), warnings=warnings)
@@ -338,9 +342,20 @@ def _notes(archive: Archive, member: str, state: _State) -> None:
 def _properties(root: Element | None) -> dict[str, str]:
     if root is None:
         return {}
-    wanted = {"title": "title", "creator": "author", "created": "created", "modified": "modified", "subject": "subject", "keywords": "keywords"}
+    wanted = {
+        "title": "title",
+        "creator": "author",
+        "created": "created",
+        "modified": "modified",
+        "subject": "subject",
+        "keywords": "keywords",
+    }
     found = {wanted[_local(part)]: " ".join((part.text or "").split())[:500] for part in root if _local(part) in wanted}
-    return {key: value for key, value in found.items() if value and not (key == "title" and value.lower() == "word document")}
+    return {
+        key: value
+        for key, value in found.items()
+        if value and not (key == "title" and value.lower() == "word document")
+    }
 
 
 def _first_heading(builder: TextBuilder) -> str:

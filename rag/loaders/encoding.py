@@ -149,7 +149,9 @@ def _detect(data: bytes) -> str:
         return "cp1252"  # UTF-8 and UTF-16 were looked for before, with better evidence
     if found.lower() == "windows-1250" and _LATIN_2.search(sample.decode("cp1250", errors="replace")):
         return "iso-8859-2"
-    return {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "ascii": "cp1252"}.get(found.lower(), found)
+    return {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "ascii": "cp1252"}.get(
+        found.lower(), found
+    )
 
 
 def _sample(data: bytes) -> bytes:
@@ -190,6 +192,8 @@ def _western(sample: bytes) -> bool:
 def _without_nul(text: str, warnings: list[str], name: str) -> str:
     n = text.count("\0")
     if n > len(text) // 3:
-        raise DocumentError("E_BINARY", f"{name} is not text: {n} of its {len(text)} characters are NUL. Convert it to text first.")
+        raise DocumentError(
+            "E_BINARY", f"{name} is not text: {n} of its {len(text)} characters are NUL. Convert it to text first."
+        )
     warnings.append(f"{n} NUL characters were removed.")
     return text.replace("\0", "")

@@ -20,7 +20,9 @@ MAX_DEPTH = 150  # deeper content is read as running text
 MAX_TAG = 8_192
 MAX_SPAN = 1_000
 
-_META_CHARSET = re.compile(rb"""<(?:meta[^>]{0,500}?charset|\?xml[^>]{0,200}?encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
+_META_CHARSET = re.compile(
+    rb"""<(?:meta[^>]{0,500}?charset|\?xml[^>]{0,200}?encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE
+)
 _LONG_TAG = re.compile(rf"(<[a-zA-Z][a-zA-Z0-9:-]{{0,40}})[\s/][^<>]{{{MAX_TAG},}}>")
 _BLANKS = re.compile(r"[ \t\n\r\f\u00a0]+")
 _BREAK = "\0"  # stands for <br> while blanks are collapsed; decode() left no NUL in the text
@@ -35,7 +37,9 @@ _BLOCK = frozenset(
     "h1 h2 h3 h4 h5 h6".split()
 )
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_CHROME_ROLES = frozenset("navigation banner contentinfo search menu menubar toolbar dialog alertdialog tablist".split())
+_CHROME_ROLES = frozenset(
+    "navigation banner contentinfo search menu menubar toolbar dialog alertdialog tablist".split()
+)
 _CHROME_WORDS = frozenset(
     "nav navbar navigation navbox menu menus submenu sidebar sidebars breadcrumb breadcrumbs footer colophon cookie cookies "
     "consent gdpr popup modal overlay social share sharing sharedaddy shares addtoany related recommended recommendations "
@@ -90,7 +94,9 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     if not writer.builder.blocks and body.n_text:
         writer.builder.add("paragraph", _inline(body))
     metadata = _metadata(parsed)
-    return writer.builder.document(type="html", title=title or _inline(_first(body, "h1")), metadata=metadata, warnings=warnings)
+    return writer.builder.document(
+        type="html", title=title or _inline(_first(body, "h1")), metadata=metadata, warnings=warnings
+    )
 
 
 # ---------------------------------------------------------------- tree
@@ -147,7 +153,9 @@ def _measure(root: _Node) -> None:
                 node.tags.add(child.tag)
 
 
-_STRUCTURAL = frozenset(("h1", "h2", "h3", "h4", "h5", "h6", "table", "th", "pre", "p", "div", "ul", "ol", "main", "article", "br"))
+_STRUCTURAL = frozenset(
+    ("h1", "h2", "h3", "h4", "h5", "h6", "table", "th", "pre", "p", "div", "ul", "ol", "main", "article", "br")
+)
 
 
 def _main(body: _Node) -> _Node:
@@ -168,7 +176,9 @@ def _main(body: _Node) -> _Node:
     if large:
         body = large[0]
     for node in _walk(body):
-        names = f"{node.attributes.get('class', '')} {node.attributes.get('id', '')} {node.attributes.get('itemprop', '')}"
+        names = (
+            f"{node.attributes.get('class', '')} {node.attributes.get('id', '')} {node.attributes.get('itemprop', '')}"
+        )
         if node is not body and node.n_text >= 0.5 * body.n_text and _CONTENT.search(names):
             body = node
     return body
@@ -185,7 +195,9 @@ def _walk(root: _Node) -> Iterator[_Node]:
 
 
 def _first(root: _Node | None, tag: str) -> _Node | None:
-    return next((node for node in _walk(root) if node.tag == tag), None) if root is not None and tag in root.tags else None
+    return (
+        next((node for node in _walk(root) if node.tag == tag), None) if root is not None and tag in root.tags else None
+    )
 
 
 def _metadata(parsed: Any) -> dict[str, str]:
@@ -289,7 +301,9 @@ class _Writer:
             return node.n_link > 0.5 * node.n_text
         if node.tag in ("div", "section", "ul", "ol", "aside", "span", "p", "table", "form") and attributes:
             names = re.split(r"[\s_-]+", f"{attributes.get('class', '')} {attributes.get('id', '')}".lower())
-            if not _CHROME_WORDS.isdisjoint(names) and (node.n_link > 0.3 * node.n_text or node.n_text < 0.2 * self.total):
+            if not _CHROME_WORDS.isdisjoint(names) and (
+                node.n_link > 0.3 * node.n_text or node.n_text < 0.2 * self.total
+            ):
                 return True
         return node.tag in ("ul", "ol", "div") and _is_link_bar(node)
 
@@ -345,7 +359,11 @@ def _is_layout(table: _Node) -> bool:
     n_cells = [sum(cell.tag in ("td", "th") for cell in row.children) for row in rows]
     if max(n_cells, default=0) < 2 and "th" not in table.tags:
         return True
-    nests = any("table" in cell.tags or any(part.tag == "table" for part in cell.children) for row in rows for cell in row.children)
+    nests = any(
+        "table" in cell.tags or any(part.tag == "table" for part in cell.children)
+        for row in rows
+        for cell in row.children
+    )
     long = any(cell.n_text > 1500 for row in rows for cell in row.children)
     return (nests and (len(rows) < 3 or "th" not in table.tags)) or long
 

@@ -41,7 +41,9 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     title = metadata.pop("title", "")
     if not isinstance(title, str) or not title:
         title = next((heading_text(text[b.start : b.end]) for b in found if b.kind == "heading" and b.level == 1), "")
-    return ParsedDocument(text=text, title=title, type="markdown", blocks=found, metadata=metadata, warnings=tuple(warnings))
+    return ParsedDocument(
+        text=text, title=title, type="markdown", blocks=found, metadata=metadata, warnings=tuple(warnings)
+    )
 
 
 def heading_text(line: str) -> str:
@@ -132,7 +134,13 @@ def _interrupts(line: str) -> bool:
     first = line.lstrip(" ")[:1]
     if first not in "#`~>-*_+1":
         return False
-    return bool(_ATX.match(line) or _FENCE.match(line) or _QUOTE.match(line) or _RULE.match(line) or _INTERRUPTING_ITEM.match(line))
+    return bool(
+        _ATX.match(line)
+        or _FENCE.match(line)
+        or _QUOTE.match(line)
+        or _RULE.match(line)
+        or _INTERRUPTING_ITEM.match(line)
+    )
 
 
 def _fence_end(lines: _Lines, i: int, mark: str) -> int:
@@ -195,7 +203,11 @@ def _item_fence_end(lines: _Lines, i: int, mark: str) -> int:
 
 
 def _is_table(head: str, delimiter: str) -> bool:
-    if "-" not in delimiter or not _DELIMITER_ROW.match(delimiter) or ("|" not in delimiter and "|" in head.strip().strip("|")):
+    if (
+        "-" not in delimiter
+        or not _DELIMITER_ROW.match(delimiter)
+        or ("|" not in delimiter and "|" in head.strip().strip("|"))
+    ):
         return False
     return _n_cells(head) == _n_cells(delimiter)
 
@@ -250,7 +262,9 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
             _append(values, key, _value(item.group(1)))
     if n_keys == 0:
         return {}, text
-    return {key: value for key, value in values.items() if value not in (None, "", [])}, text[match.end() :].lstrip("\n")
+    return {key: value for key, value in values.items() if value not in (None, "", [])}, text[match.end() :].lstrip(
+        "\n"
+    )
 
 
 def _append(values: dict[str, Any], key: str, item: Any) -> None:

@@ -23,7 +23,9 @@ MAX_RATIO = 100
 MAX_PAGES = 50_000
 
 _HYPHEN = "\ufffe"  # pdfium's mark for a hyphen at a line's end
-_HEAD_TITLE = re.compile(r"(?i)^(\(?(?:untitled|anonymous|unspecified)\)?.*|microsoft \w+ - .*|document\d*|.*\.(docx?|pdf|tex|dvi|indd|qxd|ps|pptx?|xlsx?|rtf|odt))$")
+_HEAD_TITLE = re.compile(
+    r"(?i)^(\(?(?:untitled|anonymous|unspecified)\)?.*|microsoft \w+ - .*|document\d*|.*\.(docx?|pdf|tex|dvi|indd|qxd|ps|pptx?|xlsx?|rtf|odt))$"
+)
 _NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-Z]\.|[IVX]{1,4}\.)\s+\S")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STREAM = re.compile(rb"stream\r?\n")
@@ -51,10 +53,16 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     text = "".join(line.text for lines in pages for line in lines)
     if not text.strip():
         if scanned:
-            raise DocumentError("E_NO_TEXT_LAYER", f"{name}: the pages are pictures without text. Run OCR on the file and import the result.")
+            raise DocumentError(
+                "E_NO_TEXT_LAYER",
+                f"{name}: the pages are pictures without text. Run OCR on the file and import the result.",
+            )
         raise DocumentError("E_NO_TEXT", f"{name} holds no text: its {len(pages)} pages are blank.")
     if _is_garbled(text):
-        raise DocumentError("E_GARBLED", f"{name}: the fonts do not say which characters they draw. Print the file to a new PDF or run OCR on it.")
+        raise DocumentError(
+            "E_GARBLED",
+            f"{name}: the fonts do not say which characters they draw. Print the file to a new PDF or run OCR on it.",
+        )
     warnings = [f"Page {scanned[0]} is a picture without text."] if len(scanned) == 1 else []
     if len(scanned) > 1:
         warnings = [f"{len(scanned)} pages are pictures without text: {_list(scanned)}."]
@@ -73,7 +81,9 @@ def _read(data: bytes, name: str, password: str) -> tuple[list[list[_Line]], str
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
             wrong = "does not open with the password given" if password else "is encrypted and needs a password"
-            raise DocumentError("E_ENCRYPTED", f"{name} {wrong}. Save it without a password and import it again.") from error
+            raise DocumentError(
+                "E_ENCRYPTED", f"{name} {wrong}. Save it without a password and import it again."
+            ) from error
         return _read_with_pypdf(data, name, password, str(error))
     try:
         return _read_pages(pdf, name)
@@ -89,7 +99,9 @@ def _read_pages(pdf: Any, name: str) -> tuple[list[list[_Line]], str, list[int]]
     n_bad = 0
     n_pages = len(pdf)
     if n_pages > MAX_PAGES:
-        raise DocumentError("E_TOO_LARGE", f"{name} says that it has {n_pages} pages; at most {MAX_PAGES} are read. Split the file.")
+        raise DocumentError(
+            "E_TOO_LARGE", f"{name} says that it has {n_pages} pages; at most {MAX_PAGES} are read. Split the file."
+        )
     for number in range(1, n_pages + 1):
         try:
             page = pdf[number - 1]
@@ -103,7 +115,9 @@ def _read_pages(pdf: Any, name: str) -> tuple[list[list[_Line]], str, list[int]]
         pages.append(lines)
         page.close()
     if n_pages and n_bad == n_pages:
-        raise DocumentError("E_CORRUPT", f"{name} is damaged: none of its {n_pages} pages can be read. Export the PDF again.")
+        raise DocumentError(
+            "E_CORRUPT", f"{name} is damaged: none of its {n_pages} pages can be read. Export the PDF again."
+        )
     return pages, _title(pdf), scanned
 
 
@@ -117,7 +131,11 @@ def _page_lines(page: Any, number: int) -> list[_Line]:
         bare = raw.rstrip()
         if bare.strip():
             first = at + len(bare) - len(bare.lstrip())
-            lines.append(_line(textpage, bare.strip(), number, first, at + len(bare) - 1) if placed else _Line(_CONTROL.sub("", bare.strip()), number))
+            lines.append(
+                _line(textpage, bare.strip(), number, first, at + len(bare) - 1)
+                if placed
+                else _Line(_CONTROL.sub("", bare.strip()), number)
+            )
         at += len(raw) + 2
     textpage.close()
     return lines
@@ -129,10 +147,23 @@ def _line(textpage: Any, text: str, number: int, first: int, last: int) -> _Line
     left = textpage.get_charbox(first, loose=True)
     right = textpage.get_charbox(last, loose=True)
     matrix = raw.FS_MATRIX()
-    scale = math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c)) if raw.FPDFText_GetMatrix(textpage.raw, first, matrix) else 1.0
+    scale = (
+        math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c))
+        if raw.FPDFText_GetMatrix(textpage.raw, first, matrix)
+        else 1.0
+    )
     size = raw.FPDFText_GetFontSize(textpage.raw, first) * scale or left[3] - left[1]
     bold = raw.FPDFText_GetFontWeight(textpage.raw, first) >= 600
-    return _Line(_CONTROL.sub("", text), number, x0=left[0], x1=right[2], top=left[3], bottom=right[1], size=round(size, 1), bold=bold)
+    return _Line(
+        _CONTROL.sub("", text),
+        number,
+        x0=left[0],
+        x1=right[2],
+        top=left[3],
+        bottom=right[1],
+        size=round(size, 1),
+        bold=bold,
+    )
 
 
 def _has_picture(page: Any) -> bool:
@@ -153,15 +184,25 @@ def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> tupl
     try:
         reader = pypdf.PdfReader(BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(password):
-            raise DocumentError("E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without one and import it again.")
+            raise DocumentError(
+                "E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without one and import it again."
+            )
         texts = [page.extract_text() or "" for page in reader.pages]
     # pypdf answers damage with whatever its code ran into.
     except (PyPdfError, DeprecationError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, ArithmeticError,
             RecursionError, NotImplementedError, ImportError, OSError, zlib.error) as error:  # fmt: skip
-        raise DocumentError("E_CORRUPT", f"{name} is damaged and cannot be opened ({reason}). Export the PDF again.") from error
+        raise DocumentError(
+            "E_CORRUPT", f"{name} is damaged and cannot be opened ({reason}). Export the PDF again."
+        ) from error
     if not any(text.strip() for text in texts):
-        raise DocumentError("E_CORRUPT", f"{name} is damaged: no text could be saved from it ({reason}). Export the PDF again.")
-    return [[_Line(row.strip(), n) for row in text.split("\n") if row.strip()] for n, text in enumerate(texts, 1)], "", []
+        raise DocumentError(
+            "E_CORRUPT", f"{name} is damaged: no text could be saved from it ({reason}). Export the PDF again."
+        )
+    return (
+        [[_Line(row.strip(), n) for row in text.split("\n") if row.strip()] for n, text in enumerate(texts, 1)],
+        "",
+        [],
+    )
 
 
 def _refuse_bombs(data: bytes, name: str) -> None:
@@ -177,7 +218,10 @@ def _refuse_bombs(data: bytes, name: str) -> None:
                 total += len(unpacker.decompress(piece, 1 << 20))
                 piece = unpacker.unconsumed_tail
                 if total > MAX_STREAM and total > MAX_RATIO * (following - start - len(piece)):
-                    raise DocumentError("E_TOO_LARGE", f"{name} holds a stream that unpacks to more than {MAX_STREAM >> 20} MB. Export the PDF again.")
+                    raise DocumentError(
+                        "E_TOO_LARGE",
+                        f"{name} holds a stream that unpacks to more than {MAX_STREAM >> 20} MB. Export the PDF again.",
+                    )
         except zlib.error:
             continue
 
@@ -205,8 +249,13 @@ def _is_living(code: int) -> bool:
 
 
 def _document(pages: list[list[_Line]], title: str, warnings: Sequence[str]) -> ParsedDocument:
-    hyphenated = set(re.findall(r"[^\W\d_]+-[^\W\d_]+", " ".join(line.text for lines in pages for line in lines).lower()))
-    pages = [[replace(line, text=_join_hyphen(line.text, hyphenated)) for line in lines] for lines in _without_running_heads(pages)]
+    hyphenated = set(
+        re.findall(r"[^\W\d_]+-[^\W\d_]+", " ".join(line.text for lines in pages for line in lines).lower())
+    )
+    pages = [
+        [replace(line, text=_join_hyphen(line.text, hyphenated)) for line in lines]
+        for lines in _without_running_heads(pages)
+    ]
     body, levels = _sizes(pages)
     builder = TextBuilder()
     for lines in pages:
@@ -292,12 +341,24 @@ def _level(block: Sequence[_Line], body: float, levels: dict[float, int]) -> int
     """Heading level of a block of lines; 0 for ordinary text."""
     text = " ".join(line.text for line in block)
     n_letters = sum(char.isalnum() for char in text)
-    if len(block) > 4 or len(text) > 200 or n_letters < max(2, 0.6 * len(text.replace(" ", ""))) or text.endswith((",", ";")):
+    if (
+        len(block) > 4
+        or len(text) > 200
+        or n_letters < max(2, 0.6 * len(text.replace(" ", "")))
+        or text.endswith((",", ";"))
+    ):
         return 0
     size = block[0].size
     if size in levels:
         return levels[size]
-    if len(block) == 1 and block[0].bold and size >= 0.95 * body and _NUMBERED.match(text) and len(text) < 120 and not text.endswith("."):
+    if (
+        len(block) == 1
+        and block[0].bold
+        and size >= 0.95 * body
+        and _NUMBERED.match(text)
+        and len(text) < 120
+        and not text.endswith(".")
+    ):
         return min(max(levels.values(), default=0) + 1, 6)
     return 0
 
@@ -320,7 +381,9 @@ def _usual_gap(lines: list[_Line]) -> float:
     gaps = [
         (before.bottom - line.top) / line.size
         for before, line in pairwise(lines)
-        if line.size > 0 and abs(before.size - line.size) < 0.1 * line.size and -0.6 < (before.bottom - line.top) / line.size < 1.6
+        if line.size > 0
+        and abs(before.size - line.size) < 0.1 * line.size
+        and -0.6 < (before.bottom - line.top) / line.size < 1.6
     ]
     return statistics.median(gaps) if gaps else 0.2
 

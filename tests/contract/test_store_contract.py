@@ -138,7 +138,9 @@ def test_bm25_stems_english_and_cuts_chinese(store: MilvusStore, index: str, que
 
 def test_bm25_finds_nothing_for_words_that_are_not_there(store: MilvusStore, index: str) -> None:
     if store.has_bm25(index):
-        assert store.bm25(index, "zeppelin", depth=5) == [] and store.bm25(index, "…!?", depth=5) == []
+        for query in ("zeppelin", "…!?", "zeppelin airships over Berlin", "飞艇 齐柏林", "the of and"):
+            assert store.bm25(index, query, depth=5) == [], query
+        assert len(store.bm25(index, "zeppelin airships and COVID", depth=30)) == 7, "only rows that share a word"
 
 
 def test_bm25_statistics_follow_deletes(store: MilvusStore, index: str) -> None:

@@ -1,0 +1,212 @@
+"""KnowledgeBase on a real embedded Milvus: import, change, delete, filter, verify, repair, and two processes at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag import Document, KnowledgeBase
+from rag.errors import FingerprintError, LockedError, SourceError, StoreError, UsageError
+
+
+def documents(n: int, word: str = "tea") -> list[Document]:
+    return [
+        Document(f"The {word} of garden {i} is steeped {i} minutes.\n\n绿茶第{i}号的水温是八十度。", doc_id=f"d{i}", title=f"Garden {i}",
+                 metadata={"number": i, "even": i % 2 == 0, "tags": ["tea", f"t{i}"]})
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def found(kb: KnowledgeBase, query: str, **options: object) -> list[str]:
+    return [hit.doc_id for hit in kb.search(query, **options)]  # type: ignore[arg-type]
+
+
+def test_import_search_change_delete(tiny_kb: KnowledgeBase) -> None:
+    first = tiny_kb.ingest(documents(12))
+    assert (first.added, first.n_chunks, first.n_embedded, first.failures) == (12, 12, 12, ())
+    again = tiny_kb.ingest(documents(12))
+    assert (again.unchanged, again.n_chunks, again.n_embedded) == (12, 0, 0)
+    assert found(tiny_kb, "garden 7", mode="bm25", top_k=1) == ["d7"]
+
+    changed = documents(12)
+    changed[7] = Document("Coffee from Brazil.", doc_id="d7", title="Brazil")
+    report = tiny_kb.ingest(changed)
+    assert (report.updated, report.unchanged, report.n_embedded) == (1, 11, 1)
+    assert found(tiny_kb, "Brazil", mode="bm25") == ["d7"]
+    assert "d7" not in found(tiny_kb, "steeped 7 minutes", mode="bm25", top_k=12)
+
+    assert tiny_kb.delete("d7", "no such document") == 1
+    assert found(tiny_kb, "Brazil", mode="bm25") == []
+    assert [info.doc_id for info in tiny_kb.documents()] == sorted((f"d{i}" for i in range(12) if i != 7), key=str)
+    assert tiny_kb.verify().ok
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense", "hybrid"])
+def test_hits_point_at_the_stored_text(tiny_kb: KnowledgeBase, mode: str) -> None:
+    tiny_kb.ingest(documents(5))
+    hits = tiny_kb.search("绿茶 水温 garden 3", mode=mode, top_k=5)
+    assert len(hits) == 5 and [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    for hit in hits:
+        assert tiny_kb.text(hit.doc_id)[hit.start : hit.end] == hit.text
+        assert hit.chunk_id == f"{hit.doc_id}#{hit.start}-{hit.end}" and hit.title.startswith("Garden")
+        assert set(hit.parts) <= {"dense", "bm25"}
+    assert {step.name for step in hits.trace} >= {"resolve", f"recall:{'dense' if mode == 'dense' else 'bm25'}"}
+
+
+def test_filters_and_mmr(tiny_kb: KnowledgeBase) -> None:
+    tiny_kb.ingest(documents(20))
+    assert set(found(tiny_kb, "tea", top_k=20, filter="even == true and number >= 10")) == {f"d{i}" for i in range(10, 20, 2)}
+    assert found(tiny_kb, "tea", top_k=20, filter="tags contains 't4'") == ["d4"]
+    plain = found(tiny_kb, "tea in a garden", top_k=5)
+    assert found(tiny_kb, "tea in a garden", top_k=5, mmr=1.0) == plain
+    assert sorted(found(tiny_kb, "tea in a garden", top_k=20, mmr=0.2)) == sorted(f"d{i}" for i in range(20))
+
+
+def test_more_hits_than_documents_and_none_at_all(tiny_kb: KnowledgeBase) -> None:
+    assert len(tiny_kb.search("anything")) == 0
+    assert "empty" in tiny_kb.search("anything").warnings[0]
+    tiny_kb.ingest(documents(3))
+    assert len(tiny_kb.search("tea", top_k=5000)) == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda kb: kb.search("   "), UsageError),
+        (lambda kb: kb.search("tea", mode="magic"), UsageError),
+        (lambda kb: kb.search("tea", top_k=0), UsageError),
+        (lambda kb: kb.search("tea", filter="type =="), UsageError),
+        (lambda kb: kb.search("tea", mmr=2.0), UsageError),
+        (lambda kb: kb.ingest([]), SourceError),
+        (lambda kb: kb.ingest("/no/such/path"), SourceError),
+        (lambda kb: kb.ingest([Document("text")]), SourceError),
+        (lambda kb: kb.ingest([3]), SourceError),
+        (lambda kb: kb.ingest([Document("t", doc_id="a"), "path"]), SourceError),
+        (lambda kb: kb.ingest(documents(1), chunk_size=4096), UsageError),
+        (lambda kb: kb.ingest(documents(1), overlap=60), UsageError),
+        (lambda kb: kb.text("absent"), UsageError),
+    ],
+)
+def test_bad_input_is_one_sentence(tiny_kb: KnowledgeBase, call, error) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error) as caught:
+        call(tiny_kb)
+    assert str(caught.value).strip().endswith((".", "?", ")", "4")) and "\n" not in str(caught.value)
+    assert tiny_kb.verify().ok
+
+
+def test_empty_and_broken_texts(tiny_kb: KnowledgeBase) -> None:
+    report = tiny_kb.ingest([Document(" \n ", doc_id="blank"), Document("lone \ud800 surrogate tea", doc_id="broken")])
+    assert report.added == 1 and [failure.code for failure in report.failures] == ["E_NO_TEXT"]
+    assert tiny_kb.text("broken") == "lone \ufffd surrogate tea"
+
+
+def test_files_folders_prune_and_touch(tiny_kb: KnowledgeBase, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for i in range(4):
+        (folder / f"{i}.md").write_text(f"# Garden {i}\n\nThe tea of garden {i}.\n")
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.4 broken")
+    report = tiny_kb.ingest(folder)
+    assert report.added == 4 and [failure.code for failure in report.failures] == ["E_CORRUPT"]
+    os.utime(folder / "0.md", ns=(1, 1))  # same bytes, other time
+    (folder / "1.md").write_text("# Garden 1\n\nNow a river.\n")
+    (folder / "2.md").unlink()
+    report = tiny_kb.ingest(str(folder))
+    assert (report.added, report.updated, report.unchanged, report.deleted, report.failed) == (0, 1, 2, 0, 1)
+    assert len([info for info in tiny_kb.documents() if info.version]) == 4
+    report = tiny_kb.ingest(folder, prune=True)
+    assert (report.unchanged, report.deleted) == (3, 1)
+    assert {Path(info.source).name for info in tiny_kb.documents()} == {"0.md", "1.md", "3.md", "bad.pdf"}
+    assert tiny_kb.ingest(folder, dry_run=True).unchanged == 3
+
+
+def test_a_dry_run_writes_nothing(tiny_kb: KnowledgeBase) -> None:
+    report = tiny_kb.ingest(documents(3), dry_run=True)
+    assert (report.added, report.n_chunks, report.dry_run) == (3, 3, True)
+    assert tiny_kb.documents() == [] and tiny_kb.collections() == []
+
+
+def test_repair_after_the_index_lost_rows_or_gained_some(tiny_kb: KnowledgeBase) -> None:
+    tiny_kb.ingest(documents(6))
+    before = found(tiny_kb, "tea 八十度", top_k=6)
+    collection = tiny_kb.catalog.collection("default")
+    assert collection is not None
+    index = tiny_kb._index(collection.generation)
+    tiny_kb.store.delete(index, sorted(tiny_kb.store.keys(index))[:3])
+    row = {"pk": "f" * 32, "doc_id": "x", "source": "", "title": "", "type": "", "page": 0, "meta": {}, "text": "tea"}
+    tiny_kb.store.upsert(index, [row], [tiny_kb.embedder.embed_queries(["tea"])[0]])
+    problems = tiny_kb.verify()
+    assert not problems.ok and {one.kind for one in problems.problems} == {"row-missing", "row-orphan"}
+    assert tiny_kb.verify(repair=True).ok
+    assert tiny_kb.verify().problems == () and found(tiny_kb, "tea 八十度", top_k=6) == before
+
+
+def test_an_index_file_that_is_gone_or_damaged_is_rebuilt(tiny_kb: KnowledgeBase, tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    tiny_kb.ingest(documents(6))
+    before = [(hit.doc_id, round(hit.score, 4)) for hit in tiny_kb.search("tea 八十度", top_k=6)]
+    for damage in (None, b"not a database at all" * 100):
+        tiny_kb.close()
+        path = tiny_kb.home / "milvus.db"
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        with KnowledgeBase.open(tiny_kb.home, settings=tiny_settings) as kb:
+            assert not kb.verify().ok
+            assert kb.verify(repair=True).ok
+            assert [(hit.doc_id, round(hit.score, 4)) for hit in kb.search("tea 八十度", top_k=6)] == before
+
+
+def test_another_model_is_refused(tiny_kb: KnowledgeBase, tiny_settings, tiny_model: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tiny_kb.ingest(documents(2))
+    other = tiny_settings.with_values(embedding__passage_prefix="other: ")
+    with KnowledgeBase.open(tiny_kb.home, settings=other) as kb:
+        with pytest.raises(FingerprintError, match="embedding.model"):
+            kb.search("tea", mode="dense")
+        assert found(kb, "tea", mode="bm25") == ["d0", "d1"]
+
+
+def test_collections_are_apart(tiny_kb: KnowledgeBase, tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    tiny_kb.ingest(documents(2))
+    with KnowledgeBase.open(tiny_kb.home, settings=tiny_settings, collection="另一个 one") as other:
+        other.ingest([Document("Only here: zeppelin tea.", doc_id="z")])
+        assert found(other, "tea") == ["z"] and "z" not in found(tiny_kb, "zeppelin tea")
+        assert other.collections() == ["default", "另一个 one"]
+
+
+def test_a_server_that_is_not_there(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = tiny_settings.with_values(milvus__uri="http://127.0.0.1:9", milvus__timeout_s=1)
+    with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb, pytest.raises(StoreError, match="cannot be reached"):
+        kb.ingest(documents(1))
+
+
+SECOND = """
+import json, sys
+from rag import KnowledgeBase, Document, Settings
+settings = Settings.load(overrides=json.loads(sys.argv[2]))
+with KnowledgeBase.open(sys.argv[1], settings=settings) as kb:
+    print(json.dumps([hit.doc_id for hit in kb.search("garden 3", mode="bm25", top_k=1)]))
+    print(kb.ingest([Document("A zeppelin with tea.", doc_id="z")]).added)
+"""
+
+
+def test_two_processes_share_one_home(tiny_kb: KnowledgeBase, tiny_settings, repo: Path) -> None:  # type: ignore[no-untyped-def]
+    tiny_kb.ingest(documents(5))
+    values = {key: getattr(getattr(tiny_settings, key.split(".")[0]), key.split(".")[1])
+              for key in ("embedding.model", "embedding.backend", "models.dir", "llm.model", "chunk.size", "chunk.overlap")}  # fmt: skip
+    command = [sys.executable, "-W", "ignore", "-c", SECOND, str(tiny_kb.home), json.dumps(values)]
+    ended = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ['["d3"]', "1"]
+    assert found(tiny_kb, "zeppelin", mode="bm25") == ["z"], "what the other process imported is found here at once"
+
+
+def test_a_second_writer_is_told_who_writes(tiny_kb: KnowledgeBase, tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    with tiny_kb._writing(), KnowledgeBase.open(tiny_kb.home, settings=tiny_settings) as other:
+        with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+            other.ingest(documents(1))
