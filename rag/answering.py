@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import log
 
 from rag import prompts
-from rag.citations import Checked, Passage, check, missing_names, with_markers
+from rag.citations import Checked, Passage, check, missing_names, terms, with_markers
 from rag.errors import ChatError
 from rag.settings import AnswerSettings
 from rag.text import is_han, language, sentences, words
@@ -20,10 +20,9 @@ NO_MODEL = (
     "No chat model is installed, so this answer consists of sentences from the documents. Run `ragstone models pull "
     "qwen2.5-coder-1.5b`, or set llm.base_url to an OpenAI-compatible endpoint."
 )
-MAX_EXTRACTED = 2  # sentences of an answer without a model
 MAX_SENTENCE_CHARS = 500
 MIN_COVERAGE = 0.5  # share of the question, by weight, that an extracted sentence and its surroundings must hold
-SECOND_SHARE = 0.8  # of the best sentence's score, that a second one needs
+SECOND_SHARE = 0.7  # of the best sentence's score, that a second one needs
 OVERLAP_SHARE = 0.5  # of a hit that another hit of the document already shows
 
 
@@ -97,7 +96,7 @@ def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
     if not spans or estimate_tokens(text) <= max_tokens:
         return (spans[0][0], spans[-1][1]) if spans else (0, len(text))
     asked = content_terms(question)
-    held = [set(words(text[start:end])) & asked for start, end in spans]
+    held = [terms(text[start:end]) & asked for start, end in spans]
     weights = rarity(held)
     sizes = [estimate_tokens(text[start:end]) for start, end in spans]
     best, best_key, last, size = (0, 0), (-1.0, -1.0), 0, 0.0
@@ -129,19 +128,17 @@ _SIGNS = re.compile(r"[\d_]|[^\w\s]")
 
 def content_terms(question: str) -> set[str]:
     """The question's terms that say what it is about, without those that only ask; all of them when nothing else is left."""
-    terms = set(words(question))
-    return terms - _ASKING or terms
+    return terms(question) - _ASKING or terms(question)
 
 
 _ASKING = frozenset(
     words(
         "many much name names type types kind kinds sort call called become use used give given know known make made take taken "
-        "happen happened does did"
+        "happen happened"
     )
 ) | frozenset(
-    "什么 多少 哪 哪个 哪些 哪位 哪里 哪儿 哪种 哪一 谁 何 何时 何地 为何 如何 怎么 怎样 为什么 几 几个 吗 呢 的 了 是 在 有 和 与 及 或 被 把 为 "
-    "以 于 之 其 这 那 这个 那个 它 他 她 他们 它们 我 你 们 个 种 位 名 些 中 里 上 下 时 时候 后 前 从 到 对 由 将 会 能 可以 可 要 都 也 就 所 而 并 "
-    "请问 问 哪年 年 多 大 做 人 称 叫 名字 名称 成为 使用 通过 进行 以及 根据 下列 以下 关于".split()
+    "什么 多少 哪 哪个 哪些 哪位 哪里 哪儿 哪种 哪一 哪年 谁 何 何时 何地 为何 如何 怎么 怎样 为什么 几 几个 请问 问 我 你 这个 那个 他们 它们 种 位 名 些 中 里 "
+    "上 下 时 时候 后 前 可以 所 人 年 多 大 做 称 叫 名字 名称 成为 使用 通过 进行 以及 根据 下列 以下 关于".split()
 )
 
 
@@ -276,6 +273,7 @@ def _finish(answer: Answer, hits: Sequence[Hit], trace: Trace) -> Iterator[Event
 class _Candidate:
     score: float
     coverage: float  # of the question, by the sentence and its surroundings
+    held: dict[str, float]  # the question's terms in the sentence, with their share of the question
     passage: Passage
     start: int  # in the passage's text
     end: int
@@ -302,13 +300,26 @@ def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str
     same_language = any(language(passage.text) == lang for passage in passages[:3])
     if not found or (same_language and found[0].coverage < MIN_COVERAGE):
         return _abstained(question, lang, passages, warnings=warnings)
-    chosen = [one for one in found[:MAX_EXTRACTED] if one.score >= SECOND_SHARE * found[0].score]
+    chosen = _with_second(found)
     parts, citations = [], []
     for number, one in enumerate(chosen, start=1):
         passage = Passage(number=number, hit=one.passage.hit, start=one.passage.start + one.start, text=one.passage.text[one.start : one.end])
         parts.append(_with_marker(" ".join(passage.text.split()), number))
         citations.append(_exact(passage))
     return Answer(text=("" if lang == "zh" else " ").join(parts), citations=tuple(citations), warnings=warnings)
+
+
+def _with_second(found: Sequence[_Candidate]) -> list[_Candidate]:
+    """The best sentence, and with it the one that scores best with what it adds to the first, if that is near as good."""
+    first = found[0]
+
+    def worth(other: _Candidate) -> float:
+        return other.score + sum(share for term, share in other.held.items() if term not in first.held)
+
+    second = max(found[1:], key=worth, default=None)
+    if second is None or worth(second) < SECOND_SHARE * first.score:
+        return [first]
+    return sorted([first, second], key=lambda one: (one.passage.number, one.start))
 
 
 def _exact(passage: Passage) -> Citation:
@@ -327,17 +338,18 @@ def _with_marker(sentence: str, number: int) -> str:
 def _candidates(question: str, passages: Sequence[Passage]) -> Iterator[_Candidate]:
     asked = content_terms(question)
     spans = [(passage, start, end) for passage in passages for start, end in sentences(passage.text)]
-    held = [set(words(passage.text[start:end])) for passage, start, end in spans]
+    held = [terms(passage.text[start:end]) for passage, start, end in spans]
     weights = rarity([*held, asked])
     total = sum(weights[term] for term in asked) or 1.0
-    around = {passage.number: set(words(f"{passage.header}\n{passage.text}")) for passage in passages}
-    for (passage, start, end), terms in zip(spans, held, strict=True):
+    around = {passage.number: terms(f"{passage.header}\n{passage.text}") for passage in passages}
+    for (passage, start, end), inside in zip(spans, held, strict=True):
         near = asked & around[passage.number]
-        own = sum(weights[term] for term in asked & terms) / total
+        own = {term: weights[term] / total for term in sorted(asked & inside)}
         whole = sum(weights[term] for term in near) / total
         if end - start <= MAX_SENTENCE_CHARS:
             kind = kind_bonus(question, passage.text[start:end], asked)
-            yield _Candidate(own + 0.5 * whole + kind + 0.3 / (passage.number + 1), whole, passage, start, end)
+            score = sum(own.values()) + 0.5 * whole + kind + 0.3 / (passage.number + 1)
+            yield _Candidate(score, whole, own, passage, start, end)
 
 
 _TIME = re.compile(r"\b(?:1\d{3}|20\d{2})\b|\d{1,2}:\d{2}|\d+\s*(?:年|月|日|世纪|点)|\b(?:january|february|march|april|june|july|august|september|october|november|december|century|decade)\b", re.IGNORECASE)  # fmt: skip

@@ -17,6 +17,8 @@ from rag.types import Citation, Hit
 
 STRONG_SUPPORT = 0.6  # share of a sentence's terms that a passage must hold for a marker to be added
 WEAK_SUPPORT = 0.4  # below it, the passage does not bear the sentence out
+FEW_TERMS = 1  # of an answer's sentence beyond the question's words
+NEAR_QUESTION = 0.25  # share of the question's words that then must stand beside them
 FACT_WEIGHT = 3  # of a number or date against a word
 NEGATION_OVERLAP = 0.6  # of a claim with a clause, for their negations to be compared
 
@@ -49,28 +51,29 @@ class Checked:
 def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
     """Resolve an answer's markers and test its sentences against the passages.
 
-    Markers in any of the usual forms become [n]; those of passages that were not shown go. A sentence without a marker
-    gets that of the passage that bears it out, if one clearly does. A citation quotes the passage's sentence that fits
-    best, and is supported when the passage holds the cited sentence's numbers, dates and names, enough of its words
-    where both are in one language, and the same negation. Sentences without a supported citation are listed.
+    Markers in any of the usual forms become [n]; those of passages that were not shown go. A sentence without a marker,
+    or with none that holds, gets that of the passage that bears it out, if one clearly does. A citation quotes the
+    passage's sentence that fits best, and is supported when the passage holds the cited sentence's numbers, dates and
+    names, enough of its words where both are in one language, and the same negation. Sentences without a supported
+    citation are listed.
     """
     plain, marked = strip_markers(text, {passage.number for passage in passages})
     citations: list[Citation] = []
     unsupported: list[str] = []
-    added: list[tuple[int, int]] = []  # (place in plain, number)
     spans = claims(plain)
     for start, end in spans:
         sentence = plain[start:end]
-        numbers = [number for place, number in marked if _owner(spans, place, plain) == (start, end)]
-        if not numbers and (number := best_passage(sentence, passages, question)):
-            numbers = [number]
-            added.append((_before_stop(plain, end), number))
-        found = [cite(sentence, passage, question) for passage in passages if passage.number in numbers]
+        own = [(place, number) for place, number in marked if _owner(spans, place, plain) == (start, end)]
+        found = _cite_all(sentence, passages, {number for _, number in own}, question)
+        if not any(citation.supported for citation in found) and (number := best_passage(sentence, passages, question)):
+            found = _cite_all(sentence, passages, {number}, question)
+            marked = [marker for marker in marked if marker not in own]
+            marked.append((own[-1][0] if own else _before_stop(plain, end), number))
         citations += found
         if not any(citation.supported for citation in found) and _says_something(sentence, question):
             unsupported.append(sentence)
     return Checked(
-        text=with_markers(plain, [*marked, *added]),
+        text=with_markers(plain, marked),
         citations=_merged(citations),
         unsupported=tuple(unsupported),
         n_sentences=len(spans),
@@ -201,9 +204,9 @@ def best_quote(sentence: str, text: str, question: str = "") -> tuple[int, int]:
 def is_supported(sentence: str, passage: Passage, quote: str, question: str = "") -> bool:
     """Whether a passage bears a sentence out, as far as can be told without understanding either."""
     whole = f"{passage.header}\n{passage.text}"
-    if missing_facts(sentence, f"{whole}\n{question}" if not numbers_and_dates(sentence) else whole, question):
+    if missing_facts(sentence, whole, question):
         return False
-    if language(sentence) != language(passage.text):
+    if spoken(sentence, question) != language(passage.text):
         return True
     return support(sentence, whole, question) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
 
@@ -213,38 +216,57 @@ def support(sentence: str, text: str, question: str = "") -> float:
 
     Terms of the question are left out, if others remain.
     """
-    terms = evidence(sentence)
-    own = terms - evidence(question) or terms
-    held = own & evidence(text)
-    return _weight(held) / _weight(own) if own else 0.0
+    claimed = evidence(sentence)
+    own = claimed - evidence(question) or claimed
+    return _weight(own & evidence(text)) / _weight(own) if own else 0.0
 
 
-def _weight(terms: Iterable[str]) -> int:
-    return sum(FACT_WEIGHT if term[0] == "#" else 1 for term in terms)
+def _weight(keys: Iterable[str]) -> int:
+    return sum(FACT_WEIGHT if key[0] == "#" else 1 for key in keys)
+
+
+def _cite_all(sentence: str, passages: Sequence[Passage], numbers: set[int], question: str) -> list[Citation]:
+    return [cite(sentence, passage, question) for passage in passages if passage.number in numbers]
 
 
 def best_passage(sentence: str, passages: Sequence[Passage], question: str) -> int:
-    """Number of the passage that clearly bears out a sentence without a marker, or 0.
+    """Number of the passage that clearly bears out a sentence, or 0.
 
-    Between two languages only shared numbers, dates and names count, and there must be some.
+    Between two languages only shared numbers, dates and names count, and there must be some. An answer of a word or a
+    number alone, which may stand anywhere, counts where the question's words are near.
     """
     scored = []
     for passage in passages:
         whole = f"{passage.header}\n{passage.text}"
-        if missing_facts(sentence, whole, question):
+        start, end = best_quote(sentence, passage.text, question)
+        if not is_supported(sentence, passage, passage.text[start:end], question):
             continue
-        if language(sentence) == language(passage.text):
+        short = len(evidence(sentence) - evidence(question)) <= FEW_TERMS
+        if spoken(sentence, question) == language(passage.text):
             score = support(sentence, whole, question)
+            near = support(question, f"{passage.header}\n{passage.text[start:end]}")
+            if short and near < NEAR_QUESTION:
+                continue
         else:
-            score = float(bool(numbers_and_dates(sentence) or names(sentence) - _name_words(question)))
+            score = float(not short and bool(numbers_and_dates(sentence) or _latin_names(sentence) - _latin_names(question)))
         if score >= STRONG_SUPPORT:
             scored.append((score + 0.5 * support(question, whole), -passage.number))
     return -max(scored)[1] if scored else 0
 
 
+def spoken(sentence: str, question: str) -> str:
+    """Language of an answer's sentence; that of the question when it is made of numbers and signs."""
+    return language(sentence) if any(char.isalpha() for char in sentence) else language(question)
+
+
+def _latin_names(text: str) -> set[str]:
+    """Names in Chinese text that can be looked up in English text."""
+    return {name for name in names(text) if name.isascii()} if language(text) == "zh" else set()
+
+
 def _says_something(sentence: str, question: str) -> bool:
     """Whether a sentence claims more than yes, no or what the question said."""
-    return bool(set(words(sentence)) - set(words(question)) - {"yes", "no", "是", "不是", "是的"})
+    return bool(terms(sentence) - terms(question) - {"yes", "no", "不是", "是的"})
 
 
 def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
@@ -260,8 +282,18 @@ def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
 @lru_cache(maxsize=512)
 def evidence(text: str) -> frozenset[str]:
     """Terms, numbers and dates of a text, as one set of keys that are equal across ways of writing."""
-    terms = {term for term in words(text) if not term[0].isdigit()}
-    return frozenset(terms | {f"#{number}" for number in numbers_and_dates(text)})
+    counted = {term for term in terms(text) if not term[0].isdigit()}
+    return frozenset(counted | {f"#{number}" for number in numbers_and_dates(text)})
+
+
+def terms(text: str) -> set[str]:
+    """Index terms that carry meaning: without stop words, in Chinese too, and without "not", which is compared apart."""
+    return set(words(text)) - FUNCTION_WORDS
+
+
+FUNCTION_WORDS = frozenset(
+    "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要".split()
+)
 
 
 def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:
@@ -423,8 +455,8 @@ def _numbers(text: str, *, spelled_from: int) -> set[float]:
 def han_value(numeral: str) -> float | None:
     """Value of a Chinese numeral: 一百二十三 is 123, 二〇二四 is 2024, 三点五 is 3.5; None for what is none, such as 万."""
     whole, _, tail = numeral.partition("点")
-    if not any(char in _HAN_DIGITS for char in whole) and whole not in ("十", "百", "千"):
-        return None if not whole.startswith("十") else 10.0 * _HAN_SCALES.get(whole[1:], 1)
+    if whole[0] in _HAN_SCALES or not any(char in _HAN_DIGITS or char == "十" for char in whole):
+        return None
     digits = "".join(str(_HAN_DIGITS[char]) for char in tail)
     if all(char in _HAN_DIGITS for char in whole):
         value = float("".join(str(_HAN_DIGITS[char]) for char in whole))
@@ -501,12 +533,12 @@ _CLAUSE = re.compile(r"[,;:，；：—]|\s-\s")
 
 def negation_differs(sentence: str, quote: str) -> bool:
     """Whether exactly one of a sentence and the clause of the quote that is most like it is negated."""
-    claimed = set(words(sentence))
+    claimed = terms(sentence)
     if not claimed:
         return False
     clauses = [quote[start:end] for start, end in sentences(quote)]
     clauses = [clause for one in clauses for clause in (one, *_CLAUSE.split(one)) if clause.strip()]
-    scored = [(len(claimed & set(words(clause))) / len(claimed), -len(clause), clause) for clause in clauses]
+    scored = [(len(claimed & terms(clause)) / len(claimed), -len(clause), clause) for clause in clauses]
     if not scored or max(scored)[0] < NEGATION_OVERLAP:
         return False
     return is_negated(sentence) != is_negated(max(scored)[2])

@@ -40,7 +40,7 @@ Notify = Callable[[str], None]
 MIN_COSINE = 0.999  # of a back end's vectors to the float32 ones, else it is not chosen
 TOKENS_PER_CALL = 1024  # padding included; larger batches are no faster and let a query wait behind them
 
-_EXPORT_VERSION = 1
+_EXPORT_VERSION = 1  # of what lies in an export's folder; raised, models are exported again
 _BLOCK = 4096  # texts tokenized and sorted together
 _PIECE = 8192  # characters of a long text tokenized together
 _log = logging.getLogger(__name__)
@@ -455,7 +455,7 @@ def _hash_files(folder: Path) -> str:
     names = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json"]
     names += ["vocab.txt", "sentencepiece.bpe.model", "tokenizer.model", "special_tokens_map.json"]
     files = [folder / name for name in names] + sorted(folder.glob("[0-9]*_*/config.json")) + _weights(folder)
-    digest = hashlib.sha256(f"v{_EXPORT_VERSION}".encode())
+    digest = hashlib.sha256()
     for file in files:
         if not file.is_file():
             continue
@@ -486,7 +486,8 @@ class _Prepared:
 
 
 def _prepare(name: str, folder: Path, files_hash: str, root: Path, say: Notify) -> _Prepared:
-    export = _writable([root, models_dir()], files_hash[:16]) / files_hash[:16]
+    key = f"{files_hash[:16]}-v{_EXPORT_VERSION}"
+    export = _writable([root, models_dir()], key) / key
     original = None
     with building(export) as scratch:
         if scratch is not None:
@@ -516,6 +517,9 @@ def _writable(roots: Sequence[Path], name: str) -> Path:
             continue
         if os.access(place, os.W_OK):
             return place
+    _log.warning(
+        "None of %s can be written: the prepared model is kept for this run only.", ", ".join(map(str, places))
+    )
     return Path(tempfile.mkdtemp(prefix="ragstone-models-"))
 
 

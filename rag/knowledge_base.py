@@ -368,9 +368,10 @@ class KnowledgeBase:
             return embedder
         same = embedder.fingerprint == collection.fingerprint
         if not same or (collection.probe is not None and _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) < PROBE_COSINE):
+            other = "other files, prefixes or limits of that model" if embedder.name == collection.model else embedder.name
             raise FingerprintError(
                 f"Collection {collection.name} was built with the embedding model {collection.model} ({collection.dim} dimensions); the settings "
-                f"name {embedder.name}, whose vectors do not fit. Set embedding.model to the first, or import into another --collection."
+                f"name {other}, whose vectors do not fit. Set [embedding] as it was, or import into another --collection."
             )
         self._checked = collection.name
         return embedder

@@ -17,6 +17,7 @@ import time
 import warnings
 from array import array
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from rag.errors import DocumentError
@@ -188,8 +189,7 @@ def _set_limit(resource: Any, limit: int, value: int) -> None:
 def _address_space() -> int:
     """Bytes of address space in use; 0 where the system does not say."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return 0
 

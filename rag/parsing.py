@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -148,33 +150,23 @@ class _Child:
     def parse(self, data: bytes, name: str, password: str, *, timeout_s: float) -> ParsedDocument:
         """Raises: DocumentError."""
         self._n_files += 1
-        timed_out = threading.Event()
-
-        def stop() -> None:
-            timed_out.set()
-            self._process.kill()
-
-        timer = threading.Timer(timeout_s, stop)
-        timer.daemon = True
-        timer.start()
+        guard = _Guard(self._process, timeout_s)
         try:
             answer = self._exchange(data, name, password)
         finally:
-            timer.cancel()
+            guard.stop()
         if answer is None:
             self._process.kill()
-            raise self._death(name, timeout_s if timed_out.is_set() else 0.0)
+            self._process.wait()
+            raise self._death(name, guard)
         return answer
 
     def close(self) -> None:
         self._process.kill()
         for stream in (self._requests, self._answers):
-            try:
+            with contextlib.suppress(OSError):  # bytes that a dead child did not take
                 stream.close()
-            except OSError:
-                pass  # bytes that a dead child did not take
-        if self._process.returncode is None:
-            self._process.wait()
+        self._process.wait()
 
     def _exchange(self, data: bytes, name: str, password: str) -> ParsedDocument | None:
         """The child's answer; None when it died or answered nonsense. Raises: DocumentError that the child reports."""
@@ -192,35 +184,59 @@ class _Child:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def _death(self, name: str, timeout_s: float) -> DocumentError:
-        peak_mb = self._reap()
-        if timeout_s:
+    def _death(self, name: str, guard: _Guard) -> DocumentError:
+        if guard.timed_out:
             return DocumentError(
-                "E_TIMEOUT", f"{name} took longer than {timeout_s:.0f} s to read. Split it or raise parse.timeout_s."
+                "E_TIMEOUT",
+                f"{name} took longer than {guard.timeout_s:.0f} s to read. Split it or raise parse.timeout_s.",
             )
         # The big parsers end their process when an allocation fails, so the peak tells a full memory from a plain crash.
-        if peak_mb > 0.4 * self._settings.memory_mb:
+        limit = self._settings.memory_mb
+        if guard.peak_mb > 0.4 * limit or self._process.returncode == -9:
             return DocumentError(
                 "E_MEMORY",
-                f"{name} needs more memory to read than parse.memory_mb = {self._settings.memory_mb}. Split it or raise the limit.",
+                f"{name} needs more memory to read than parse.memory_mb = {limit}. Split it or raise the limit.",
             )
+        status = self._process.returncode
         return DocumentError(
-            "E_CRASH",
-            f"The parser died while it read {name} (status {self._process.returncode}). Convert the file to another format.",
+            "E_CRASH", f"The parser died while it read {name} (status {status}). Convert the file to another format."
         )
 
-    def _reap(self) -> float:
-        """Wait for the dead child; the most memory it held, in MB (0 where the system does not say)."""
-        if not hasattr(os, "wait4") or self._process.returncode is not None:
-            self._process.wait()
-            return 0.0
-        try:
-            _, status, usage = os.wait4(self._process.pid, 0)
-        except ChildProcessError:
-            self._process.wait()
-            return 0.0
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        return float(usage.ru_maxrss) / (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+class _Guard:
+    """Watches one request from a thread beside it: ends the child at the deadline, notes the most memory it held."""
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.timed_out = False
+        self.peak_mb = 0.0
+        self._process = process
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        while not self._done.wait(0.02):
+            # Not from the child's resource usage: that starts with the peak of the process it was forked from.
+            self.peak_mb = max(self.peak_mb, _peak_mb(self._process.pid))
+            if time.monotonic() > deadline:
+                self.timed_out = True
+                self._process.kill()
+                return
+
+
+def _peak_mb(pid: int) -> float:
+    """The most memory a process has held so far; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return next((int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM:")), 0.0)
+    except OSError:
+        return 0.0
 
 
 def _parsed(head: dict[str, Any], stream: BinaryIO) -> ParsedDocument:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rag.errors import DocumentError, SourceError
@@ -146,7 +146,7 @@ def _under(root: str) -> Iterator[FoundFile | Failure]:
             yield _file(entry.path)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]] | list[Failure]:
+def _entries(folder: str) -> Sequence[os.DirEntry[str] | Failure]:
     """The visible entries of a folder, in byte order of their names."""
     try:
         with os.scandir(folder) as entries:
@@ -214,30 +214,34 @@ def _read_once(path: str, max_bytes: int) -> bytes | None:
         raise DocumentError(
             "E_UNREADABLE", f"{name} cannot be opened ({error.strerror}). Check that it exists and may be read."
         ) from error
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        before = os.fstat(handle)
-        if not stat.S_ISREG(before.st_mode):
-            raise DocumentError(
-                "E_NOT_REGULAR", f"{name} is a folder, pipe, socket or device, not a file. Leave it out."
-            )
-        if before.st_size > max_bytes:
-            raise DocumentError(
-                "E_TOO_LARGE",
-                f"{name} has {before.st_size:,} bytes; the limit is {max_bytes:,}. Split it or raise parse.max_file_mb.",
-            )
-        try:
-            data = _read_exactly(file, before.st_size + 1)
-        except OSError as error:
-            raise DocumentError("E_UNREADABLE", f"{name} cannot be read ({error.strerror}).") from error
-        after = os.fstat(handle)
+    try:
+        return _read_handle(handle, name, max_bytes)
+    finally:
+        os.close(handle)
+
+
+def _read_handle(handle: int, name: str, max_bytes: int) -> bytes | None:
+    before = os.fstat(handle)
+    if not stat.S_ISREG(before.st_mode):
+        raise DocumentError("E_NOT_REGULAR", f"{name} is a folder, pipe, socket or device, not a file. Leave it out.")
+    if before.st_size > max_bytes:
+        raise DocumentError(
+            "E_TOO_LARGE",
+            f"{name} has {before.st_size:,} bytes; the limit is {max_bytes:,}. Split it or raise parse.max_file_mb.",
+        )
+    try:
+        data = _read_exactly(handle, before.st_size + 1)
+    except OSError as error:
+        raise DocumentError("E_UNREADABLE", f"{name} cannot be read ({error.strerror}).") from error
+    after = os.fstat(handle)
     same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == before.st_size
     return data if same else None
 
 
-def _read_exactly(file: object, n: int) -> bytes:
-    """Up to n bytes; a raw file may give fewer at a time."""
+def _read_exactly(handle: int, n: int) -> bytes:
+    """Up to n bytes; the system may give fewer at a time."""
     parts: list[bytes] = []
-    while n > 0 and (part := file.read(min(n, 1 << 26))):  # type: ignore[attr-defined]
+    while n > 0 and (part := os.read(handle, min(n, 1 << 26))):
         parts.append(part)
         n -= len(part)
     return b"".join(parts) if len(parts) != 1 else parts[0]

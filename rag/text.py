@@ -17,8 +17,8 @@ _KANA = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _CLOSERS = "\"'”’»」』）】》〉)\\]}*_"
 
 _END = re.compile(
-    rf"[.!?…]+[{_CLOSERS}]*(?=\s|$|[{_HAN}])"  # Latin: the end of a sentence needs a blank, or Chinese right after it
-    rf"|[。！？；｡…]+[{_CLOSERS}]*"
+    rf"(?<![.!?…])[.!?…]++[{_CLOSERS}]*+(?=\s|$|[{_HAN}])"  # Latin: the end of a sentence needs a blank, or Chinese right after it
+    rf"|[。！？；｡…]++[{_CLOSERS}]*+"
     r"|\n[ \t]*\n\s*"  # a blank line
     r"|\n(?=[ \t]*(?:[-*+•][ \t]|\d{1,9}[.)][ \t]|\#{1,6}[ \t]|\||>|```|~~~))"  # a line that starts something new
 )
@@ -32,18 +32,23 @@ _HAN_CHAR = re.compile(f"[{_HAN}]")
 _LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])++")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
 
-_NEVER_ENDS = frozenset(
-    "dr mr mrs ms prof st mt rev gen sen rep gov capt col lt sgt hon pres messrs vs e.g i.e cf viz approx resp incl "
-    "esp ca al eds jan feb apr jun jul aug sept oct nov dec dept univ assn bros".split()
-)
-_NUMBERED = frozenset("no nos fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v".split())
 
-_STOP = frozenset(
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_NEVER_ENDS = _set(
+    "dr mr mrs ms prof st mt rev gen sen rep gov capt col lt sgt hon pres messrs vs e.g i.e cf viz approx resp incl "
+    "esp ca al eds jan feb apr jun jul aug sept oct nov dec dept univ assn bros"
+)
+_NUMBERED = _set("no nos fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v")
+
+_STOP = _set(
     "a about above after again all also am an and any are as at be because been before being below between both but by "
     "can could did do does doing down during each few for from further had has have having he her here hers him his how "
     "i if in into is it its itself just me more most my no nor not of off on once only or other our ours out over own "
     "same she should so some such than that the their theirs them then there these they this those through to too under "
-    "until up very was we were what when where which while who whom why will with would you your yours".split()
+    "until up very was we were what when where which while who whom why will with would you your yours"
 )
 
 
@@ -103,7 +108,9 @@ def is_word_boundary(text: str, at: int) -> bool:
     if before.isspace() or after.isspace():
         return True
     if before > "\u2fff" or after > "\u2fff":
-        return bool(_HAN_OR_KANA.match(before) or _HAN_OR_KANA.match(after)) and not _closes(after)
+        return bool(_HAN_OR_KANA.match(before + after) or _HAN_OR_KANA.match(after) or _closes(before)) and not _closes(
+            after
+        )
     return not (before.isalnum() and after.isalnum()) and before not in "'’.,-_" and after not in "'’.,-_;:!?)]}\""
 
 

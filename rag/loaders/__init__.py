@@ -35,7 +35,7 @@ _TEXT_FORMATS = {
 }  # fmt: skip
 _MAGIC = (
     (b"{\\rtf", "rtf"), (b"\x89PNG\r\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"II*\0", "image"),
-    (b"MM\0*", "image"), (b"BM", "image"), (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"MM\0*", "image"), (b"BM", "image"), (b"\x1f\x8b\x08", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!", "rar"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x7fELF", "program"), (b"MZ", "program"), (b"SQLite format 3\0", "database"),
     (b"PAR1", "parquet"), (b"ID3", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"), (b"\xff\xfb", "audio"), (b"%!PS", "postscript"),
     (b"wOFF", "font"), (b"\0\1\0\0\0", "font"), (b"\xca\xfe\xba\xbe", "program"), (b"\x93NUMPY", "array"), (b"GGUF", "model"),

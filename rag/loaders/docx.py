@@ -192,7 +192,7 @@ def _rows(table: Element, depth: int) -> Iterator[list[str]]:
 
 
 def _cell_text(cell: Element, depth: int) -> str:
-    texts = []
+    texts: list[str] = []
     for element in _flow(cell):
         if _local(element) == "tbl":
             if depth < MAX_NESTED_TABLES:

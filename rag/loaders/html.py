@@ -27,29 +27,33 @@ _LONG_TAG = re.compile(rf"(<[a-zA-Z][a-zA-Z0-9:-]{{0,40}})[\s/][^<>]{{{MAX_TAG},
 _BLANKS = re.compile(r"[ \t\n\r\f\u00a0]+")
 _BREAK = "\0"  # stands for <br> while blanks are collapsed; decode() left no NUL in the text
 
-_NEVER = frozenset(
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_NEVER = _set(
     "script style noscript template iframe frame object embed applet svg canvas audio video map nav button select option "
-    "optgroup datalist input textarea progress meter dialog head link meta base annotation annotation-xml rt rp".split()
+    "optgroup datalist input textarea progress meter dialog head link meta base annotation annotation-xml rt rp"
 )
-_BLOCK = frozenset(
+_BLOCK = _set(
     "address article aside body center dd details dir div dl dt fieldset figcaption figure footer form header hgroup hr html "
     "legend li main menu p search section summary table tbody td tfoot th thead tr ul ol pre blockquote caption "
-    "h1 h2 h3 h4 h5 h6".split()
+    "h1 h2 h3 h4 h5 h6"
 )
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_CHROME_ROLES = frozenset(
-    "navigation banner contentinfo search menu menubar toolbar dialog alertdialog tablist".split()
-)
-_CHROME_WORDS = frozenset(
+_CHROME_ROLES = _set("navigation banner contentinfo search menu menubar toolbar dialog alertdialog tablist")
+_CHROME_WORDS = _set(
     "nav navbar navigation navbox menu menus submenu sidebar sidebars breadcrumb breadcrumbs footer colophon cookie cookies "
     "consent gdpr popup modal overlay social share sharing sharedaddy shares addtoany related recommended recommendations "
     "comments comment respond disqus advert advertisement ads ad adsbygoogle sponsor sponsored promo newsletter subscribe "
     "signup pagination pager skip dropdown widget widgets login toolbar masthead topbar jp trending popular byline-share "
-    "editsection catlinks printfooter noprint taglist tags metadata-links interlanguage".split()
+    "editsection catlinks printfooter noprint taglist tags metadata-links interlanguage"
 )
 _CONTENT = re.compile(
     r"(?i)\b(?:entry|post|article|story|page|main|node|blog)[-_]?(?:content|body|text|entry)\b|\barticlebody\b|\bmw-parser-output\b"
 )
+_INTRO = re.compile(r"(?i)(?:\b|[-_])(?:teaser|intro|lead|excerpt|summary|standfirst|abstract|dek|subline)(?:\b|[-_])")
 _HIDDEN_STYLE = re.compile(r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:\D|$)")
 
 
@@ -80,15 +84,13 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     title = " ".join((title_node.text() if title_node else "").split())[:300]
     if parsed.body is None:
         return TextBuilder().document(type="html", title=title, warnings=warnings)
-    hidden: list[str] = []
-    body = _tree(parsed.body, hidden)
-    if hidden:
-        warnings.append(f"Text that the page hides was left out ({len(hidden)} places).")
-    _measure(body)
-    root = _main(body)
+    body, n_hidden = _visible_tree(parsed.body)
+    if n_hidden:
+        warnings.append(f"Text that the page hides was left out ({n_hidden} places).")
+    outer, root = _main(body)
     writer = _Writer(total=max(root.n_text, 1))
-    if root is not body and (heading := _first(body, "h1")) and not _first(root, "h1"):
-        writer.builder.add("heading", _inline(heading), level=1)
+    for node in _before(outer, root):
+        writer.builder.add("heading" if node.tag == "h1" else "paragraph", _inline(node), level=1)
     writer.flow(root, 0)
     writer.flush()
     if not writer.builder.blocks and body.n_text:
@@ -102,8 +104,25 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
 # ---------------------------------------------------------------- tree
 
 
-def _tree(body: Any, hidden: list[str]) -> _Node:
-    """Our own tree of what can be read, without recursion: pages nest as deeply as they like."""
+def _visible_tree(body: Any) -> tuple[_Node, int]:
+    """The tree of what a reader sees, and how many places are hidden from him.
+
+    Some pages hide nearly everything until a script has run, or put it into <noscript>: then hidden is what is meant.
+    """
+    hidden: list[str] = []
+    tree = _tree(body, hidden, _NEVER)
+    if tree.n_text < 1000:
+        full = _tree(body, None, _NEVER - {"noscript"})
+        if full.n_text > 1000 and tree.n_text < 0.2 * full.n_text:
+            return full, 0
+    return tree, len(hidden)
+
+
+def _tree(body: Any, hidden: list[str] | None, never: frozenset[str]) -> _Node:
+    """Our own tree of what can be read, without recursion: pages nest as deeply as they like.
+
+    hidden: collects what the page hides, which is left out; None to keep it.
+    """
     root = _Node(tag="body")
     stack: list[tuple[Any, _Node]] = [(body.child, root)]
     while stack:
@@ -114,9 +133,9 @@ def _tree(body: Any, hidden: list[str]) -> _Node:
             if tag == "-text":
                 if content := node.text_content:
                     parent.children.append(_Node(tag="", text=content))
-            elif tag and tag[0] not in "-!?" and tag not in _NEVER:
+            elif tag and tag[0] not in "-!?" and tag not in never:
                 attributes = {key: value or "" for key, value in node.attributes.items() if key in _KEPT_ATTRIBUTES}
-                if _is_hidden(attributes):
+                if hidden is not None and _is_hidden(attributes):
                     hidden.append(tag)
                 else:
                     element = _Node(tag=tag, attributes=attributes)
@@ -126,10 +145,11 @@ def _tree(body: Any, hidden: list[str]) -> _Node:
                         node, parent = node.child, element
                         continue
             node = following
+    _measure(root)
     return root
 
 
-_KEPT_ATTRIBUTES = frozenset("class id role style hidden aria-hidden rowspan colspan start itemprop".split())
+_KEPT_ATTRIBUTES = _set("class id role style hidden aria-hidden rowspan colspan start itemprop")
 
 
 def _is_hidden(attributes: dict[str, str]) -> bool:
@@ -158,8 +178,8 @@ _STRUCTURAL = frozenset(
 )
 
 
-def _main(body: _Node) -> _Node:
-    """The element that holds the main content; the body where nothing says so."""
+def _main(body: _Node) -> tuple[_Node, _Node]:
+    """The article, and the element in it that holds its text; both are the body where nothing says more."""
     candidates: list[_Node] = []
     articles: list[_Node] = []
     for node in _walk(body):
@@ -175,13 +195,30 @@ def _main(body: _Node) -> _Node:
     large = [node for node in articles if node.n_text >= 0.5 * body.n_text]
     if large:
         body = large[0]
+    inner = body
     for node in _walk(body):
-        names = (
-            f"{node.attributes.get('class', '')} {node.attributes.get('id', '')} {node.attributes.get('itemprop', '')}"
-        )
-        if node is not body and node.n_text >= 0.5 * body.n_text and _CONTENT.search(names):
-            body = node
-    return body
+        if node is not inner and node.n_text >= 0.5 * inner.n_text and _CONTENT.search(_names(node)):
+            inner = node
+    return body, inner
+
+
+def _before(outer: _Node, root: _Node) -> Iterator[_Node]:
+    """The headline and the introduction that stand before the text of an article, outside of its element."""
+    stack = [outer]
+    while stack:
+        node = stack.pop()
+        if node is root:
+            return
+        if node.tag == "h1" or (
+            0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node))
+        ):
+            yield node
+        else:
+            stack.extend(reversed(node.children))
+
+
+def _names(node: _Node) -> str:
+    return f"{node.attributes.get('class', '')} {node.attributes.get('id', '')} {node.attributes.get('itemprop', '')}"
 
 
 def _walk(root: _Node) -> Iterator[_Node]:

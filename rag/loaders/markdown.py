@@ -172,7 +172,6 @@ def _lazy_end(lines: _Lines, i: int, mark: re.Pattern[str]) -> int:
 def _list_end(lines: _Lines, i: int) -> int:
     """End of a list: items, indented lines, and blank lines between them. Fences in items are stepped over."""
     j = end = i + 1
-    indent = 2
     after_blank = False
     while j < lines.n:
         line = lines.lines[j]
@@ -180,9 +179,8 @@ def _list_end(lines: _Lines, i: int) -> int:
             after_blank, j = True, j + 1
             continue
         is_item = bool(_ITEM.match(line)) and not _RULE.match(line)
-        if not is_item and not line.startswith((" " * indent, "\t")):
-            if after_blank or _interrupts(line):
-                break
+        if not is_item and not line.startswith(("  ", "\t")) and (after_blank or _interrupts(line)):
+            break
         if fence := _FENCE.match(line.lstrip()):
             j = _item_fence_end(lines, j, fence.group(1)) - 1
         after_blank = False

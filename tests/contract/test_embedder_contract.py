@@ -178,10 +178,10 @@ def test_offsets_of_nothing(model: Embedder) -> None:
 
 def test_a_long_text_has_the_tokens_of_its_parts(model: Embedder) -> None:
     """Long texts are tokenized in pieces; where the pieces meet must not show."""
-    line = "The river rises in the hills, and 重叠部分如何计算 is asked there.\n"
-    n, whole = len(model.token_offsets(line)), model.token_offsets(line * 400)
-    assert len(whole) == 400 * n
-    np.testing.assert_array_equal(whole[-n:] - 399 * len(line), model.token_offsets(line))
+    line = "The river rises in the hills, and 重叠部分如何计算 is asked there."
+    alone, whole = model.token_offsets(line), model.token_offsets("\n".join([line] * 400))
+    assert len(whole) == 400 * len(alone)
+    np.testing.assert_array_equal(whole[-len(alone) :] - 399 * (len(line) + 1), alone)
 
 
 def test_passage_overhead_is_what_a_passage_gets(model: Embedder) -> None:

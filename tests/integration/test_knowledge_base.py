@@ -166,7 +166,7 @@ def test_another_model_is_refused(tiny_kb: KnowledgeBase, tiny_settings, tiny_mo
     tiny_kb.ingest(documents(2))
     other = tiny_settings.with_values(embedding__passage_prefix="other: ")
     with KnowledgeBase.open(tiny_kb.home, settings=other) as kb:
-        with pytest.raises(FingerprintError, match="embedding.model"):
+        with pytest.raises(FingerprintError, match="other files, prefixes"):
             kb.search("tea", mode="dense")
         assert found(kb, "tea", mode="bm25") == ["d0", "d1"]
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from rag.text import MAX_GRAPHEME, grapheme_cut, grapheme_end, is_word_boundary, language, sentences, words
 
-MIXED = st.text(alphabet=st.sampled_from(list("ab Z9.,!?\n#|-* \t，。！中文\u0301\u200d👨👩🇩🇪\ufe0f한ก็\u3000\xa0")), max_size=300)
+MIXED = st.text(
+    alphabet=st.sampled_from(list("ab Z9.,!?\n#|-* \t，。！中文\u0301\u200d👨👩🇩🇪\ufe0f한ก็\u3000\xa0")), max_size=300
+)
 
 
 def split(text: str) -> list[str]:
@@ -22,11 +24,20 @@ def split(text: str) -> list[str]:
     ("text", "expected"),
     [
         ("Dr. Smith paid 3.14 dollars. He left!", ["Dr. Smith paid 3.14 dollars.", "He left!"]),
-        ("J. K. Rowling (see Fig. 3) agrees, e.g. here. No. 5 lives.", ["J. K. Rowling (see Fig. 3) agrees, e.g. here.", "No. 5 lives."]),
+        (
+            "J. K. Rowling (see Fig. 3) agrees, e.g. here. No. 5 lives.",
+            ["J. K. Rowling (see Fig. 3) agrees, e.g. here.", "No. 5 lives."],
+        ),
         ("The U.S. economy grew 2.5% in 2020. It fell.", ["The U.S. economy grew 2.5% in 2020.", "It fell."]),
         ('He said "no." Then he left?! Yes…', ['He said "no."', "Then he left?!", "Yes…"]),
-        ("今天3.5度。我们去公园！好吗？“好的。”他说；走了", ["今天3.5度。", "我们去公园！", "好吗？", "“好的。”", "他说；", "走了"]),
-        ("# Title\nOne. Two\n| a. b | c |\n- item one\n- item two", ["# Title", "One.", "Two", "| a. b | c |", "- item one", "- item two"]),
+        (
+            "今天3.5度。我们去公园！好吗？“好的。”他说；走了",
+            ["今天3.5度。", "我们去公园！", "好吗？", "“好的。”", "他说；", "走了"],
+        ),
+        (
+            "# Title\nOne. Two\n| a. b | c |\n- item one\n- item two",
+            ["# Title", "One.", "Two", "| a. b | c |", "- item one", "- item two"],
+        ),
         ("1. First. More.\n2. Second", ["1. First.", "More.", "2. Second"]),
         ("one line\ngoes on here\n\nnext paragraph", ["one line\ngoes on here", "next paragraph"]),
         (" \n\t ", []),
@@ -69,7 +80,8 @@ def test_words_of_english_and_chinese() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("what does 知识图谱 mean here?", "en"), ("RAG 系统怎么用?", "zh"), ("", "en"), ("你好", "zh"), ("1 2 3", "en")]
+    ("text", "expected"),
+    [("what does 知识图谱 mean here?", "en"), ("RAG 系统怎么用?", "zh"), ("", "en"), ("你好", "zh"), ("1 2 3", "en")],
 )
 def test_language(text: str, expected: str) -> None:
     assert language(text) == expected
@@ -96,4 +108,13 @@ def test_a_grapheme_without_end_is_cut_all_the_same() -> None:
 def test_word_boundaries() -> None:
     text = "don't stop, 中文字。3.14"
     boundaries = [i for i in range(len(text) + 1) if is_word_boundary(text, i)]
-    assert [text[a:b] for a, b in zip(boundaries, boundaries[1:], strict=False)] == ["don't", " ", "stop,", " ", "中", "文", "字。", "3.14"]
+    assert [text[a:b] for a, b in zip(boundaries, boundaries[1:], strict=False)] == [
+        "don't",
+        " ",
+        "stop,",
+        " ",
+        "中",
+        "文",
+        "字。",
+        "3.14",
+    ]

@@ -1,0 +1,314 @@
+"""Markers, quotes with exact offsets, and the check of numbers, dates, names and negations."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag.citations import (
+    Passage,
+    best_quote,
+    check,
+    han_value,
+    missing_facts,
+    missing_names,
+    missing_numbers,
+    names,
+    negation_differs,
+    numbers_and_dates,
+    strip_markers,
+    support,
+    with_markers,
+)
+from rag.types import Hit
+
+BRONCOS = "The Denver Broncos won Super Bowl 50. They beat the Carolina Panthers 24–10 on February 7, 2016. Von Miller was named MVP."
+PARIS = "Paris is the capital of France. It has 2.1 million inhabitants. The Eiffel Tower, 330 metres tall, was not liked at first."
+HARBIN = "哈尔滨是黑龙江省的省会。全市总面积5.3万平方公里，2024年5月1日人口约九百三十九万。《哈尔滨日报》创刊于1945年。"
+
+
+def passage(number: int, text: str, start: int = 1000) -> Passage:
+    hit = Hit(
+        rank=number, chunk_id=f"d{number}#0-9", doc_id=f"d{number}", source=f"d{number}.txt", title="", score=1.0, text=text,
+        start=start, end=start + len(text),
+    )  # fmt: skip
+    return Passage(number=number, hit=hit, start=start, text=text)
+
+
+PASSAGES = [passage(1, BRONCOS), passage(2, PARIS), passage(3, HARBIN)]
+
+
+# ---------------------------------------------------------------- markers
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "found"),
+    [
+        ("Paris [2].", "Paris.", [(5, 2)]),
+        ("Paris. [2] Rome.", "Paris. Rome.", [(6, 2)]),
+        ("Paris [1, 2].", "Paris.", [(5, 1), (5, 2)]),
+        ("Paris [1][2].", "Paris.", [(5, 1), (5, 2)]),
+        ("Paris [1] [2].", "Paris.", [(5, 1), (5, 2)]),
+        ("Paris [1-3].", "Paris.", [(5, 1), (5, 2), (5, 3)]),
+        ("巴黎［2］。", "巴黎。", [(2, 2)]),
+        ("巴黎【2】。", "巴黎。", [(2, 2)]),
+        ("巴黎【1、2】。", "巴黎。", [(2, 1), (2, 2)]),
+        ("巴黎[资料2]。", "巴黎。", [(2, 2)]),
+        ("Paris [Passage 2].", "Paris.", [(5, 2)]),
+        ("Paris [7].", "Paris.", []),
+        ("Paris [2, 7].", "Paris.", [(5, 2)]),
+        ("In [2024] too.", "In [2024] too.", []),
+        ("Use `a[1]` here [2].", "Use `a[1]` here.", [(15, 2)]),
+    ],
+)
+def test_markers_are_taken_out(text: str, plain: str, found: list[tuple[int, int]]) -> None:
+    assert strip_markers(text, {1, 2, 3}) == (plain, found)
+
+
+@pytest.mark.parametrize("text", ["Paris [2].", "Paris [1][2]. Rome [3].", "巴黎[2]。", "巴黎[1][2]。罗马。", "No marker at all."])
+def test_markers_in_the_usual_place_come_back_as_they_were(text: str) -> None:
+    assert with_markers(*strip_markers(text, {1, 2, 3})) == text
+
+
+@given(st.text(max_size=80), st.sets(st.integers(1, 9)))
+def test_no_marker_of_an_unknown_passage_is_left(text: str, known: set[int]) -> None:
+    _plain, found = strip_markers(text + " [5] x [77]", known)
+    assert {number for _, number in found} <= known
+
+
+# ---------------------------------------------------------------- citations
+
+
+def test_each_sentence_is_cited_with_the_sentence_that_bears_it_out() -> None:
+    checked = check("The Broncos won [1]. The score was 24-10 [1].", PASSAGES, question="Who won?")
+    assert [citation.quote for citation in checked.citations] == [
+        "The Denver Broncos won Super Bowl 50.",
+        "They beat the Carolina Panthers 24–10 on February 7, 2016.",
+    ]
+    assert all(citation.supported for citation in checked.citations) and checked.unsupported == ()
+
+
+def test_offsets_are_those_of_the_document() -> None:
+    document = "x" * 1000 + PARIS
+    for citation in check("It has 2.1 million inhabitants [2].", PASSAGES, question="How many?").citations:
+        assert document[citation.start : citation.end] == citation.quote == "It has 2.1 million inhabitants."
+
+
+def test_a_marker_behind_the_full_stop_belongs_to_the_sentence_before_it() -> None:
+    checked = check("The Broncos won Super Bowl 50. [1] Paris is the capital of France. [2]", PASSAGES, question="What?")
+    assert [(citation.marker, citation.supported) for citation in checked.citations] == [(1, True), (2, True)]
+
+
+def test_a_marker_at_the_start_of_a_line_belongs_to_what_follows() -> None:
+    checked = check("[1] The Broncos won Super Bowl 50.\n[2] Paris is the capital of France.", PASSAGES, question="What?")
+    assert [(citation.marker, citation.supported) for citation in checked.citations] == [(1, True), (2, True)]
+
+
+def test_a_forgotten_marker_is_added() -> None:
+    checked = check("Paris has 2,100,000 inhabitants.", PASSAGES, question="How many people live in Paris?")
+    assert checked.text == "Paris has 2,100,000 inhabitants [2]."
+    assert [(citation.marker, citation.supported) for citation in checked.citations] == [(2, True)]
+
+
+def test_a_forgotten_marker_is_added_in_chinese() -> None:
+    checked = check("哈尔滨是黑龙江省的省会。", PASSAGES, question="黑龙江的省会是哪里？")
+    assert checked.text == "哈尔滨是黑龙江省的省会[3]。"
+
+
+def test_a_wrong_marker_is_put_right() -> None:
+    checked = check("Paris is the capital of France [1].", PASSAGES, question="What is the capital of France?")
+    assert checked.text == "Paris is the capital of France [2]."
+    assert [(citation.marker, citation.supported) for citation in checked.citations] == [(2, True)]
+
+
+def test_markers_of_passages_that_were_not_shown_vanish() -> None:
+    checked = check("Paris is the capital of France [2][9].", PASSAGES, question="What?")
+    assert checked.text == "Paris is the capital of France [2]."
+
+
+def test_a_sentence_that_no_passage_bears_out_is_listed_and_not_cited() -> None:
+    checked = check("Bananas grow on Jupiter.", PASSAGES, question="Where do bananas grow?")
+    assert (checked.citations, checked.unsupported) == ((), ("Bananas grow on Jupiter.",))
+
+
+def test_an_answer_of_one_number_needs_the_question_beside_it() -> None:
+    assert check("1945", PASSAGES, question="When did the war of the worlds end?").unsupported == ("1945",)
+    assert check("50", PASSAGES, question="Which Super Bowl did the Broncos win?").text == "50 [1]"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "They beat the Panthers 24-11 [1].",
+        "They beat the Panthers on February 8, 2016 [1].",
+        "They beat the Seattle Seahawks 24–10 [1].",
+        "The Eiffel Tower was liked at first [2].",
+        "巴黎人口九百四十万[3]。",
+        "《黑龙江日报》创刊于1945年[3]。",
+    ],
+)
+def test_a_wrong_number_date_name_or_negation_is_not_supported(sentence: str) -> None:
+    checked = check(sentence, PASSAGES, question="What?")
+    assert checked.citations and not any(citation.supported for citation in checked.citations)
+    assert len(checked.unsupported) == 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "They beat the Panthers 24-10 [1].",
+        "On 7 February 2016 the Panthers were beaten [1].",
+        "The Panthers were beaten on 2016-02-07 [1].",
+        "The Eiffel Tower was not liked at first [2].",
+        "截至2024-05-01，哈尔滨人口约939万[3]。",
+        "《哈尔滨日报》创刊于一九四五年[3]。",
+        "全市总面积五万三千平方公里[3]。",
+    ],
+)
+def test_facts_are_found_however_they_are_written(sentence: str) -> None:
+    assert [citation.supported for citation in check(sentence, PASSAGES, question="What?").citations] == [True]
+
+
+def test_between_languages_only_numbers_dates_and_latin_names_are_compared() -> None:
+    held = check("丹佛野马队在2016年2月7日以24比10获胜[1]。", PASSAGES, question="谁赢了？")
+    wrong = check("丹佛野马队在2016年2月8日以24比10获胜[1]。", PASSAGES, question="谁赢了？")
+    assert [citation.supported for citation in (*held.citations, *wrong.citations)] == [True, False]
+
+
+def test_one_citation_per_marker_and_quote() -> None:
+    checked = check("The Broncos won [1]. The Broncos won Super Bowl 50 [1].", PASSAGES, question="Who?")
+    assert len(checked.citations) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=120), st.text(min_size=1, max_size=200), st.text(max_size=40))
+def test_every_quote_is_a_stretch_of_the_document(answer: str, text: str, question: str) -> None:
+    document = "p" * 1000 + text
+    for citation in check(f"{answer} [1]", [passage(1, text)], question=question).citations:
+        assert document[citation.start : citation.end] == citation.quote
+
+
+# ---------------------------------------------------------------- facts
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("May 1, 2024", {"2024-5-1"}),
+        ("1 May 2024", {"2024-5-1"}),
+        ("the 1st of May 2024", {"2024-5-1"}),
+        ("2024-05-01", {"2024-5-1"}),
+        ("2024/5/1", {"2024-5-1"}),
+        ("2024年5月1日", {"2024-5-1"}),
+        ("２０２４年５月１日", {"2024-5-1"}),
+        ("5月1日", {"5-1"}),
+        ("May 2024", {"2024-5"}),
+        ("1,234 units", {"1234"}),
+        ("1234 units", {"1234"}),
+        ("一千二百三十四", {"1234"}),
+        ("12.5%", {"12.5"}),
+        ("12.5 percent", {"12.5"}),
+        ("百分之十二点五", {"12.5"}),
+        ("三成", {"30"}),
+        ("30%", {"30"}),
+        ("1.2亿", {"120000000"}),
+        ("120 million", {"120000000"}),
+        ("一亿二千万", {"120000000"}),
+        ("twenty-five", {"25"}),
+        ("two thousand", {"2000"}),
+        ("the 19th century", {"19"}),
+        ("the 1990s", {"1990"}),
+        ("O2 and one man", set()),
+        ("一些人万一", set()),
+    ],
+)
+def test_numbers_and_dates_have_one_key_however_they_are_written(text: str, keys: set[str]) -> None:
+    assert numbers_and_dates(text) == keys
+
+
+@pytest.mark.parametrize(
+    ("numeral", "value"),
+    [("一百二十三", 123), ("十", 10), ("十五", 15), ("二十", 20), ("一百零五", 105), ("二〇二四", 2024), ("三点五", 3.5),
+     ("两万三千", 23_000), ("十万", 100_000), ("一亿零五百", 100_000_500), ("万", None), ("亿万", None)],
+)  # fmt: skip
+def test_chinese_numerals(numeral: str, value: float | None) -> None:
+    assert han_value(numeral) == value
+
+
+@given(st.integers(0, 10**12 - 1))
+def test_a_chinese_numeral_written_by_rule_reads_back(value: int) -> None:
+    assert han_value(to_han(value)) == value
+
+
+def test_missing_numbers_and_names() -> None:
+    assert missing_numbers("It cost $3,500 in 2019.", "The 2019 price was 3500 dollars.") == set()
+    assert missing_numbers("It cost $3,600 in 2019.", "The 2019 price was 3500 dollars.") == {"3600"}
+    assert missing_numbers("on May 3, 2019", "on 3 May; the year was 2019") == set()
+    assert missing_names("He met Marie Curie.", "Curie met him.") == {"Marie Curie"}
+    assert missing_names("He met Marie Curie.", "Curie met him.", "Who is Marie Curie?") == set()
+    assert missing_facts("NASA built 2 of them", "nasa built two") == set()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "found"),
+    [
+        ("The tower is tall.", set()),
+        ("Tall towers were built by Gustave Eiffel in May.", {"Gustave Eiffel"}),
+        ("NASA launched it.", {"NASA"}),
+        ("《红楼梦》的作者用 GPT-4 写诗。", {"红楼梦", "GPT-4"}),
+        ("What's Marie Curie's job?", {"Marie Curie"}),
+    ],
+)
+def test_names(sentence: str, found: set[str]) -> None:
+    assert names(sentence) == found
+
+
+@pytest.mark.parametrize(
+    ("sentence", "quote", "differs"),
+    [
+        ("The drug is safe.", "The drug is not safe.", True),
+        ("The drug isn't safe.", "The drug is safe.", True),
+        ("The drug is not safe.", "The drug is not safe.", False),
+        ("The drug is safe.", "It is not cheap, but the drug is safe.", False),
+        ("该药是安全的。", "该药并不安全。", True),
+        ("该药不同于其他药。", "该药不同于其他药物。", False),
+        ("Bananas are yellow.", "The drug is not safe.", False),
+    ],
+)
+def test_negations_are_compared_where_the_words_are_the_same(sentence: str, quote: str, differs: bool) -> None:
+    assert negation_differs(sentence, quote) is differs
+
+
+def test_support_is_the_share_of_terms_with_facts_counting_more() -> None:
+    assert support("The Eiffel Tower is tall.", PARIS) == 1.0
+    assert support("Bananas are yellow.", PARIS) == 0.0
+    assert support("330 bananas", PARIS) == 3 / 4
+
+
+def test_the_quote_is_the_whole_text_when_nothing_is_shared() -> None:
+    assert best_quote("完全不同的内容", PARIS) == (0, len(PARIS))
+
+
+def test_a_quote_may_be_two_sentences() -> None:
+    start, end = best_quote("Paris, the capital of France, has 2.1 million inhabitants.", PARIS)
+    assert PARIS[start:end] == "Paris is the capital of France. It has 2.1 million inhabitants."
+
+
+def to_han(value: int) -> str:
+    """A numeral by the book, written here without looking at the parser."""
+    if value >= 10**8:
+        rest = value % 10**8
+        return to_han(value // 10**8) + "亿" + (("零" if rest < 10**7 else "") + to_han(rest) if rest else "")
+    if value >= 10**4:
+        rest = value % 10**4
+        return to_han(value // 10**4) + "万" + (("零" if rest < 1000 else "") + to_han(rest) if rest else "")
+    digits, text, gap = "零一二三四五六七八九", "", False
+    for unit, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
+        digit = value // unit % 10
+        if digit:
+            text += ("零" if gap and text else "") + digits[digit] + name
+            gap = False
+        else:
+            gap = True
+    return text or "零"

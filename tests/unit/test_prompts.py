@@ -1,0 +1,56 @@
+"""Prompts as they are sent, their parsers, and that document text stays text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.prompts import NO_ANSWER, ShownPassage, answer_messages, may_say_no_answer, neutral, says_no_answer
+
+CONTROL = re.compile(r"<\||<｜|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|</?passage>|<<SYS|</?think>", re.IGNORECASE)
+HOSTILE = [
+    "<|im_start|>system", "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<｜User｜>", "</s>", "<s>", "[INST]", "[/INST]", "<<SYS>>",
+    "<start_of_turn>", "</passage>", "<PASSAGE>[9]", "<think>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_passages_are_numbered_and_delimited_and_the_question_is_last(language: str) -> None:
+    shown = [ShownPassage(1, "Guide > Towers", "It is 330 m tall."), ShownPassage(2, "", "二")]
+    system, *_, user = answer_messages("How tall?", shown, language)
+    assert (system.role, user.role) == ("system", "user")
+    assert NO_ANSWER[language] in system.content
+    assert user.content.startswith("<passage>[1] Guide > Towers\nIt is 330 m tall.\n</passage>\n<passage>[2]\n二\n</passage>\n")
+    assert user.content.endswith("How tall?")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_control_sequences_in_documents_and_questions_lose_their_meaning(text: str) -> None:
+    *_, user = answer_messages(text, [ShownPassage(1, text, f"before {text} after")], "en")
+    assert len(CONTROL.findall(user.content)) == 2, "only our own delimiters are left"
+
+
+@given(st.lists(st.sampled_from([*HOSTILE, "<", "|", "a", " ", "\n", "passage>"])))
+def test_no_mixture_of_pieces_makes_a_control_sequence(pieces: list[str]) -> None:
+    assert not CONTROL.search(neutral("".join(pieces)))
+
+
+@pytest.mark.parametrize("text", ["a < b | c", "x<y", "Map<String>", "[1] and [2]", "if (a<=b) {}", "{passages} {0}", "50 % <b>bold</b>"])
+def test_ordinary_text_is_not_touched(text: str) -> None:
+    assert neutral(text) == text
+    assert text in answer_messages("q", [ShownPassage(1, "", text)], "en")[-1].content
+
+
+@pytest.mark.parametrize("reply", ["NOT IN THE PASSAGES", "Not in the passages.", "  not in the passages [1]", "资料中没有答案", "资料中没有答案。"])
+def test_the_agreed_sentence_is_recognised(reply: str) -> None:
+    assert says_no_answer(reply)
+    assert all(may_say_no_answer(reply[:end]) for end in range(len(reply) + 1))
+
+
+@pytest.mark.parametrize("reply", ["Paris [1].", "Not everything is in the passages.", "资料中说有三个[1]。", "No."])
+def test_other_replies_are_not(reply: str) -> None:
+    assert not says_no_answer(reply)
+    assert not may_say_no_answer(reply + " And more.")
