@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from rag import prompts
@@ -21,8 +21,10 @@ NO_MODEL = (
     "qwen2.5-coder-1.5b`, or set llm.base_url to an OpenAI-compatible endpoint."
 )
 MAX_SENTENCE_CHARS = 500
-MIN_COVERAGE = 0.5  # share of the question, by weight, that an extracted sentence and its surroundings must hold
-SECOND_SHARE = 0.7  # of the best sentence's score, that a second one needs
+MIN_COVERAGE = 0.45  # share of the question, by weight, that an extracted sentence and its surroundings must hold
+SECOND_SHARE = 0.75  # of the best sentence's score, that a second one needs
+SURE_SHARE = 0.5  # of the question in the best passage, from which on passages may be left out for holding far less
+FAR_LESS = 0.5  # of the best passage's share
 OVERLAP_SHARE = 0.5  # of a hit that another hit of the document already shows
 
 
@@ -73,7 +75,8 @@ def answer_events(
 def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_tokens: int) -> list[Passage]:
     """The passages of the prompt: the best hits, each cut to the sentences about the question, numbered from 1.
 
-    A hit that mostly repeats a better one's stretch of the same document is left out.
+    Left out is a hit that mostly repeats a better one's stretch of the same document, and one that holds far less of the
+    question than the best does: small models mix passages up, and each costs seconds of reading.
     """
     passages: list[Passage] = []
     for hit in hits:
@@ -83,7 +86,23 @@ def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_token
         passage = Passage(number=len(passages) + 1, hit=hit, start=hit.start + start, text=hit.text[start:end])
         if passage.text and not any(_repeats(passage, other) for other in passages):
             passages.append(passage)
-    return passages
+    shares = coverage(question, passages)
+    best = max(shares, default=0.0)
+    kept = [
+        passage
+        for passage, share in zip(passages, shares, strict=True)
+        if best < SURE_SHARE or share >= FAR_LESS * best
+    ]
+    return [replace(passage, number=number) for number, passage in enumerate(kept, start=1)]
+
+
+def coverage(question: str, passages: Sequence[Passage]) -> list[float]:
+    """For each passage, the share of the question's content that it holds; rare terms weigh more. 0 between languages."""
+    asked = content_terms(question)
+    held = [terms(f"{passage.header}\n{passage.text}") for passage in passages]
+    weights = rarity([*held, asked])
+    total = sum(weights[term] for term in asked) or 1.0
+    return [sum(weights[term] for term in asked & one) / total for one in held]
 
 
 def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
@@ -106,7 +125,10 @@ def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
             size += sizes[last]
             last += 1
         inside = held[first : max(last, first + 1)]
-        key = (sum(weights[term] for term in set().union(*inside)), sum(weights[term] for terms in inside for term in terms))
+        key = (
+            sum(weights[term] for term in set().union(*inside)),
+            sum(weights[term] for terms in inside for term in terms),
+        )
         if key > best_key:
             best, best_key = (first, max(last, first + 1)), key
         size = size - sizes[first] if last > first else 0.0
@@ -143,7 +165,7 @@ _ASKING = frozenset(
 
 
 def rarity(held: Sequence[set[str]]) -> dict[str, float]:
-    """Weight of each term: BM25's inverse document frequency over these sets, which is never negative."""
+    """Weight of each term that these sets hold: BM25's inverse document frequency over these sets, which is never negative."""
     counts = Counter(term for terms in held for term in terms)
     return {term: log(1 + (len(held) - n + 0.5) / (n + 0.5)) for term, n in counts.items()}
 
@@ -192,7 +214,9 @@ def _generate(
     n_shown = 0
     with trace.span("generate") as step:
         try:
-            for delta in chat.stream(messages, max_tokens=settings.max_tokens, temperature=settings.temperature, deadline_s=deadline_s):
+            for delta in chat.stream(
+                messages, max_tokens=settings.max_tokens, temperature=settings.temperature, deadline_s=deadline_s
+            ):
                 reply.text += delta.text
                 if delta.done:
                     reply.usage, reply.finish_reason = delta.usage or Usage(), delta.finish_reason
@@ -222,13 +246,20 @@ def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passag
     if checked.unsupported:
         warnings.append("Some sentences are not borne out by the passages; they are listed as unsupported.")
     return Answer(
-        text=checked.text, citations=checked.citations, usage=reply.usage, warnings=tuple(warnings), unsupported=checked.unsupported
+        text=checked.text,
+        citations=checked.citations,
+        usage=reply.usage,
+        warnings=tuple(warnings),
+        unsupported=checked.unsupported,
     )
 
 
 def _nothing_holds(checked: Checked) -> bool:
     """Whether no sentence of the answer is borne out by a passage."""
-    return not any(citation.supported for citation in checked.citations) and len(checked.unsupported) == checked.n_sentences
+    return (
+        not any(citation.supported for citation in checked.citations)
+        and len(checked.unsupported) == checked.n_sentences
+    )
 
 
 def _abstained(
@@ -244,7 +275,9 @@ def _abstained(
     if lang == "zh":
         text = "资料中没有这个问题的答案。" + (f"其中没有提到：{'、'.join(missing)}。" if missing else "")
     else:
-        text = "The documents do not hold an answer to this question." + (f" They do not mention: {', '.join(missing)}." if missing else "")
+        text = "The documents do not hold an answer to this question." + (
+            f" They do not mention: {', '.join(missing)}." if missing else ""
+        )
     return Answer(text=text, abstained=True, usage=usage or Usage(), unsupported=unsupported, warnings=warnings)
 
 
@@ -257,13 +290,7 @@ def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
 
 
 def _finish(answer: Answer, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:
-    yield Event(
-        kind="answer",
-        answer=Answer(
-            text=answer.text, citations=answer.citations, abstained=answer.abstained, hits=tuple(hits), usage=answer.usage,
-            trace=tuple(trace.steps), warnings=answer.warnings, unsupported=answer.unsupported,
-        ),
-    )  # fmt: skip
+    yield Event(kind="answer", answer=replace(answer, hits=tuple(hits), trace=tuple(trace.steps)))
 
 
 # ---------------------------------------------------------------- without a chat model
@@ -303,7 +330,12 @@ def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str
     chosen = _with_second(found)
     parts, citations = [], []
     for number, one in enumerate(chosen, start=1):
-        passage = Passage(number=number, hit=one.passage.hit, start=one.passage.start + one.start, text=one.passage.text[one.start : one.end])
+        passage = Passage(
+            number=number,
+            hit=one.passage.hit,
+            start=one.passage.start + one.start,
+            text=one.passage.text[one.start : one.end],
+        )
         parts.append(_with_marker(" ".join(passage.text.split()), number))
         citations.append(_exact(passage))
     return Answer(text=("" if lang == "zh" else " ").join(parts), citations=tuple(citations), warnings=warnings)

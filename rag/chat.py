@@ -114,7 +114,9 @@ def run_call(call: Call, work: Callable[[Call], None], *, who: str, daemon: bool
             try:
                 item = call.take()
             except queue.Empty:
-                raise ChatError("E_LLM_DEADLINE", _late(who, call.deadline_s, bool(texts)), partial="".join(texts)) from None
+                raise ChatError(
+                    "E_LLM_DEADLINE", _late(who, call.deadline_s, bool(texts)), partial="".join(texts)
+                ) from None
             if isinstance(item, ChatError):
                 item.partial = "".join(texts)
             if isinstance(item, BaseException):
@@ -172,7 +174,9 @@ class OpenAIChat:
         """The reply as it comes; the last delta has `done` set. Raises ChatError."""
         limit = self._settings.deadline_s if deadline_s is None else min(deadline_s, self._settings.deadline_s)
         request = _Request(tuple(messages), max_tokens, temperature, json_schema)
-        return run_call(Call(limit), lambda call: self._work(call, request), who=f"The chat endpoint {self._host}", daemon=True)
+        return run_call(
+            Call(limit), lambda call: self._work(call, request), who=f"The chat endpoint {self._host}", daemon=True
+        )
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -203,7 +207,9 @@ class OpenAIChat:
                 model = self._model or self._first_model(client)
                 create = client.chat.completions.with_streaming_response.create
                 with create(**request.parameters(model, self._refused)) as response:
-                    body = decoded(response.http_response.iter_raw(), response.headers.get("content-encoding", ""), self._max_bytes)
+                    body = decoded(
+                        response.http_response.iter_raw(), response.headers.get("content-encoding", ""), self._max_bytes
+                    )
                     for delta in read_reply(body, max_tokens=request.max_tokens, model=model, started=started):
                         call.put(delta)
         except _BadStatus as bad:
@@ -223,7 +229,9 @@ class OpenAIChat:
         left = max(0.0, call.remaining())
         loopback = urlsplit(self._settings.base_url).hostname in ("localhost", "127.0.0.1", "::1")
         http = openai.DefaultHttpxClient(
-            timeout=httpx2.Timeout(left + 1, connect=min(left + 1, self._settings.connect_timeout_s)),  # the deadline comes first
+            timeout=httpx2.Timeout(
+                left + 1, connect=min(left + 1, self._settings.connect_timeout_s)
+            ),  # the deadline comes first
             follow_redirects=False,
             trust_env=not loopback,  # a proxy of the environment cannot reach this machine's own ports
             limits=httpx2.Limits(max_keepalive_connections=0),
@@ -231,11 +239,15 @@ class OpenAIChat:
         )
         key = self._settings.api_key.get_secret_value() or "none"
         headers = {"Accept-Encoding": "identity"}
-        return openai.OpenAI(base_url=self._settings.base_url, api_key=key, max_retries=0, http_client=http, default_headers=headers)
+        return openai.OpenAI(
+            base_url=self._settings.base_url, api_key=key, max_retries=0, http_client=http, default_headers=headers
+        )
 
     def _first_model(self, client: Any) -> str:
         with client.models.with_streaming_response.list() as response:
-            body = decoded(response.http_response.iter_raw(), response.headers.get("content-encoding", ""), self._max_bytes)
+            body = decoded(
+                response.http_response.iter_raw(), response.headers.get("content-encoding", ""), self._max_bytes
+            )
             content = b"".join(body)
         try:
             model = json.loads(content)["data"][0]["id"]
@@ -258,7 +270,10 @@ class OpenAIChat:
         if bad.status == 429:
             return _rate_limited(said, bad)
         if bad.status >= 500 or bad.status == 408:
-            return _Transient(ChatError("E_LLM_UNREACHABLE", f"{said}: {_excerpt(bad.text)}. Check the server and ask again."), bad.retry_after)
+            return _Transient(
+                ChatError("E_LLM_UNREACHABLE", f"{said}: {_excerpt(bad.text)}. Check the server and ask again."),
+                bad.retry_after,
+            )
         if bad.status < 400:
             return ChatError(
                 "E_LLM_REDIRECT",
@@ -266,16 +281,25 @@ class OpenAIChat:
                 "the right place, set llm.base_url to it.",
             )
         if bad.status in (401, 403):
-            return ChatError("E_LLM_AUTH", f"{said}: the key was not accepted. Set llm.api_key (RAGSTONE__LLM__API_KEY).")
-        hint = " Check llm.model, and that llm.base_url ends with the API's version, such as /v1." if bad.status == 404 else ""
+            return ChatError(
+                "E_LLM_AUTH", f"{said}: the key was not accepted. Set llm.api_key (RAGSTONE__LLM__API_KEY)."
+            )
+        hint = (
+            " Check llm.model, and that llm.base_url ends with the API's version, such as /v1."
+            if bad.status == 404
+            else ""
+        )
         return ChatError("E_LLM_REFUSED", f"{said}: {_excerpt(bad.text)}.{hint}")
 
     def _broken(self, error: Exception, *, begun: bool) -> ChatError:
         reason = str(error.__cause__ or error) or type(error).__name__
         if begun:
-            return ChatError("E_LLM_INCOMPLETE", f"The connection to {self._host} broke during the reply ({reason}). Ask again.")
+            return ChatError(
+                "E_LLM_INCOMPLETE", f"The connection to {self._host} broke during the reply ({reason}). Ask again."
+            )
         return ChatError(
-            "E_LLM_UNREACHABLE", f"The chat endpoint {self._host} cannot be reached ({reason}). Start it, or check llm.base_url."
+            "E_LLM_UNREACHABLE",
+            f"The chat endpoint {self._host} cannot be reached ({reason}). Start it, or check llm.base_url.",
         )
 
 
@@ -299,7 +323,9 @@ class _Request:
             schema = {"name": "reply", "schema": dict(self.json_schema)}
             given["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif self.json_schema is not None:
-            messages[-1]["content"] += f"\n\nReply with JSON only, valid for this schema: {json.dumps(self.json_schema)}"
+            messages[-1]["content"] += (
+                f"\n\nReply with JSON only, valid for this schema: {json.dumps(self.json_schema)}"
+            )
         return given
 
     def blamed(self, text: str, refused: frozenset[str]) -> str:
@@ -369,7 +395,9 @@ def _rate_limited(said: str, bad: _BadStatus) -> _Transient:
     when = f"{bad.retry_after:.0f} s"
     if bad.retry_after > MAX_RETRY_AFTER_S:
         when += f", at {datetime.fromtimestamp(time.time() + bad.retry_after, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return _Transient(ChatError("E_LLM_RATE_LIMIT", f"{said}: too many requests. Ask again in {when}."), bad.retry_after)
+    return _Transient(
+        ChatError("E_LLM_RATE_LIMIT", f"{said}: too many requests. Ask again in {when}."), bad.retry_after
+    )
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
@@ -413,14 +441,18 @@ def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         yield from pieces
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise ChatError("E_LLM_PROTOCOL", f"The chat endpoint compressed its reply with {encoding!r}, which was not asked for.")
+        raise ChatError(
+            "E_LLM_PROTOCOL", f"The chat endpoint compressed its reply with {encoding!r}, which was not asked for."
+        )
     inflater = zlib.decompressobj(wbits=47)  # gzip or zlib, told apart by their headers
     for piece in pieces:
         while piece:
             try:
                 out = inflater.decompress(piece, PIECE_BYTES)
             except zlib.error as error:
-                raise ChatError("E_LLM_PROTOCOL", f"The chat endpoint's compressed reply is damaged ({error}).") from error
+                raise ChatError(
+                    "E_LLM_PROTOCOL", f"The chat endpoint's compressed reply is damaged ({error})."
+                ) from error
             yield out
             piece = inflater.unconsumed_tail
 
@@ -462,7 +494,9 @@ class _Reply:
     def take(self, event: Any) -> str:
         """The text that an event adds."""
         if not isinstance(event, dict):
-            raise ChatError("E_LLM_PROTOCOL", f"The chat endpoint sent {_excerpt(json.dumps(event))} where an object was expected.")
+            raise ChatError(
+                "E_LLM_PROTOCOL", f"The chat endpoint sent {_excerpt(json.dumps(event))} where an object was expected."
+            )
         if event.get("error"):
             raise self._failed(event["error"])
         if isinstance(event.get("usage"), dict):
@@ -479,7 +513,9 @@ class _Reply:
         except (LookupError, AttributeError, TypeError):
             text, reason = None, ""
         if not isinstance(text, str) or not isinstance(reason, str):
-            raise ChatError("E_LLM_PROTOCOL", f"The chat endpoint sent a reply of unknown shape: {_excerpt(json.dumps(event))}.")
+            raise ChatError(
+                "E_LLM_PROTOCOL", f"The chat endpoint sent a reply of unknown shape: {_excerpt(json.dumps(event))}."
+            )
         self.has_choice, self.n_chars = True, self.n_chars + len(text)
         self.finish_reason = reason or self.finish_reason
         return text
@@ -487,14 +523,22 @@ class _Reply:
     def _failed(self, error: Any) -> ChatError:
         message = error.get("message") if isinstance(error, dict) else error
         if self.n_chars:
-            return ChatError("E_LLM_INCOMPLETE", f"The chat endpoint broke its reply off: {_excerpt(str(message))}. Ask again.")
-        return ChatError("E_LLM_REFUSED", f"The chat endpoint sent an error in place of a reply: {_excerpt(str(message))}.")
+            return ChatError(
+                "E_LLM_INCOMPLETE", f"The chat endpoint broke its reply off: {_excerpt(str(message))}. Ask again."
+            )
+        return ChatError(
+            "E_LLM_REFUSED", f"The chat endpoint sent an error in place of a reply: {_excerpt(str(message))}."
+        )
 
     def last_delta(self, seconds: float) -> ChatDelta:
         if self.finish_reason == "content_filter":
-            raise ChatError("E_LLM_REFUSED", "The chat endpoint's content filter stopped the reply. Word the question differently.")
+            raise ChatError(
+                "E_LLM_REFUSED", "The chat endpoint's content filter stopped the reply. Word the question differently."
+            )
         if not self.has_choice and self.ended:
-            raise ChatError("E_LLM_PROTOCOL", "The chat endpoint's reply holds no choices. Check that llm.base_url is a chat API.")
+            raise ChatError(
+                "E_LLM_PROTOCOL", "The chat endpoint's reply holds no choices. Check that llm.base_url is a chat API."
+            )
         if not self.finish_reason and not self.ended:
             raise ChatError("E_LLM_INCOMPLETE", "The chat endpoint's reply was cut off before its end. Ask again.")
         usage = Usage(
@@ -532,7 +576,9 @@ def _parsed(data: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise ChatError("E_LLM_PROTOCOL", f"The chat endpoint sent JSON that does not parse: {_excerpt(data)}.") from None
+        raise ChatError(
+            "E_LLM_PROTOCOL", f"The chat endpoint sent JSON that does not parse: {_excerpt(data)}."
+        ) from None
 
 
 def _lines(body: Iterable[bytes]) -> Iterator[str]:

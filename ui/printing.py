@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from rag.types import Answer, Event
 
 if TYPE_CHECKING:
     from rag.ingest import Progress as IngestProgress
 
-out = Console(highlight=False, soft_wrap=True)
+PIPE_WIDTH = 4000  # in a file or a pipe nothing is cut
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 QUOTE_WIDTH = 160
 
@@ -67,7 +68,7 @@ def report(data: Mapping[str, Any]) -> None:
         f"in {data['seconds']:.1f} s; {counts['unchanged']} unchanged, {counts['deleted']} deleted, {counts['failed']} failed."
     )
     if data["failures"]:
-        table = Table("failed", "code", "why", box=None, pad_edge=False)
+        table = Table(Column("failed", overflow="fold"), Column("code", no_wrap=True), "why", box=None, pad_edge=False)
         for failure in data["failures"]:
             table.add_row(escape(failure["source"]), failure["code"], escape(failure["message"]))
         out.print(table)
@@ -81,7 +82,7 @@ def documents(data: Mapping[str, Any]) -> None:
     if not data["documents"]:
         out.print(f"Collection {data['collection']} is empty. Import something: ragstone ingest PATH")
         return
-    table = Table("document", "state", "type", "version", "chunks", "updated", "source", box=None, pad_edge=False)
+    table = Table(Column("document", no_wrap=True), "state", "type", "version", "chunks", "updated", Column("source", overflow="fold"), box=None, pad_edge=False)
     for row in data["documents"]:
         state = row["state"] if not row["code"] else f"{row['state']} ({row['code']})"
         table.add_row(escape(row["doc_id"]), state, row["type"], str(row["version"]), str(row["chunks"]), row["updated_at"][:16], escape(row["source"]))

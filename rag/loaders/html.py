@@ -111,7 +111,7 @@ def _visible_tree(body: Any) -> tuple[_Node, int]:
     """
     hidden: list[str] = []
     tree = _tree(body, hidden, _NEVER)
-    if tree.n_text < 1000:
+    if tree.n_text < 1000 and (hidden or body.css_first("noscript") is not None):
         full = _tree(body, None, _NEVER - {"noscript"})
         if full.n_text > 1000 and tree.n_text < 0.2 * full.n_text:
             return full, 0

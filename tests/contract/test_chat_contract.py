@@ -17,7 +17,12 @@ from rag.settings import Settings
 from rag.types import ChatDelta, ChatModel, Message
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, drip, says
 
-SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}}, "required": ["name"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 12}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
 STORY = [Message(role="user", content="Tell a long story about a dog.")]
 
 
@@ -108,7 +113,9 @@ def test_a_consumer_that_stops_frees_the_model(subject: Subject) -> None:
 
 def test_calls_of_several_threads_are_all_answered(subject: Subject) -> None:
     replies: list[str] = []
-    asking = [threading.Thread(target=lambda: replies.append(complete(subject.chat, STORY, max_tokens=4))) for _ in range(4)]
+    asking = [
+        threading.Thread(target=lambda: replies.append(complete(subject.chat, STORY, max_tokens=4))) for _ in range(4)
+    ]
     for thread in asking:
         thread.start()
     for thread in asking:

@@ -194,7 +194,9 @@ class OpenAIServer:
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
     def __enter__(self) -> OpenAIServer:
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), name="fake openai server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), name="fake openai server", daemon=True
+        )
         self._thread.start()
         return self
 
@@ -282,7 +284,11 @@ def _for_request(reply: Reply, request: Request) -> Reply:
         return _json(_completion(text, reply.finish_reason))
     step = reply.chunk_chars
     parts = [text[i : i + step] for i in range(0, len(text), step)]
-    events = [_event(_chunk("", role="assistant")), *(_event(_chunk(part)) for part in parts), *_ending(reply.finish_reason)]
+    events = [
+        _event(_chunk("", role="assistant")),
+        *(_event(_chunk(part)) for part in parts),
+        *_ending(reply.finish_reason),
+    ]
     return Reply(pieces=lambda: iter(events))
 
 
@@ -307,7 +313,14 @@ def _chunk(content: str | None, **extra: Any) -> dict[str, Any]:
 
 def _completion(text: str, finish_reason: str) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
-    return {"id": "x", "object": "chat.completion", "created": 0, "model": "fake-model", "choices": [choice], "usage": _USAGE}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "fake-model",
+        "choices": [choice],
+        "usage": _USAGE,
+    }
 
 
 def _event(data: Any) -> bytes:

@@ -34,7 +34,7 @@ def failure(chat: OpenAIChat, **options: object) -> ChatError:
     with pytest.raises(ChatError) as caught:
         complete(chat, QUESTION, **{"max_tokens": 2000, **options})  # type: ignore[arg-type]
     assert time.monotonic() - started < DEADLINE_S + 2
-    assert str(caught.value).endswith((".", "'", "1.")) and "Traceback" not in str(caught.value)
+    assert str(caught.value).endswith("."), "a message is a sentence"
     return caught.value
 
 
@@ -94,10 +94,10 @@ def test_a_streaming_consumer_sees_the_text_and_then_the_error_and_never_an_end(
     reply, code, partial = FAULTS[name]
     seen = []
     with OpenAIServer(always=reply) as server, pytest.raises(ChatError) as caught:
-        seen.extend(client(server.url).stream(QUESTION, max_tokens=2000))
         for delta in client(server.url).stream(QUESTION, max_tokens=2000):
             seen.append(delta)
     assert caught.value.code == code
+    assert "".join(delta.text for delta in seen) == partial
     assert not any(delta.done for delta in seen)
 
 
@@ -106,7 +106,9 @@ def test_a_proper_reply_is_not_refused() -> None:
         assert complete(client(server.url), QUESTION, max_tokens=20) == "Paris 巴黎 [1]."
 
 
-@pytest.mark.parametrize("reply", [fake.wrong_type("one two"), fake.whole("onetwo")], ids=["labelled text/plain", "not streamed"])
+@pytest.mark.parametrize(
+    "reply", [fake.wrong_type("one two"), fake.whole("onetwo")], ids=["labelled text/plain", "not streamed"]
+)
 def test_harmless_deviations_are_taken(reply: Reply) -> None:
     with OpenAIServer([reply]) as server:
         assert complete(client(server.url), QUESTION, max_tokens=20) == "onetwo"
@@ -116,7 +118,9 @@ def test_a_gzipped_reply_is_read() -> None:
     import gzip
 
     body = b"".join(fake._text_events("one two") + fake._ending("stop"))
-    with OpenAIServer([Reply(headers={"Content-Encoding": "gzip"}, pieces=lambda: iter([gzip.compress(body)]))]) as server:
+    with OpenAIServer(
+        [Reply(headers={"Content-Encoding": "gzip"}, pieces=lambda: iter([gzip.compress(body)]))]
+    ) as server:
         assert complete(client(server.url), QUESTION, max_tokens=20) == "onetwo"
 
 
@@ -234,7 +238,9 @@ def test_the_first_model_of_the_endpoint_is_used_when_none_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [fake.html(), fake._json({"data": []}), fake._json([1]), fake.endless_body()], ids=["html", "none", "array", "endless"]
+    "reply",
+    [fake.html(), fake._json({"data": []}), fake._json([1]), fake.endless_body()],
+    ids=["html", "none", "array", "endless"],
 )
 def test_a_list_of_models_that_is_none(reply: Reply) -> None:
     with OpenAIServer(models_reply=reply) as server:
@@ -262,7 +268,9 @@ def test_a_schema_goes_along_and_is_left_out_for_an_endpoint_that_refuses_it() -
 
 
 def test_other_parameters_an_endpoint_does_not_know() -> None:
-    refusals = [status(400, f"Unsupported parameter: '{name}'") for name in ("max_tokens", "temperature", "stream_options")]
+    refusals = [
+        status(400, f"Unsupported parameter: '{name}'") for name in ("max_tokens", "temperature", "stream_options")
+    ]
     with OpenAIServer([*refusals, says("yes")]) as server:
         assert complete(client(server.url), QUESTION, max_tokens=5) == "yes"
         last = server.requests[-1].json

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ def model_path() -> Path:
 
 
 @pytest.fixture
-def chat(model_path: Path) -> LocalChat:
+def chat(model_path: Path) -> Iterator[LocalChat]:
     model = LocalChat(model_path, name="smollm2", threads=1, context_tokens=512)
     yield model
     model.close()
@@ -66,12 +68,19 @@ def test_a_file_that_is_not_there_and_one_that_is_no_model(tmp_path: Path) -> No
     assert caught.value.code == "E_LLM_UNREACHABLE"
 
 
-def test_no_port_is_opened(chat: LocalChat, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux' table of sockets")
+def test_no_port_is_opened(chat: LocalChat) -> None:
     assert complete(chat, ask("hello"), max_tokens=1)
-    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
-    inodes = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"}
-    own = {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-    assert not {f"socket:[{inode}]" for inode in inodes} & own, listening
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    assert not listening & own_sockets()
+    with socket.create_server(("127.0.0.1", 0)):
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        assert {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"} & own_sockets(), "a port would have been seen"
+
+
+def own_sockets() -> set[str]:
+    return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
 
 
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit(3)", "stream.close()"])

@@ -66,7 +66,9 @@ def test_markers_are_taken_out(text: str, plain: str, found: list[tuple[int, int
     assert strip_markers(text, {1, 2, 3}) == (plain, found)
 
 
-@pytest.mark.parametrize("text", ["Paris [2].", "Paris [1][2]. Rome [3].", "巴黎[2]。", "巴黎[1][2]。罗马。", "No marker at all."])
+@pytest.mark.parametrize(
+    "text", ["Paris [2].", "Paris [1][2]. Rome [3].", "巴黎[2]。", "巴黎[1][2]。罗马。", "No marker at all."]
+)
 def test_markers_in_the_usual_place_come_back_as_they_were(text: str) -> None:
     assert with_markers(*strip_markers(text, {1, 2, 3})) == text
 
@@ -96,12 +98,16 @@ def test_offsets_are_those_of_the_document() -> None:
 
 
 def test_a_marker_behind_the_full_stop_belongs_to_the_sentence_before_it() -> None:
-    checked = check("The Broncos won Super Bowl 50. [1] Paris is the capital of France. [2]", PASSAGES, question="What?")
+    checked = check(
+        "The Broncos won Super Bowl 50. [1] Paris is the capital of France. [2]", PASSAGES, question="What?"
+    )
     assert [(citation.marker, citation.supported) for citation in checked.citations] == [(1, True), (2, True)]
 
 
 def test_a_marker_at_the_start_of_a_line_belongs_to_what_follows() -> None:
-    checked = check("[1] The Broncos won Super Bowl 50.\n[2] Paris is the capital of France.", PASSAGES, question="What?")
+    checked = check(
+        "[1] The Broncos won Super Bowl 50.\n[2] Paris is the capital of France.", PASSAGES, question="What?"
+    )
     assert [(citation.marker, citation.supported) for citation in checked.citations] == [(1, True), (2, True)]
 
 

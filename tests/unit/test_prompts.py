@@ -23,7 +23,9 @@ def test_passages_are_numbered_and_delimited_and_the_question_is_last(language: 
     system, *_, user = answer_messages("How tall?", shown, language)
     assert (system.role, user.role) == ("system", "user")
     assert NO_ANSWER[language] in system.content
-    assert user.content.startswith("<passage>[1] Guide > Towers\nIt is 330 m tall.\n</passage>\n<passage>[2]\n二\n</passage>\n")
+    assert user.content.startswith(
+        "<passage>[1] Guide > Towers\nIt is 330 m tall.\n</passage>\n<passage>[2]\n二\n</passage>\n"
+    )
     assert user.content.endswith("How tall?")
 
 
@@ -38,13 +40,18 @@ def test_no_mixture_of_pieces_makes_a_control_sequence(pieces: list[str]) -> Non
     assert not CONTROL.search(neutral("".join(pieces)))
 
 
-@pytest.mark.parametrize("text", ["a < b | c", "x<y", "Map<String>", "[1] and [2]", "if (a<=b) {}", "{passages} {0}", "50 % <b>bold</b>"])
+@pytest.mark.parametrize(
+    "text", ["a < b | c", "x<y", "Map<String>", "[1] and [2]", "if (a<=b) {}", "{passages} {0}", "50 % <b>bold</b>"]
+)
 def test_ordinary_text_is_not_touched(text: str) -> None:
     assert neutral(text) == text
     assert text in answer_messages("q", [ShownPassage(1, "", text)], "en")[-1].content
 
 
-@pytest.mark.parametrize("reply", ["NOT IN THE PASSAGES", "Not in the passages.", "  not in the passages [1]", "资料中没有答案", "资料中没有答案。"])
+@pytest.mark.parametrize(
+    "reply",
+    ["NOT IN THE PASSAGES", "Not in the passages.", "  not in the passages [1]", "资料中没有答案", "资料中没有答案。"],
+)
 def test_the_agreed_sentence_is_recognised(reply: str) -> None:
     assert says_no_answer(reply)
     assert all(may_say_no_answer(reply[:end]) for end in range(len(reply) + 1))

@@ -95,8 +95,7 @@ def test_a_link_put_in_place_of_a_file_is_not_read(tmp_path: Path) -> None:
 )
 def test_odd_names_survive_as_one_line_of_utf8(tmp_path: Path, raw: bytes) -> None:
     path = os.path.join(os.fsencode(tmp_path), raw)
-    with open(path, "wb") as file:
-        file.write(b"text")
+    Path(os.fsdecode(path)).write_bytes(b"text")
     (found,) = find(tmp_path)
     assert isinstance(found, FoundFile)
     assert found.source.encode("utf-8").isascii() or "中文" in found.source

@@ -1,0 +1,96 @@
+"""The house: which way imports point, which file is a library's home, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ORDER = ["rag", "graph", "agents", "eval", "ui"]  # each may import the ones before it
+
+HOMES = {
+    "pymilvus": {"rag/store.py"},
+    "openai": {"rag/chat.py"},
+    "xllamacpp": {"rag/local_chat.py"},
+    "sqlalchemy": {"rag/catalog.py"},
+    "streamlit": {"ui/page.py"},
+    "sentence_transformers": {"rag/embedding.py"},
+    "openvino": {"rag/embedding.py"},
+    "torch": {"rag/embedding.py"},
+    "pypdfium2": {"rag/loaders/pdf.py"},
+    "docx": {"rag/loaders/docx.py"},
+}
+
+
+def files(repo: Path) -> Iterator[Path]:
+    for package in ORDER:
+        yield from sorted((repo / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+
+
+def test_imports_point_one_way(repo: Path) -> None:
+    wrong = [
+        (str(path.relative_to(repo)), name)
+        for path in files(repo)
+        for name in imported(path)
+        if name.split(".")[0] in ORDER and ORDER.index(name.split(".")[0]) > ORDER.index(path.relative_to(repo).parts[0])
+    ]
+    assert wrong == []
+
+
+def test_nobody_inside_a_package_imports_its_root(repo: Path) -> None:
+    wrong = []
+    for path in files(repo):
+        package = path.relative_to(repo).parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == package and node.level == 0:
+                folder = repo / package
+                wrong += [(str(path), name.name) for name in node.names if not (folder / f"{name.name}.py").exists() and not (folder / name.name).is_dir()]
+    assert wrong == []
+
+
+def test_each_library_has_one_home(repo: Path) -> None:
+    wrong = [
+        (str(path.relative_to(repo)), name)
+        for path in files(repo)
+        for name in imported(path)
+        if name.split(".")[0] in HOMES and path.relative_to(repo).as_posix() not in HOMES[name.split(".")[0]]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_importing_a_package_loads_nothing_heavy(repo: Path, package: str) -> None:
+    script = f"import sys, {package}; print([name for name in {sorted([*HOMES, 'numpy', 'pandas', 'jieba', 'lxml', 'networkx', 'langgraph'])} if name in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=repo, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_help_loads_nothing_heavy(repo: Path) -> None:
+    script = "import sys; from ui.cli import main; main(['--help']); print([name for name in ('pydantic', 'rich', 'numpy', 'torch') if name in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=repo, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip().endswith("[]")
+
+
+def test_no_unsafe_loaders(repo: Path) -> None:
+    """No pickle and its relatives, no eval or exec, no yaml.load: data files must not be able to run code."""
+    wrong = []
+    for path in files(repo):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name in ("eval", "exec", "yaml.load", "torch.load", "pickle.load", "pickle.loads", "joblib.load", "marshal.load", "marshal.loads"):
+                wrong.append((str(path), name))
+            if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "trust_remote_code") and not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                wrong.append((str(path), node.arg))
+    assert wrong == []
