@@ -24,7 +24,7 @@ help:
 
 install: $(STAMP)
 
-# constraints.txt fixes torch to a CPU build and every other version to the one that was tested.
+# constraints.txt fixes every version to the one that was tested.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[local,dev]'

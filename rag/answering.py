@@ -45,7 +45,7 @@ def answer_events(
     """
     lang = language(question)
     if not hits:
-        yield from _finish(_abstained(question, lang, ()), hits, trace)
+        yield from _finish(_abstained(question, lang, ()), question, hits, trace)
         return
     if chat is None:
         yield from _extract(question, hits, (NO_MODEL,), trace)
@@ -55,6 +55,9 @@ def answer_events(
         step.n_in, step.n_out = len(hits), len(passages)
         step.detail["tokens"] = sum(estimate_tokens(passage.text) for passage in passages)
     yield Event(kind="step", step=trace.steps[-1])
+    if not passages:  # the hits hold blanks only
+        yield from _finish(_abstained(question, lang, ()), question, hits, trace)
+        return
     reply = _Generation()
     yield from _generate(reply, question, passages, chat, settings, trace, deadline_s)
     if reply.error is not None and not reply.text.strip():
@@ -66,7 +69,7 @@ def answer_events(
         step.n_out = len(answer.citations)
         step.detail.update(unsupported=len(answer.unsupported), abstained=answer.abstained)
     yield Event(kind="step", step=trace.steps[-1])
-    yield from _finish(answer, hits, trace)
+    yield from _finish(answer, question, hits, trace)
 
 
 # ---------------------------------------------------------------- pack
@@ -108,8 +111,8 @@ def coverage(question: str, passages: Sequence[Passage]) -> list[float]:
 def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
     """Span of the neighbouring sentences of `text`, about `max_tokens` long, that hold most of the question's words.
 
-    A word counts by how few sentences hold it. Between equals the longer window wins, then the earlier. A single
-    sentence that is too long is cut.
+    A word counts by how few sentences hold it. Between equals the window that holds the words more often wins, then the
+    earlier. A single sentence that is too long is cut.
     """
     spans = sentences(text)
     if not spans or estimate_tokens(text) <= max_tokens:
@@ -289,8 +292,8 @@ def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
     return sorted(missing_names(question, "\n".join(texts)))
 
 
-def _finish(answer: Answer, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:
-    yield Event(kind="answer", answer=replace(answer, hits=tuple(hits), trace=tuple(trace.steps)))
+def _finish(answer: Answer, question: str, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:
+    yield Event(kind="answer", answer=replace(answer, question=question, hits=tuple(hits), trace=tuple(trace.steps)))
 
 
 # ---------------------------------------------------------------- without a chat model
@@ -312,7 +315,7 @@ def _extract(question: str, hits: Sequence[Hit], warnings: tuple[str, ...], trac
         step.n_in, step.n_out = len(hits), len(answer.citations)
     yield Event(kind="step", step=trace.steps[-1])
     yield Event(kind="text", text=answer.text)
-    yield from _finish(answer, hits, trace)
+    yield from _finish(answer, question, hits, trace)
 
 
 def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str, ...] = ()) -> Answer:

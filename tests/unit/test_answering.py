@@ -69,7 +69,7 @@ def ask(
     )
     assert [event.kind for event in events].count("answer") == 1 and events[-1].kind == "answer"
     answer = events[-1].answer
-    assert answer is not None
+    assert answer is not None and answer.question == question
     return events, answer
 
 
