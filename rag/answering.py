@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
@@ -25,6 +25,7 @@ MIN_COVERAGE = 0.45  # share of the question, by weight, that an extracted sente
 SECOND_SHARE = 0.75  # of the best sentence's score, that a second one needs
 SURE_SHARE = 0.5  # of the question in the best passage, from which on passages may be left out for holding far less
 FAR_LESS = 0.5  # of the best passage's share
+MIN_QUOTED = 0.15  # share of the question that one quote at least must hold
 OVERLAP_SHARE = 0.5  # of a hit that another hit of the document already shows
 
 
@@ -101,11 +102,21 @@ def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_token
 
 def coverage(question: str, passages: Sequence[Passage]) -> list[float]:
     """For each passage, the share of the question's content that it holds; rare terms weigh more. 0 between languages."""
+    shares = term_shares(question, passages)
+    return [_held_share(shares, f"{passage.header}\n{passage.text}") for passage in passages]
+
+
+def term_shares(question: str, passages: Sequence[Passage]) -> dict[str, float]:
+    """What share of the question each of its terms is: the fewer passages hold it, the more. They add up to 1."""
     asked = content_terms(question)
-    held = [terms(f"{passage.header}\n{passage.text}") for passage in passages]
-    weights = rarity([*held, asked])
-    total = sum(weights[term] for term in asked) or 1.0
-    return [sum(weights[term] for term in asked & one) / total for one in held]
+    weights = rarity([*(terms(f"{passage.header}\n{passage.text}") for passage in passages), asked])
+    total = sum(weights[term] for term in asked)
+    return {term: weights[term] / total for term in sorted(asked)}
+
+
+def _held_share(shares: Mapping[str, float], text: str) -> float:
+    held = terms(text)
+    return sum(share for term, share in shares.items() if term in held)
 
 
 def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
@@ -239,7 +250,7 @@ def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passag
     if prompts.says_no_answer(reply.text):
         return _abstained(question, lang, passages, usage=reply.usage)
     checked = check(reply.text.strip(), passages, question=question)
-    if _nothing_holds(checked):
+    if _nothing_holds(checked) or _beside_the_question(question, checked, passages):
         return _abstained(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)
     warnings = []
     if reply.error is not None:
@@ -263,6 +274,27 @@ def _nothing_holds(checked: Checked) -> bool:
         not any(citation.supported for citation in checked.citations)
         and len(checked.unsupported) == checked.n_sentences
     )
+
+
+def _beside_the_question(question: str, checked: Checked, passages: Sequence[Passage]) -> bool:
+    """Whether the passages hold words of the question, but the quotes and what stands right before them next to none.
+
+    A small model that finds no answer copies some sentence all the same. Not told between languages, nor for questions
+    whose words stand nowhere ("Summarise this").
+    """
+    near = {passage.number: passage for passage in passages if language(passage.text) == language(question)}
+    if not checked.citations or any(citation.marker not in near for citation in checked.citations):
+        return False
+    shares = term_shares(question, passages)
+    quoted = max(_held_share(shares, _with_context(citation, near[citation.marker])) for citation in checked.citations)
+    return max(coverage(question, passages)) >= MIN_QUOTED > quoted
+
+
+def _with_context(citation: Citation, passage: Passage) -> str:
+    """A quote with its headings and the sentence before it, which often names what the quote calls "it"."""
+    start = citation.start - passage.start
+    before = [begin for begin, _ in sentences(passage.text) if begin < start]
+    return f"{passage.header}\n{passage.text[before[-1] if before else 0 : start]}{citation.quote}"
 
 
 def _abstained(

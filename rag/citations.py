@@ -543,23 +543,32 @@ def _name_words(text: str) -> set[str]:
 
 # ---------------------------------------------------------------- negation
 
-_NOT_EN = re.compile(r"\b(?:not|no|never|none|neither|nor|cannot|without|nobody|nothing)\b|n['’]t\b", re.IGNORECASE)
-_NOT_ZH = re.compile(r"不(?![同仅但断少过管论久止只禁料])|没(?!收|落)|未(?![来必])|并非|无法|从不|绝不|否认")
+_NOT = re.compile(
+    r"\b(?:not(?!\s+only\b)|no|never|none|neither|nor|cannot|without)\b|n['’]t\b"
+    r"|不(?![仅但断少过管论久止只料])|没有?(?![收落])|未(?![来必])|并非|无法|从未",
+    re.IGNORECASE,
+)
 _CLAUSE = re.compile(r"[,;:，；：—]|\s-\s")
+NEGATED_TERMS = 2  # behind a negation, taken to be what it denies
 
 
 def negation_differs(sentence: str, quote: str) -> bool:
-    """Whether exactly one of a sentence and the clause of the quote that is most like it is negated."""
+    """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
     claimed = terms(sentence)
-    if not claimed:
-        return False
     clauses = [quote[start:end] for start, end in sentences(quote)]
     clauses = [clause for one in clauses for clause in (one, *_CLAUSE.split(one)) if clause.strip()]
-    scored = [(len(claimed & terms(clause)) / len(claimed), -len(clause), clause) for clause in clauses]
-    if not scored or max(scored)[0] < NEGATION_OVERLAP:
+    scored = [(len(claimed & terms(clause)), -len(clause), clause) for clause in clauses]
+    if not scored or max(scored)[0] < NEGATION_OVERLAP * len(claimed):
         return False
-    return is_negated(sentence) != is_negated(max(scored)[2])
+    clause = max(scored)[2]
+    denied, denied_there = negated_terms(sentence), negated_terms(clause)
+    return bool((denied - denied_there) & terms(clause) or (denied_there - denied) & claimed)
 
 
-def is_negated(text: str) -> bool:
-    return bool((_NOT_ZH if language(text) == "zh" else _NOT_EN).search(text))
+def negated_terms(text: str) -> set[str]:
+    """The terms right behind a negation, up to the end of its clause."""
+    found: set[str] = set()
+    for match in _NOT.finditer(text):
+        clause = _CLAUSE.split(text[match.end() : match.end() + 60])[0]
+        found.update([term for term in words(clause) if term not in FUNCTION_WORDS][:NEGATED_TERMS])
+    return found

@@ -7,6 +7,7 @@ be rebuilt from the catalog. Nothing outside this file sees a pymilvus class or 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -61,9 +62,12 @@ class MilvusStore:
     def _connect(self, token: str) -> Any:
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for every error it raises
         try:
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log lines are no messages for people
             from pymilvus import MilvusClient
 
-            return MilvusClient(self._uri, token=token, timeout=self._timeout_s)
+            # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
+            options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
+            return MilvusClient(self._uri, token=token, timeout=self._timeout_s, **options)
         except Exception as error:  # pymilvus raises a dozen kinds here, from ValueError to grpc's own
             raise self._unreachable(error) from error
 

@@ -1,25 +1,27 @@
 """Makes text from models and documents safe to render as Markdown.
 
 The browser must not fetch anything a document names: Streamlit's Markdown loads images by itself. Escaping every
-bracket and angle bracket leaves no way to write an image, a link or HTML, whole or one character at a time.
+bracket and angle bracket leaves no way to write an image, a link or HTML, whole or one character at a time. Bare
+addresses, which Markdown would turn into links, get a character of no width inside.
 """
 
 from __future__ import annotations
 
 import re
 
-_SPECIAL = str.maketrans({char: "\\" + char for char in "\\[]<>!`$:~"})
+_SPECIAL = re.compile(r"[\\\[\]<>!`$:~]")
+_EVERYTHING = re.compile(r"[\\\[\]<>!`$:~*_#|{}()+-]")
 _MARKER = re.compile(r"\\\[(\d{1,3})\\\]")
+_ADDRESS = re.compile(r"(?i)(?<=\bwww)\.|(?<=[a-z])://|@")
+_JOINER = "\u2060"  # has no width; an address with one inside is not recognised as such
 
 
 def safe(text: str) -> str:
     """Text as Markdown in which lists, tables and emphasis work, and nothing can be loaded or clicked.
 
-    A citation marker such as [1] stays readable. Bare addresses get a zero-width joiner, so that none becomes a link.
+    A citation marker such as [1] stays readable.
     """
-    escaped = text.translate(_SPECIAL)
-    escaped = re.sub(r"(?i)\bwww\.", "www\u2060.", escaped)
-    return _MARKER.sub(r"**[\1]**", escaped)
+    return _MARKER.sub(r"**[\1]**", _escaped(text, _SPECIAL))
 
 
 def highlighted(text: str, start: int, end: int) -> str:
@@ -31,4 +33,9 @@ def highlighted(text: str, start: int, end: int) -> str:
 
 def plain(text: str) -> str:
     """Every mark that Markdown knows is escaped: the text looks as it is."""
-    return re.sub(r"([\\\[\]<>!`$:~*_#|{}()+-])", r"\\\1", text).replace("www.", "www\u2060.")
+    return _escaped(text, _EVERYTHING)
+
+
+def _escaped(text: str, marks: re.Pattern[str]) -> str:
+    apart = _ADDRESS.sub(lambda match: _JOINER + match.group(), text)
+    return marks.sub(r"\\\g<0>", apart)

@@ -135,6 +135,18 @@ def test_an_answer_that_nothing_bears_out_is_replaced() -> None:
     assert answer.unsupported == ("Leonardo da Vinci painted it in Florence.",)
 
 
+def test_a_sentence_copied_from_beside_the_question_is_replaced() -> None:
+    hits = [hit(1, "Children worked in mines and factories. It rained. The library opens at nine and closes at five.")]
+    _, answer = ask("In which industry did most children work?", Scripted("The library opens at nine [1]."), hits)
+    assert answer.abstained
+    _, answer = ask(
+        "In which industry did most children work?", Scripted("Children worked in mines and factories [1]."), hits
+    )
+    assert not answer.abstained
+    _, answer = ask("Summarise this.", Scripted("The library opens at nine [1]."), hits)
+    assert not answer.abstained, "words that stand nowhere say nothing"
+
+
 def test_an_answer_that_is_partly_borne_out_is_kept_and_marked() -> None:
     _, answer = ask(
         "How tall is the Eiffel Tower?",

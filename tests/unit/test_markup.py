@@ -1,0 +1,39 @@
+"""Text made safe for Markdown: what must not survive, and what must stay readable."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ui.markup import highlighted, plain, safe
+
+PAYLOADS = ["![x](http://h/a)", "![x][r]\n\n[r]: http://h/a", "<img src=http://h/a>", "[x](javascript:alert(1))", "http://h/a", "www.h.com", "HTTP://h/a",
+            "<script>alert(1)</script>", "<http://h/a>", "a@h.com", "$\\href{http://h}{x}$", "`![x](http://h/a)`", ":material/home: :red[x]"]  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("function", [safe, plain])
+def test_nothing_can_be_loaded_or_clicked(payload: str, function) -> None:  # type: ignore[no-untyped-def]
+    made = function(payload)
+    bare = made.replace("\\\\", "")
+    for mark in "[]<>!`$:":
+        assert f"\\{mark}" in bare or mark not in bare
+    assert "www." not in made and "a@" not in made and "p://" not in made.lower() and "p\\://" not in made.lower()
+
+
+@given(st.text(max_size=60))
+def test_removing_the_escapes_gives_the_text_back(text: str) -> None:
+    import re
+
+    undone = re.sub(r"\\(.)", r"\1", plain(text), flags=re.DOTALL).replace("\u2060", "")
+    assert undone == text.replace("\u2060", "")
+
+
+def test_markers_and_tables_stay() -> None:
+    assert safe("Tea [1] and *leaf* [x]") == "Tea **[1]** and *leaf* \\[x\\]"
+    assert safe("| a | b |\n| --- | --- |") == "| a | b |\n| --- | --- |"
+
+
+def test_the_marked_part_is_one_line() -> None:
+    assert highlighted("before the\nquote after", 7, 16) == "before :orange-background[the quote] after"
