@@ -22,7 +22,7 @@ from rag.settings import Settings
 from rag.types import Document, Embedder
 
 REPO = Path(__file__).resolve().parent.parent
-WORDS = 120  # per passage
+N_WORDS = 120  # per passage
 
 
 def main() -> None:
@@ -35,9 +35,11 @@ def main() -> None:
     print(json.dumps(run(Settings.load(), options.passages, options.queries, options.repeat, reference=options.reference), indent=2))
 
 
-def run(settings: Settings, n_passages: int, n_queries: int, repeat: int, *, reference: bool = False) -> dict[str, Any]:
+def run(
+    settings: Settings, n_passages: int, n_queries: int, repeat: int, *, n_words: int = N_WORDS, reference: bool = False
+) -> dict[str, Any]:
     """All measurements as one JSON document."""
-    texts = passages(n_passages)
+    texts = passages(n_passages, n_words)
     with tempfile.TemporaryDirectory() as home, KnowledgeBase.open(home, settings=settings.with_values(llm__model="none")) as kb:
         kb.embedder.embed_passages(texts[:32])  # loads and warms up
         return {
@@ -95,10 +97,10 @@ def _process(arguments: list[str]) -> None:
     subprocess.run([sys.executable, *arguments], cwd=REPO, check=True, stdout=subprocess.DEVNULL)
 
 
-def passages(n: int) -> list[str]:
-    """Texts of about WORDS words, made of the sample documents' words: different from each other, equal every time."""
+def passages(n: int, n_words: int = N_WORDS) -> list[str]:
+    """Texts of n_words words, made of the sample documents' words: different from each other, equal every time."""
     words = " ".join(path.read_text(encoding="utf-8") for path in sorted((REPO / "examples" / "tea").glob("*.en.*")) if path.suffix in (".md", ".txt")).split()
-    return [" ".join(words[(at * 37 + step) % len(words)] for step in range(WORDS)) + f" {at}" for at in range(n)]
+    return [" ".join(words[(at * 37 + step) % len(words)] for step in range(n_words)) + f" {at}" for at in range(n)]
 
 
 def seconds(action: Callable[[], object]) -> float:
