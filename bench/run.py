@@ -32,7 +32,12 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--reference", action="store_true", help="also time sentence-transformers in float32")
     options = parser.parse_args()
-    print(json.dumps(run(Settings.load(), options.passages, options.queries, options.repeat, reference=options.reference), indent=2))
+    print(
+        json.dumps(
+            run(Settings.load(), options.passages, options.queries, options.repeat, reference=options.reference),
+            indent=2,
+        )
+    )
 
 
 def run(
@@ -40,7 +45,10 @@ def run(
 ) -> dict[str, Any]:
     """All measurements as one JSON document."""
     texts = passages(n_passages, n_words)
-    with tempfile.TemporaryDirectory() as home, KnowledgeBase.open(home, settings=settings.with_values(llm__model="none")) as kb:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        KnowledgeBase.open(home, settings=settings.with_values(llm__model="none")) as kb,
+    ):
         kb.embedder.embed_passages(texts[:32])  # loads and warms up
         return {
             "machine": {"python": platform.python_version(), "processor": platform.processor() or platform.machine()},
@@ -58,7 +66,11 @@ def ingest(kb: KnowledgeBase, texts: Sequence[str], repeat: int, reference: Sett
         bare.append(seconds(lambda marked=marked: kb.embedder.embed_passages([f"{text} x" for text in marked])))  # type: ignore[misc]
         documents = [Document(text, doc_id=f"{turn}-{at}") for at, text in enumerate(marked)]
         whole.append(seconds(lambda documents=documents: kb.ingest(documents)))  # type: ignore[misc]
-    again = seconds(lambda: kb.ingest([Document(f"{text} {repeat - 1}", doc_id=f"{repeat - 1}-{at}") for at, text in enumerate(texts)]))
+    again = seconds(
+        lambda: kb.ingest(
+            [Document(f"{text} {repeat - 1}", doc_id=f"{repeat - 1}-{at}") for at, text in enumerate(texts)]
+        )
+    )
     result = {
         "passages": len(texts),
         "passages_per_s": round(len(texts) / statistics.median(whole), 1),
@@ -90,7 +102,10 @@ def search(kb: KnowledgeBase, texts: Sequence[str], n_queries: int) -> dict[str,
 def starts(repeat: int) -> dict[str, float]:
     """Seconds of whole processes."""
     commands = {"import rag": ["-c", "import rag"], "ragstone --help": ["-m", "ui.cli", "--help"]}
-    return {name: round(statistics.median(seconds(lambda a=a: _process(a)) for _ in range(repeat)), 3) for name, a in commands.items()}  # type: ignore[misc]
+    return {
+        name: round(statistics.median(seconds(lambda a=a: _process(a)) for _ in range(repeat)), 3)
+        for name, a in commands.items()
+    }  # type: ignore[misc]
 
 
 def _process(arguments: list[str]) -> None:
@@ -99,7 +114,11 @@ def _process(arguments: list[str]) -> None:
 
 def passages(n: int, n_words: int = N_WORDS) -> list[str]:
     """Texts of n_words words, made of the sample documents' words: different from each other, equal every time."""
-    words = " ".join(path.read_text(encoding="utf-8") for path in sorted((REPO / "examples" / "tea").glob("*.en.*")) if path.suffix in (".md", ".txt")).split()
+    words = " ".join(
+        path.read_text(encoding="utf-8")
+        for path in sorted((REPO / "examples" / "tea").glob("*.en.*"))
+        if path.suffix in (".md", ".txt")
+    ).split()
     return [" ".join(words[(at * 37 + step) % len(words)] for step in range(n_words)) + f" {at}" for at in range(n)]
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from rag import KnowledgeBase, Settings
 from ui import commands, printing
 
-QUESTIONS = ("At what temperature should green tea be brewed, and for how long?", "《茶经》的作者是谁，大约写于什么年代？")
+QUESTIONS = (
+    "At what temperature should green tea be brewed, and for how long?",
+    "《茶经》的作者是谁，大约写于什么年代？",
+)
 
 
 def main() -> int:

@@ -20,7 +20,18 @@ _HOMES = {
     **dict.fromkeys(("Answer", "Citation", "Document", "Event", "Hit", "Hits", "IngestReport"), "rag.types"),
 }
 
-__all__ = ["Answer", "Citation", "Document", "Event", "Hit", "Hits", "IngestReport", "KnowledgeBase", "RagstoneError", "Settings"]
+__all__ = [
+    "Answer",
+    "Citation",
+    "Document",
+    "Event",
+    "Hit",
+    "Hits",
+    "IngestReport",
+    "KnowledgeBase",
+    "RagstoneError",
+    "Settings",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -88,7 +88,9 @@ chunks_table = sa.Table(
     sa.Column("text", sa.String, nullable=False),
     sa.Column("vector_key", sa.String, nullable=False),
 )  # fmt: skip
-sa.Index("chunks_document", chunks_table.c.collection, chunks_table.c.doc_id, chunks_table.c.version, chunks_table.c.ordinal)
+sa.Index(
+    "chunks_document", chunks_table.c.collection, chunks_table.c.doc_id, chunks_table.c.version, chunks_table.c.ordinal
+)
 sa.Index("chunks_vector", chunks_table.c.vector_key)
 vectors_table = sa.Table(
     "vectors", metadata,
@@ -185,9 +187,13 @@ class Catalog:
         try:
             self._create()
         except OperationalError as error:
-            raise CatalogError(f"The catalog {url} cannot be opened: {error.orig}. Check the folder's permissions and free space.") from error
+            raise CatalogError(
+                f"The catalog {url} cannot be opened: {error.orig}. Check the folder's permissions and free space."
+            ) from error
         except DatabaseError as error:
-            raise CatalogError(f"The catalog {url} is damaged: {error.orig}. Restore it from a backup or import again into a new --home.") from error
+            raise CatalogError(
+                f"The catalog {url} is damaged: {error.orig}. Restore it from a backup or import again into a new --home."
+            ) from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -219,7 +225,14 @@ class Catalog:
         if row is None:
             return None
         probe = np.frombuffer(row.probe, "<f4") if row.probe else None
-        return Collection(name=row.name, generation=row.generation, fingerprint=row.fingerprint, model=row.model, dim=row.dim, probe=probe)
+        return Collection(
+            name=row.name,
+            generation=row.generation,
+            fingerprint=row.fingerprint,
+            model=row.model,
+            dim=row.dim,
+            probe=probe,
+        )
 
     def collections(self) -> list[str]:
         with self._engine.connect() as db:
@@ -234,7 +247,9 @@ class Catalog:
 
     def set_generation(self, name: str, generation: int) -> None:
         with self._engine.begin() as db:
-            db.execute(sa.update(collections_table).where(collections_table.c.name == name).values(generation=generation))
+            db.execute(
+                sa.update(collections_table).where(collections_table.c.name == name).values(generation=generation)
+            )
 
     # ------------------------------------------------------------ documents
 
@@ -274,7 +289,11 @@ class Catalog:
             for draft in drafts:
                 version = self._open_version(db, collection, draft)
                 pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
-                _insert(db, texts_table, [{"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text}])
+                _insert(
+                    db,
+                    texts_table,
+                    [{"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text}],
+                )
                 _insert(db, chunks_table, list(_chunk_rows(collection, draft, version, pks)))
                 for start in range(0, len(pks), _BATCH):  # a resumed run writes the keys that a killed one left behind
                     db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
@@ -287,7 +306,13 @@ class Catalog:
         row = db.execute(sa.select(d.version).where(mine)).first()
         version = (row.version if row else 0) + 1
         if row is None:
-            values = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "new", "pending": version}
+            values = {
+                "collection": collection,
+                "doc_id": draft.doc_id,
+                "source": draft.source,
+                "state": "new",
+                "pending": version,
+            }
             db.execute(sa.insert(documents_table).values(values))
         else:
             db.execute(sa.update(documents_table).where(mine).values(pending=version))
@@ -304,14 +329,22 @@ class Catalog:
                 db.execute(sa.update(documents_table).where(mine).values(_published(draft, version, now)))
                 old = (c.collection == collection) & (c.doc_id == draft.doc_id) & (c.version != version)
                 _to_garbage(db, collection, old)
-                db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == draft.doc_id) & (t.version != version)))
+                db.execute(
+                    sa.delete(texts_table).where(
+                        (t.collection == collection) & (t.doc_id == draft.doc_id) & (t.version != version)
+                    )
+                )
 
     def touch(self, collection: str, stats: Iterable[tuple[str, int, int]]) -> None:
         """Note (doc_id, size, mtime_ns) of files whose content turned out the same."""
         d = documents_table.c
         with self._engine.begin() as db:
             for doc_id, size, mtime_ns in stats:
-                db.execute(sa.update(documents_table).where((d.collection == collection) & (d.doc_id == doc_id)).values(size=size, mtime_ns=mtime_ns))
+                db.execute(
+                    sa.update(documents_table)
+                    .where((d.collection == collection) & (d.doc_id == doc_id))
+                    .values(size=size, mtime_ns=mtime_ns)
+                )
 
     def fail(self, collection: str, draft: Draft, code: str, message: str) -> None:
         """Record that a source could not be read. A version that is live stays live."""
@@ -323,7 +356,13 @@ class Catalog:
             if db.execute(sa.select(d.doc_id).where(mine)).first():
                 db.execute(sa.update(documents_table).where(mine).values(values))
             else:
-                new = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "failed", "type": draft.type}
+                new = {
+                    "collection": collection,
+                    "doc_id": draft.doc_id,
+                    "source": draft.source,
+                    "state": "failed",
+                    "type": draft.type,
+                }
                 db.execute(sa.insert(documents_table).values(new | values))
 
     def delete(self, collection: str, doc_ids: Sequence[str]) -> int:
@@ -332,7 +371,9 @@ class Catalog:
         n_deleted = 0
         with self._engine.begin() as db:
             for doc_id in doc_ids:
-                found = db.execute(sa.delete(documents_table).where((d.collection == collection) & (d.doc_id == doc_id)))
+                found = db.execute(
+                    sa.delete(documents_table).where((d.collection == collection) & (d.doc_id == doc_id))
+                )
                 n_deleted += found.rowcount
                 _to_garbage(db, collection, (c.collection == collection) & (c.doc_id == doc_id))
                 db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == doc_id)))
@@ -345,34 +386,44 @@ class Catalog:
         found: dict[str, StoredChunk] = {}
         with self._engine.connect() as db:
             for start in range(0, len(pks), _BATCH):
-                query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.pk.in_(pks[start : start + _BATCH]))
+                query = _LIVE.where(
+                    chunks_table.c.collection == collection, chunks_table.c.pk.in_(pks[start : start + _BATCH])
+                )
                 for row in db.execute(query):
                     found[row.pk] = _stored(row)
         return found
 
     def all_live_chunks(self, collection: str) -> Iterator[StoredChunk]:
         """Every live chunk, in order of document and position."""
-        query = _LIVE.where(chunks_table.c.collection == collection).order_by(chunks_table.c.doc_id, chunks_table.c.ordinal)
+        query = _LIVE.where(chunks_table.c.collection == collection).order_by(
+            chunks_table.c.doc_id, chunks_table.c.ordinal
+        )
         with self._engine.connect() as db:
             for row in db.execution_options(yield_per=1000).execute(query):
                 yield _stored(row)
 
     def chunks(self, collection: str, doc_id: str) -> list[Chunk]:
         """The live chunks of one document, in order."""
-        query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.doc_id == doc_id).order_by(chunks_table.c.ordinal)
+        query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.doc_id == doc_id).order_by(
+            chunks_table.c.ordinal
+        )
         with self._engine.connect() as db:
             return [_stored(row).chunk for row in db.execute(query)]
 
     def live_keys(self, collection: str) -> set[str]:
         d, c = documents_table.c, chunks_table.c
-        query = sa.select(c.pk).join(documents_table, _SAME_VERSION).where(c.collection == collection, d.state == "live")
+        query = (
+            sa.select(c.pk).join(documents_table, _SAME_VERSION).where(c.collection == collection, d.state == "live")
+        )
         with self._engine.connect() as db:
             return set(db.execute(query).scalars())
 
     def counts(self, collection: str) -> tuple[int, int]:
         """(live documents, live chunks)."""
         d = documents_table.c
-        query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(d.n_chunks), 0)).where(d.collection == collection, d.version > 0)
+        query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(d.n_chunks), 0)).where(
+            d.collection == collection, d.version > 0
+        )
         with self._engine.connect() as db:
             row = db.execute(query).one()
         return int(row[0]), int(row[1])
@@ -398,10 +449,18 @@ class Catalog:
         """Turn what a killed run staged into garbage. Returns the number of documents concerned."""
         d, c, t = documents_table.c, chunks_table.c, texts_table.c
         with self._engine.begin() as db:
-            rows = db.execute(sa.select(d.doc_id, d.pending, d.state).where(d.collection == collection, d.pending > 0)).all()
+            rows = db.execute(
+                sa.select(d.doc_id, d.pending, d.state).where(d.collection == collection, d.pending > 0)
+            ).all()
             for doc_id, pending, state in rows:
-                _to_garbage(db, collection, (c.collection == collection) & (c.doc_id == doc_id) & (c.version == pending))
-                db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == doc_id) & (t.version == pending)))
+                _to_garbage(
+                    db, collection, (c.collection == collection) & (c.doc_id == doc_id) & (c.version == pending)
+                )
+                db.execute(
+                    sa.delete(texts_table).where(
+                        (t.collection == collection) & (t.doc_id == doc_id) & (t.version == pending)
+                    )
+                )
                 mine = (d.collection == collection) & (d.doc_id == doc_id)
                 if state == "new":
                     db.execute(sa.delete(documents_table).where(mine))
@@ -412,7 +471,11 @@ class Catalog:
     def garbage(self, collection: str, limit: int = 1000) -> list[str]:
         """Keys of rows that must leave the store."""
         with self._engine.connect() as db:
-            return list(db.execute(sa.select(garbage_table.c.pk).where(garbage_table.c.collection == collection).limit(limit)).scalars())
+            return list(
+                db.execute(
+                    sa.select(garbage_table.c.pk).where(garbage_table.c.collection == collection).limit(limit)
+                ).scalars()
+            )
 
     def forget_garbage(self, pks: Sequence[str]) -> None:
         with self._engine.begin() as db:
@@ -432,15 +495,27 @@ class Catalog:
         with self._engine.connect() as db:
             if self._sqlite and (damage := db.execute(sa.text("PRAGMA quick_check(1)")).scalar()) != "ok":
                 found.append(("catalog-damaged", "", str(damage)))
-            n_chunks = sa.select(sa.func.count()).where((c.collection == d.collection) & (c.doc_id == d.doc_id) & (c.version == d.version))
-            wrong = sa.select(d.doc_id, d.n_chunks).where(d.collection == collection, d.version > 0, d.n_chunks != n_chunks.scalar_subquery())
+            n_chunks = sa.select(sa.func.count()).where(
+                (c.collection == d.collection) & (c.doc_id == d.doc_id) & (c.version == d.version)
+            )
+            wrong = sa.select(d.doc_id, d.n_chunks).where(
+                d.collection == collection, d.version > 0, d.n_chunks != n_chunks.scalar_subquery()
+            )
             found += [("chunks-missing", row.doc_id, f"{row.n_chunks} chunks expected") for row in db.execute(wrong)]
             no_text = sa.select(d.doc_id).where(d.collection == collection, d.version > 0).where(
                 ~sa.select(t.doc_id).where((t.collection == d.collection) & (t.doc_id == d.doc_id) & (t.version == d.version)).exists()
             )  # fmt: skip
-            found += [("text-missing", doc_id, "the document's text is gone") for doc_id in db.execute(no_text).scalars()]
-            no_vector = sa.select(c.doc_id).where(c.collection == collection, ~sa.select(v.key).where(v.key == c.vector_key).exists()).distinct()
-            found += [("vector-missing", doc_id, "a cached vector is gone") for doc_id in db.execute(no_vector).scalars()]
+            found += [
+                ("text-missing", doc_id, "the document's text is gone") for doc_id in db.execute(no_text).scalars()
+            ]
+            no_vector = (
+                sa.select(c.doc_id)
+                .where(c.collection == collection, ~sa.select(v.key).where(v.key == c.vector_key).exists())
+                .distinct()
+            )
+            found += [
+                ("vector-missing", doc_id, "a cached vector is gone") for doc_id in db.execute(no_vector).scalars()
+            ]
             pending = sa.select(d.doc_id).where(d.collection == collection, d.pending > 0)
             found += [("unfinished", doc_id, "an import was interrupted") for doc_id in db.execute(pending).scalars()]
         return found
@@ -455,12 +530,18 @@ class Catalog:
 
     def finish_run(self, run_id: str, report: Mapping[str, Any]) -> None:
         with self._engine.begin() as db:
-            db.execute(sa.update(runs_table).where(runs_table.c.run_id == run_id).values(finished_at=utc_now(), report=json.dumps(report)))
+            db.execute(
+                sa.update(runs_table)
+                .where(runs_table.c.run_id == run_id)
+                .values(finished_at=utc_now(), report=json.dumps(report))
+            )
 
 
 def row_key(collection: str, doc_id: str, version: int, ordinal: int) -> str:
     """Key of a chunk's row in the store: 32 hex digits, safe to paste into any expression, equal on every run."""
-    return hashlib.sha256(f"{collection}\0{doc_id}\0{version}\0{ordinal}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return hashlib.sha256(f"{collection}\0{doc_id}\0{version}\0{ordinal}".encode("utf-8", "surrogatepass")).hexdigest()[
+        :32
+    ]
 
 
 def vector_key(fingerprint: str, indexed_text: str) -> str:

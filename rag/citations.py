@@ -298,7 +298,7 @@ def terms(text: str) -> set[str]:
 
 
 FUNCTION_WORDS = frozenset(
-    "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要".split()
+    ["的", "了", "是", "在", "有", "和", "与", "及", "或", "被", "把", "为", "以", "于", "之", "其", "这", "那", "也", "都", "就", "而", "并", "着", "过", "地", "得", "等", "个", "吗", "呢", "不", "没", "没有", "未", "它", "他", "她", "们", "该", "由", "从", "到", "对", "将", "会", "能", "可", "要"]
 )
 
 
@@ -335,12 +335,11 @@ _SCALES = {
 _ENGLISH = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
     )
 } | {
     word: 10 * value
-    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)
 }
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
@@ -503,12 +502,7 @@ _CAPITAL = re.compile(
 )
 _LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
 _NO_NAMES = frozenset(
-    "the a an this that these those it its he she they his her their there here we you i in on at by for from of to as and "
-    "or but if when while where what who whom which why how after before during since until although though because so thus "
-    "therefore however moreover also yes no not according both each all some many most one two three four five six seven "
-    "eight nine ten first second third another other such with without under over between among is are was were be been do "
-    "does did has have had can could may might must shall should will would passage passages answer question document "
-    "documents only then than once today overall additionally furthermore finally instead".split()
+    ["the", "a", "an", "this", "that", "these", "those", "it", "its", "he", "she", "they", "his", "her", "their", "there", "here", "we", "you", "i", "in", "on", "at", "by", "for", "from", "of", "to", "as", "and", "or", "but", "if", "when", "while", "where", "what", "who", "whom", "which", "why", "how", "after", "before", "during", "since", "until", "although", "though", "because", "so", "thus", "therefore", "however", "moreover", "also", "yes", "no", "not", "according", "both", "each", "all", "some", "many", "most", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "first", "second", "third", "another", "other", "such", "with", "without", "under", "over", "between", "among", "is", "are", "was", "were", "be", "been", "do", "does", "did", "has", "have", "had", "can", "could", "may", "might", "must", "shall", "should", "will", "would", "passage", "passages", "answer", "question", "document", "documents", "only", "then", "than", "once", "today", "overall", "additionally", "furthermore", "finally", "instead"]
 )
 
 
@@ -544,7 +538,7 @@ def _name_words(text: str) -> set[str]:
 # ---------------------------------------------------------------- negation
 
 _NOT = re.compile(
-    r"\b(?:not(?!\s+only\b)|no|never|none|neither|nor|cannot|without)\b|n['’]t\b"
+    r"\b(?:not(?!\s+only\b)|no|never|none|neither|nor|cannot|without|unable|lack(?:s|ed|ing)?|fail(?:s|ed|ing)?)\b|n['’]t\b"
     r"|不(?![仅但断少过管论久止只料])|没有?(?![收落])|未(?![来必])|并非|无法|从未",
     re.IGNORECASE,
 )

@@ -120,7 +120,9 @@ def _compare_to_milvus(compare: Compare) -> str:
         return "(" + joiner.join(f"{column} {op} {literal(value)}" for value in values) + ")"
     assert not isinstance(compare.value, tuple)
     if compare.op in ("like", "contains") and compare.negated:
-        raise FilterError(f"'not' cannot be applied to '{compare.op}' in a filter. Turn the condition round with == or in.")
+        raise FilterError(
+            f"'not' cannot be applied to '{compare.op}' in a filter. Turn the condition round with == or in."
+        )
     if compare.op == "like":
         return f"{column} like {literal(compare.value)}"
     if compare.op == "contains":
@@ -144,7 +146,7 @@ def _test(op: str, wanted: Value | tuple[Value, ...], value: Any) -> bool:
         return _equal(value, wanted) == (op == "==")
     if isinstance(value, str) != isinstance(wanted, str) or isinstance(value, (list, tuple, bool)):
         return False
-    low, same = value < wanted, value == wanted
+    low, same = bool(value < wanted), bool(value == wanted)
     return {"<": low, "<=": low or same, ">": not low and not same, ">=": not low}[op]
 
 
@@ -174,7 +176,9 @@ class _Reader:
     def fail(self, wanted: str) -> None:
         if self.at < len(self.tokens):
             _, found, position = self.tokens[self.at]
-            raise FilterError(f"The filter does not parse at character {position + 1}: wanted {wanted}, found {found!r}.")
+            raise FilterError(
+                f"The filter does not parse at character {position + 1}: wanted {wanted}, found {found!r}."
+            )
         raise FilterError(f"The filter ends too early: wanted {wanted}. Example: type == 'pdf' and year >= 2024")
 
     def either(self, depth: int) -> Expr:
@@ -227,7 +231,7 @@ class _Reader:
             if self.take("["):
                 key = self.value()
                 if not isinstance(key, str) or not self.take("]"):
-                    self.fail('a key in quotes and \']\', as in meta["year"]')
+                    self.fail("a key in quotes and ']', as in meta[\"year\"]")
                 return str(key)
             if self.take("."):
                 return self.field()

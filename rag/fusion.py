@@ -28,7 +28,9 @@ def rrf(rankings: Sequence[Ranking], *, k: int) -> Ranking:
     return ranking(scores)
 
 
-def weighted(rankings: Sequence[Ranking], weights: Sequence[float], normalise: Callable[[Ranking], dict[str, float]]) -> Ranking:
+def weighted(
+    rankings: Sequence[Ranking], weights: Sequence[float], normalise: Callable[[Ranking], dict[str, float]]
+) -> Ranking:
     """Weighted sum of normalised scores. An id missing from a ranking gets that ranking's lowest value."""
     parts = [normalise(one) for one in rankings]
     floors = [min(part.values(), default=0.0) for part in parts]
@@ -66,7 +68,11 @@ def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, 
     """
 
     def combine(parts: Sequence[Ranking]) -> Ranking:
-        return rrf(parts, k=rrf_k) if method == "rrf" else weighted(parts, weights, zscore if method == "zscore" else minmax)
+        return (
+            rrf(parts, k=rrf_k)
+            if method == "rrf"
+            else weighted(parts, weights, zscore if method == "zscore" else minmax)
+        )
 
     if not depth or all(len(one) <= depth for one in rankings):
         return combine(rankings)

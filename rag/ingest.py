@@ -83,7 +83,11 @@ class _Item:
 
 
 def ingest(
-    sources: Iterable[Any], *, parts: IngestParts, options: IngestOptions, progress: Callable[[Progress], None] | None = None
+    sources: Iterable[Any],
+    *,
+    parts: IngestParts,
+    options: IngestOptions,
+    progress: Callable[[Progress], None] | None = None,
 ) -> IngestReport:
     """Import or update documents.
 
@@ -127,7 +131,9 @@ def chunk_size(settings: ChunkSettings, embedder: Embedder) -> int:
             f"embedded. Use --chunk-size {embedder.max_tokens} or less, or a model with a longer input."
         )
     if settings.overlap * 2 > size:
-        raise UsageError(f"An overlap of {settings.overlap} tokens is more than half of a chunk of {size}. Use --overlap {size // 4} or less.")
+        raise UsageError(
+            f"An overlap of {settings.overlap} tokens is more than half of a chunk of {size}. Use --overlap {size // 4} or less."
+        )
     return size
 
 
@@ -166,7 +172,9 @@ def _documents(first: Document, rest: Iterator[Any]) -> Iterator[Document]:
         yield one
 
 
-def _plan(paths: Sequence[str | Path], recipe: str, parts: IngestParts, tally: _Tally) -> tuple[list[_Item], list[_Root]]:
+def _plan(
+    paths: Sequence[str | Path], recipe: str, parts: IngestParts, tally: _Tally
+) -> tuple[list[_Item], list[_Root]]:
     """The files that must be read. Unchanged ones are counted at once."""
     if not paths:
         return [], []
@@ -230,7 +238,12 @@ def _document_items(documents: Iterable[Document], recipe: str, parts: IngestPar
             tally.n_done += 1
             continue
         seen.add(item.draft.doc_id)
-        if item.known and item.known.recipe == recipe and item.known.content_hash == item.draft.content_hash and not item.known.code:
+        if (
+            item.known
+            and item.known.recipe == recipe
+            and item.known.content_hash == item.draft.content_hash
+            and not item.known.code
+        ):
             tally.n_done += 1
             tally.unchanged += 1
             continue
@@ -240,7 +253,9 @@ def _document_items(documents: Iterable[Document], recipe: str, parts: IngestPar
 def _document_item(document: Document, recipe: str, known: Mapping[str, Known]) -> _Item:
     doc_id = document.doc_id or (file_doc_id(document.source) if document.source else "")
     if not doc_id or len(doc_id) > MAX_DOC_ID:
-        raise SourceError(f"A Document needs a doc_id of 1 to {MAX_DOC_ID} characters, or a source. Given: {document.doc_id[:40]!r}.")
+        raise SourceError(
+            f"A Document needs a doc_id of 1 to {MAX_DOC_ID} characters, or a source. Given: {document.doc_id[:40]!r}."
+        )
     text, title = _valid(document.text), _valid(document.title)
     meta = _metadata(document.metadata)
     identity = json.dumps([text, title, document.source, document.type, meta], ensure_ascii=False, sort_keys=True)
@@ -265,7 +280,9 @@ def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise SourceError(f"Document metadata must be plain values: {error}.") from error
     if len(encoded.encode("utf-8", "replace")) > MAX_META_BYTES:
-        raise SourceError(f"Document metadata may take {MAX_META_BYTES} bytes, not {len(encoded)}. Put long texts into the document.")
+        raise SourceError(
+            f"Document metadata may take {MAX_META_BYTES} bytes, not {len(encoded)}. Put long texts into the document."
+        )
     return dict(json.loads(_valid(encoded)))
 
 
@@ -304,7 +321,9 @@ def _drafts(
     for item in _document_items(documents, recipe, parts, tally):
         assert item.parsed is not None
         if not item.parsed.text.strip():
-            failure = Failure(source=item.draft.source, code="E_NO_TEXT", message=f"The document {item.draft.source} holds no text.")
+            failure = Failure(
+                source=item.draft.source, code="E_NO_TEXT", message=f"The document {item.draft.source} holds no text."
+            )
             tally.failures.append(failure)
             if not options.dry_run:
                 parts.catalog.fail(parts.collection, item.draft, failure.code, failure.message)
@@ -370,7 +389,9 @@ def _write(batch: Sequence[tuple[_Item, Draft]], parts: IngestParts, tally: _Tal
 
 def _embed(drafts: Sequence[Draft], parts: IngestParts) -> int:
     """Compute the vectors that the cache lacks, and cache them piece by piece. Returns how many were computed."""
-    texts = {key: chunk.indexed_text for draft in drafts for key, chunk in zip(draft.vector_keys, draft.chunks, strict=True)}
+    texts = {
+        key: chunk.indexed_text for draft in drafts for key, chunk in zip(draft.vector_keys, draft.chunks, strict=True)
+    }
     missing = sorted(texts.keys() - parts.catalog.vectors(list(texts)).keys(), key=lambda key: len(texts[key]))
     for start in range(0, len(missing), BATCH_CHUNKS):
         keys = missing[start : start + BATCH_CHUNKS]
@@ -403,7 +424,11 @@ class _Root:
 
 def _prune(roots: Sequence[_Root], parts: IngestParts, tally: _Tally, *, dry_run: bool) -> None:
     """Delete documents that lie under the imported paths but are no longer there."""
-    lost = [doc_id for doc_id, known in parts.catalog.known(parts.collection).items() if any(root.lost(known) for root in roots)]
+    lost = [
+        doc_id
+        for doc_id, known in parts.catalog.known(parts.collection).items()
+        if any(root.lost(known) for root in roots)
+    ]
     tally.deleted += len(lost) if dry_run else parts.catalog.delete(parts.collection, lost)
 
 

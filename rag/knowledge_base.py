@@ -64,7 +64,9 @@ class KnowledgeBase:
     ...     kb.ask("how is overlap counted?").text
     """
 
-    def __init__(self, home: Path, settings: Settings, collection: str, notify: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, home: Path, settings: Settings, collection: str, notify: Callable[[str], None] | None = None
+    ) -> None:
         self.home, self.settings, self.collection = home, settings, collection
         self._notify = notify or (lambda _message: None)
         self._lock = threading.RLock()
@@ -95,14 +97,20 @@ class KnowledgeBase:
         settings = settings or Settings.load()
         if isinstance(home, str) and home.startswith(("http://", "https://", "tcp://")):
             settings, home = settings.with_values(milvus__uri=home), None
-        folder = Path(home if home is not None else os.environ.get("RAGSTONE_HOME") or ".ragstone").expanduser().absolute()
+        folder = (
+            Path(home if home is not None else os.environ.get("RAGSTONE_HOME") or ".ragstone").expanduser().absolute()
+        )
         _check_collection(collection)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"The home folder {folder} cannot be made ({error.strerror}). Choose another with --home.") from error
+            raise UsageError(
+                f"The home folder {folder} cannot be made ({error.strerror}). Choose another with --home."
+            ) from error
         if not os.access(folder, os.W_OK):
-            raise UsageError(f"The home folder {folder} is not writable. Choose another with --home, or change its permissions.")
+            raise UsageError(
+                f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
+            )
         return cls(folder, settings, collection, notify)
 
     def __enter__(self) -> KnowledgeBase:
@@ -147,7 +155,9 @@ class KnowledgeBase:
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
         options = IngestOptions(chunk=settings.chunk, parse=settings.parse, prune=prune, dry_run=dry_run)
         if dry_run:
-            parts = IngestParts(catalog=self.catalog, store=None, embedder=self.embedder, collection=self.collection, index="")
+            parts = IngestParts(
+                catalog=self.catalog, store=None, embedder=self.embedder, collection=self.collection, index=""
+            )
             return ingest(sources, parts=parts, options=options, progress=progress)
         with self._writing():
             collection = self._ensure_collection()
@@ -165,7 +175,9 @@ class KnowledgeBase:
         """A document's text as it was extracted; citations' offsets count in it. Raises UsageError for an unknown id."""
         text = self.catalog.text(self.collection, doc_id)
         if text is None:
-            raise UsageError(f"There is no document {doc_id!r} in collection {self.collection}. `ragstone docs list` shows all.")
+            raise UsageError(
+                f"There is no document {doc_id!r} in collection {self.collection}. `ragstone docs list` shows all."
+            )
         return text
 
     def chunks(self, doc_id: str) -> list[Chunk]:
@@ -226,7 +238,12 @@ class KnowledgeBase:
         with trace.span("chat model"):
             chat = self.chat
         yield from answer_events(
-            question, hits, chat=chat, settings=self.settings.answer, trace=trace, deadline_s=self.settings.llm.deadline_s
+            question,
+            hits,
+            chat=chat,
+            settings=self.settings.answer,
+            trace=trace,
+            deadline_s=self.settings.llm.deadline_s,
         )
 
     def _search(
@@ -244,7 +261,7 @@ class KnowledgeBase:
 
         defaults = self.settings.search
         options = pipeline.SearchOptions(
-            retrievers=_weights(mode or defaults.mode, defaults.dense_weight), 
+            retrievers=_weights(mode or defaults.mode, defaults.dense_weight),
             top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
             depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(mmr),
             filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
@@ -253,7 +270,9 @@ class KnowledgeBase:
         if collection is None:
             if not query.strip():
                 raise UsageError("The query is empty. Type a question or some words to look for.")
-            return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
+            return Hits(
+                (), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",)
+            )
         return pipeline.search(query, parts=self._search_parts(collection), options=options, trace=trace)
 
     def _search_parts(self, collection: Collection) -> Any:
@@ -354,7 +373,12 @@ class KnowledgeBase:
             embedder = self.embedder
             probe = embedder.embed_passages([PROBE_TEXT])[0]
             collection = Collection(
-                name=self.collection, generation=1, fingerprint=embedder.fingerprint, model=embedder.name, dim=embedder.dim, probe=probe
+                name=self.collection,
+                generation=1,
+                fingerprint=embedder.fingerprint,
+                model=embedder.name,
+                dim=embedder.dim,
+                probe=probe,
             )
             self.catalog.add_collection(collection)
         self._query_embedder(collection)
@@ -367,8 +391,13 @@ class KnowledgeBase:
         if self._checked == collection.name:
             return embedder
         same = embedder.fingerprint == collection.fingerprint
-        if not same or (collection.probe is not None and _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) < PROBE_COSINE):
-            other = "other files, prefixes or limits of that model" if embedder.name == collection.model else embedder.name
+        if not same or (
+            collection.probe is not None
+            and _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) < PROBE_COSINE
+        ):
+            other = (
+                "other files, prefixes or limits of that model" if embedder.name == collection.model else embedder.name
+            )
             raise FingerprintError(
                 f"Collection {collection.name} was built with the embedding model {collection.model} ({collection.dim} dimensions); the settings "
                 f"name {other}, whose vectors do not fit. Set [embedding] as it was, or import into another --collection."
@@ -387,7 +416,9 @@ class KnowledgeBase:
             lock.acquire(timeout=LOCK_WAIT_S)
         except Timeout:
             pid = owner.read_text().strip() if owner.exists() else "unknown"
-            raise LockedError(f"Another import is writing to {self.home} (process {pid}). Wait for it to end, or use another --home.") from None
+            raise LockedError(
+                f"Another import is writing to {self.home} (process {pid}). Wait for it to end, or use another --home."
+            ) from None
         try:
             owner.write_text(str(os.getpid()))
             yield

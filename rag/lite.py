@@ -103,9 +103,11 @@ def _open_shared(path: Path) -> IO[bytes]:
     import fcntl
 
     try:
-        handle = open(path, "ab+")
+        handle = path.open("ab+")  # kept open: the lock lives as long as the handle
     except OSError as error:
-        raise StoreError(f"The folder {path.parent} is not writable ({error.strerror}). Choose another --home.") from error
+        raise StoreError(
+            f"The folder {path.parent} is not writable ({error.strerror}). Choose another --home."
+        ) from error
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:

@@ -40,9 +40,13 @@ class EmbeddingSettings(_Section):
 class ChunkSettings(_Section):
     """[chunk] how documents are cut."""
 
-    size: int = Field(0, ge=0, description="tokens per chunk, context included; 0: the embedding model's limit, at most 512")
+    size: int = Field(
+        0, ge=0, description="tokens per chunk, context included; 0: the embedding model's limit, at most 512"
+    )
     overlap: int = Field(48, ge=0, description="tokens that neighbouring chunks share")
-    context_tokens: int = Field(96, ge=0, description="most tokens of title and headings put before a chunk for the index")
+    context_tokens: int = Field(
+        96, ge=0, description="most tokens of title and headings put before a chunk for the index"
+    )
 
 
 class ParseSettings(_Section):
@@ -78,7 +82,10 @@ class AnswerSettings(_Section):
 class LlmSettings(_Section):
     """[llm] the chat model."""
 
-    model: str = Field("auto", description="auto: the endpoint's model, else the local one, else extractive; or a name, alias, .gguf file, or none")
+    model: str = Field(
+        "auto",
+        description="auto: the endpoint's model, else the local one, else extractive; or a name, alias, .gguf file, or none",
+    )
     base_url: str = Field("", description="OpenAI-compatible endpoint; empty: a local model")
     api_key: SecretStr = Field(SecretStr(""), description="key for the endpoint")
     deadline_s: float = Field(120, gt=0, description="whole call, retries included")
@@ -94,7 +101,9 @@ class MilvusSettings(_Section):
     uri: str = Field("", description="empty: embedded Milvus Lite under the home; else http://host:19530")
     token: SecretStr = SecretStr("")
     timeout_s: float = Field(10, gt=0, description="per call")
-    prefix: str = Field("ragstone", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="prefix of our collections on a shared server")
+    prefix: str = Field(
+        "ragstone", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="prefix of our collections on a shared server"
+    )
 
 
 class CatalogSettings(_Section):

@@ -28,7 +28,11 @@ MAX_META_BYTES = 60_000
 ANALYZER: dict[str, Any] = {
     "tokenizer": "jieba",
     # jieba gives blanks as words, too; left in, any two texts would have one in common.
-    "filter": ["lowercase", {"type": "stop", "stop_words": ["_english_", " "]}, {"type": "stemmer", "language": "english"}],
+    "filter": [
+        "lowercase",
+        {"type": "stop", "stop_words": ["_english_", " "]},
+        {"type": "stemmer", "language": "english"},
+    ],
 }
 BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
 
@@ -101,15 +105,26 @@ class MilvusStore:
         schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dim)
         indexes = MilvusClient.prepare_index_params()
         # FLAT is exact at every filter selectivity and fast enough embedded; a server picks its own graph index.
-        indexes.add_index("dense", index_type="FLAT" if self._embedded else "AUTOINDEX", metric_type="COSINE", params={})
+        indexes.add_index(
+            "dense", index_type="FLAT" if self._embedded else "AUTOINDEX", metric_type="COSINE", params={}
+        )
         if with_bm25:
-            schema.add_field("text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True, analyzer_params=ANALYZER)
+            schema.add_field(
+                "text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True, analyzer_params=ANALYZER
+            )
             schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
             schema.add_function(
-                Function(name="bm25", function_type=FunctionType.BM25, input_field_names=["text"], output_field_names=["sparse"])
+                Function(
+                    name="bm25",
+                    function_type=FunctionType.BM25,
+                    input_field_names=["text"],
+                    output_field_names=["sparse"],
+                )
             )
             indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
-        self._call(self._client.create_collection, index, schema=schema, index_params=indexes, consistency_level="Bounded")
+        self._call(
+            self._client.create_collection, index, schema=schema, index_params=indexes, consistency_level="Bounded"
+        )
 
     @property
     def _embedded(self) -> bool:
@@ -147,13 +162,18 @@ class MilvusStore:
         with self._write:
             has_bm25 = self.has_bm25(index)
             for start in range(0, len(rows), BATCH):
-                batch = [_row(row, vector, has_bm25) for row, vector in zip(rows[start : start + BATCH], vectors[start : start + BATCH], strict=True)]
+                batch = [
+                    _row(row, vector, has_bm25)
+                    for row, vector in zip(rows[start : start + BATCH], vectors[start : start + BATCH], strict=True)
+                ]
                 self._call(self._client.upsert, index, batch)
             self._call(self._client.flush, index)
             keys = [str(row["pk"]) for row in rows]
             missing = len(set(keys)) - len(self.present(index, keys))
         if missing:
-            raise StoreError(f"Milvus acknowledged {len(rows)} rows but {missing} of them are not there. Run `ragstone verify --repair`.")
+            raise StoreError(
+                f"Milvus acknowledged {len(rows)} rows but {missing} of them are not there. Run `ragstone verify --repair`."
+            )
 
     def present(self, index: str, pks: Sequence[str]) -> set[str]:
         """Which of these keys the index holds."""
@@ -162,7 +182,14 @@ class MilvusStore:
         for start in range(0, len(pks), BATCH):
             batch = [_hex(pk) for pk in pks[start : start + BATCH]]
             expression = "pk in [" + ",".join(f'"{pk}"' for pk in batch) + "]"
-            rows = self._call(self._client.query, index, filter=expression, output_fields=["pk"], limit=len(batch), consistency_level="Strong")
+            rows = self._call(
+                self._client.query,
+                index,
+                filter=expression,
+                output_fields=["pk"],
+                limit=len(batch),
+                consistency_level="Strong",
+            )
             found.update(row["pk"] for row in rows)
         return found
 
@@ -182,7 +209,14 @@ class MilvusStore:
         last = ""
         while True:
             expression = f'pk > "{last}"'
-            rows = self._call(self._client.query, index, filter=expression, output_fields=["pk"], limit=MAX_DEPTH, consistency_level="Strong")
+            rows = self._call(
+                self._client.query,
+                index,
+                filter=expression,
+                output_fields=["pk"],
+                limit=MAX_DEPTH,
+                consistency_level="Strong",
+            )
             batch = sorted(row["pk"] for row in rows)
             yield from batch
             if len(batch) < MAX_DEPTH:
@@ -238,7 +272,9 @@ class MilvusStore:
 
     def _unreachable(self, error: Exception) -> StoreError:
         if self._embedded:
-            return StoreError(f"The embedded Milvus stopped answering ({_first_line(error)}). Run the command again; if it persists, `ragstone doctor`.")
+            return StoreError(
+                f"The embedded Milvus stopped answering ({_first_line(error)}). Run the command again; if it persists, `ragstone doctor`."
+            )
         return StoreError(
             f"Milvus at {self._uri} cannot be reached ({_first_line(error)}). Start it, or correct milvus.uri; "
             "empty uses the embedded one."

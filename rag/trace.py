@@ -35,4 +35,6 @@ class Trace:
             raise
         finally:
             ms = (time.perf_counter() - start) * 1000
-            self.steps.append(Step(name=name, ms=round(ms, 3), n_in=open_step.n_in, n_out=open_step.n_out, detail=open_step.detail))
+            self.steps.append(
+                Step(name=name, ms=round(ms, 3), n_in=open_step.n_in, n_out=open_step.n_out, detail=open_step.detail)
+            )

@@ -27,7 +27,9 @@ def verify(kb: KnowledgeBase, *, repair: bool) -> Verification:
     collection = kb.catalog.collection(kb.collection)
     if collection is None:
         return Verification(problems=())
-    problems = [Problem(kind=kind, doc_id=doc_id, message=text) for kind, doc_id, text in kb.catalog.problems(kb.collection)]
+    problems = [
+        Problem(kind=kind, doc_id=doc_id, message=text) for kind, doc_id, text in kb.catalog.problems(kb.collection)
+    ]
     index = kb._index(collection.generation)
     try:
         in_index = set(kb.store.keys(index)) if kb.store.exists(index) else None
@@ -42,17 +44,32 @@ def verify(kb: KnowledgeBase, *, repair: bool) -> Verification:
     missing = live - (in_index or set())
     extra = (in_index or set()) - live
     if in_index is None:
-        problems.append(Problem(kind="index-missing", doc_id="", message=f"the index is gone; {len(live)} chunks must be written again"))
+        problems.append(
+            Problem(
+                kind="index-missing", doc_id="", message=f"the index is gone; {len(live)} chunks must be written again"
+            )
+        )
     else:
-        problems += [Problem(kind="row-missing", doc_id=doc_id, message=f"{n} chunks are not in the index") for doc_id, n in _by_document(kb, missing)]
+        problems += [
+            Problem(kind="row-missing", doc_id=doc_id, message=f"{n} chunks are not in the index")
+            for doc_id, n in _by_document(kb, missing)
+        ]
         if extra:
-            problems.append(Problem(kind="row-orphan", doc_id="", message=f"{len(extra)} rows of the index belong to no live document"))
+            problems.append(
+                Problem(
+                    kind="row-orphan", doc_id="", message=f"{len(extra)} rows of the index belong to no live document"
+                )
+            )
     n_documents, n_chunks = kb.catalog.counts(kb.collection)
-    repaired = _repair(kb, index, collection.dim, sorted(missing), sorted(extra), problems) if repair and problems else 0
+    repaired = (
+        _repair(kb, index, collection.dim, sorted(missing), sorted(extra), problems) if repair and problems else 0
+    )
     return Verification(problems=tuple(problems), repaired=repaired, n_documents=n_documents, n_chunks=n_chunks)
 
 
-def _repair(kb: KnowledgeBase, index: str, dim: int, missing: Sequence[str], extra: Sequence[str], problems: Sequence[object]) -> int:
+def _repair(
+    kb: KnowledgeBase, index: str, dim: int, missing: Sequence[str], extra: Sequence[str], problems: Sequence[object]
+) -> int:
     """Write missing rows from the catalog, drop orphans. Returns how many problems are solved by that."""
     kb.store.create(index, dim=dim)
     kb.catalog.recover(kb.collection)

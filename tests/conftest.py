@@ -72,7 +72,12 @@ def tiny_settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory):  
 
     models = tmp_path_factory.mktemp("models")
     return Settings().with_values(
-        embedding__model=str(tiny_model), embedding__backend="openvino-fp32", models__dir=str(models), llm__model="none", chunk__size=64, chunk__overlap=8
+        embedding__model=str(tiny_model),
+        embedding__backend="openvino-fp32",
+        models__dir=str(models),
+        llm__model="none",
+        chunk__size=64,
+        chunk__overlap=8,
     )
 
 

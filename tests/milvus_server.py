@@ -53,7 +53,12 @@ def _environment() -> Path:
         shutil.rmtree(cache, ignore_errors=True)
         try:
             subprocess.run([sys.executable, "-m", "venv", str(cache)], check=True, capture_output=True)
-            subprocess.run([str(cache / "bin" / "pip"), "install", "-q", *REQUIREMENTS], check=True, capture_output=True, timeout=300)
+            subprocess.run(
+                [str(cache / "bin" / "pip"), "install", "-q", *REQUIREMENTS],
+                check=True,
+                capture_output=True,
+                timeout=300,
+            )
         except (subprocess.SubprocessError, OSError) as error:
             pytest.skip(f"the Milvus server could not be installed: {error}")
         (cache / "ready").touch()

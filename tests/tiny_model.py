@@ -7,7 +7,23 @@ from pathlib import Path
 import pytest
 
 HAN = "绿茶红乌龙黑白黄水温度分钟冲泡的是在和陆羽著经作者年代杭州祁门云南普洱发酵历史文化第一二三四五六七八九十"
-WORDS = ["tea", "green", "black", "water", "leaf", "minutes", "degrees", "history", "garden", "river", "the", "of", "is", "and", "in"]
+WORDS = [
+    "tea",
+    "green",
+    "black",
+    "water",
+    "leaf",
+    "minutes",
+    "degrees",
+    "history",
+    "garden",
+    "river",
+    "the",
+    "of",
+    "is",
+    "and",
+    "in",
+]
 
 
 def build(folder: Path) -> Path:
@@ -25,7 +41,14 @@ def build(folder: Path) -> Path:
     pieces += [piece for piece in [*letters, *("##" + letter for letter in letters)] if piece not in pieces]
     (raw / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
     BertTokenizerFast(str(raw / "vocab.txt"), model_max_length=128).save_pretrained(raw)
-    config = BertConfig(vocab_size=len(pieces), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, max_position_embeddings=130)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=130,
+    )
     BertModel(config).save_pretrained(raw)
     word = Transformer(str(raw), max_seq_length=128)
     model = SentenceTransformer(modules=[word, Pooling(32, pooling_mode="mean"), Normalize()], device="cpu")

@@ -52,13 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the edge: a person gets a sentence, the traceback only on request
         if os.environ.get("RAGSTONE_DEBUG"):
             raise
-        return _fail("E_BUG", f"{type(error).__name__}: {error}. This is a bug; RAGSTONE_DEBUG=1 shows where.", 1, as_json)
+        return _fail(
+            "E_BUG", f"{type(error).__name__}: {error}. This is a bug; RAGSTONE_DEBUG=1 shows where.", 1, as_json
+        )
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the global options first, wherever they stand: argparse would let those of a subcommand erase earlier ones."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    known, rest = _global_options(_Parser).parse_known_args(arguments[:end])
+    known, rest = _global_options().parse_known_args(arguments[:end])
     return build_parser().parse_args([*rest, *arguments[end:]], namespace=known)
 
 
@@ -82,7 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     ingest.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
     ingest.add_argument("--prune", action="store_true", help="delete documents that lay under PATH and are gone")
     ingest.add_argument("--dry-run", action="store_true", help="read and count, write nothing")
-    ingest.add_argument("--chunk-size", type=int, metavar="N", help="tokens per chunk (default: what the embedding model reads, at most 512)")
+    ingest.add_argument(
+        "--chunk-size",
+        type=int,
+        metavar="N",
+        help="tokens per chunk (default: what the embedding model reads, at most 512)",
+    )
     ingest.add_argument("--overlap", type=int, metavar="N", help="tokens that neighbouring chunks share")
     ingest.add_argument("--workers", type=int, metavar="N", help="processes that read files")
 
@@ -129,7 +136,9 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     run.add_argument("--limit", type=int, metavar="N", help="the first N questions")
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
     run.add_argument("-o", "--out", metavar="DIR", help="folder for runs, metrics and the report")
-    run.add_argument("--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below")
+    run.add_argument(
+        "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
+    )
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
@@ -139,10 +148,12 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
 
 
-def _global_options(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
-    shared = kind(prog="ragstone", add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+def _global_options() -> _Parser:
+    shared = _Parser(prog="ragstone", add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     options = shared.add_argument_group("global options")
-    options.add_argument("--home", metavar="DIR", help="where everything is kept (default $RAGSTONE_HOME, else ./.ragstone)")
+    options.add_argument(
+        "--home", metavar="DIR", help="where everything is kept (default $RAGSTONE_HOME, else ./.ragstone)"
+    )
     options.add_argument("--config", metavar="FILE", help="settings file (default ./ragstone.toml)")
     options.add_argument("--collection", metavar="NAME", help="default: default")
     options.add_argument("--set", metavar="KEY=VALUE", action="append", help="one setting, such as search.top_k=5")
@@ -153,7 +164,9 @@ def _global_options(kind: type[argparse.ArgumentParser] = argparse.ArgumentParse
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
     parser.add_argument("--mode", choices=MODES, help="default: hybrid")
-    parser.add_argument("--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone")
+    parser.add_argument(
+        "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"
+    )
     parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
     parser.add_argument("--explain", action="store_true", help="show what every step did")
 

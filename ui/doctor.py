@@ -16,7 +16,17 @@ from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 
 MIN_FREE_GB = 1.0
-PACKAGES = ("pymilvus", "sentence-transformers", "openvino", "torch", "openai", "streamlit", "langgraph", "networkx", "rank-bm25")
+PACKAGES = (
+    "pymilvus",
+    "sentence-transformers",
+    "openvino",
+    "torch",
+    "openai",
+    "streamlit",
+    "langgraph",
+    "networkx",
+    "rank-bm25",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +41,12 @@ class Check:
 
 def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
     """Try everything a question needs, one part after the other; a failing part does not stop the next."""
-    yield Check(name="python", ok=sys.version_info >= (3, 11), message=platform.python_version(), fix="" if sys.version_info >= (3, 11) else "Install Python 3.11 or newer.")
+    yield Check(
+        name="python",
+        ok=sys.version_info >= (3, 11),
+        message=platform.python_version(),
+        fix="" if sys.version_info >= (3, 11) else "Install Python 3.11 or newer.",
+    )
     yield _packages()
     try:
         settings = load()
@@ -43,7 +58,11 @@ def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
     with kb:
         yield _disk(kb)
         yield _try("catalog", lambda: _catalog(kb), "Restore it from a backup, or import into a new --home.")
-        yield _try("milvus", lambda: _milvus(kb), "Start the server, correct milvus.uri, or leave it empty for the embedded one.")
+        yield _try(
+            "milvus",
+            lambda: _milvus(kb),
+            "Start the server, correct milvus.uri, or leave it empty for the embedded one.",
+        )
         yield _try("embedding", lambda: _embedding(kb), f"ragstone models pull {settings.embedding.model}")
         yield _chat(kb)
 
@@ -51,7 +70,9 @@ def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
 def _packages() -> Check:
     missing = [name for name in PACKAGES if not _version(name)]
     found = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name))
-    return Check(name="packages", ok=not missing, message=found, fix=f"pip install {' '.join(missing)}" if missing else "")
+    return Check(
+        name="packages", ok=not missing, message=found, fix=f"pip install {' '.join(missing)}" if missing else ""
+    )
 
 
 def _version(name: str) -> str:
@@ -90,7 +111,9 @@ def _chat(kb: KnowledgeBase) -> Check:
         if chat is not None and kb.settings.llm.base_url:
             chat.check()
     except RagstoneError as error:
-        return Check(name="chat", ok=False, message=str(error), fix="Start the endpoint, or correct llm.base_url and llm.model.")
+        return Check(
+            name="chat", ok=False, message=str(error), fix="Start the endpoint, or correct llm.base_url and llm.model."
+        )
     if chat is None:
         runtime = "" if importlib.util.find_spec("xllamacpp") else "pip install 'ragstone[local]' && "
         fix = f"For written answers: {runtime}ragstone models pull qwen2.5-coder-1.5b, or set llm.base_url."

@@ -14,6 +14,7 @@ import streamlit as st
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]  # Streamlit runs this file as a script
 
 from rag.errors import RagstoneError  # noqa: E402
+from rag.ingest import Progress  # noqa: E402
 from rag.knowledge_base import KnowledgeBase  # noqa: E402
 from rag.settings import Settings  # noqa: E402
 from rag.types import Answer, Citation  # noqa: E402
@@ -27,7 +28,9 @@ AROUND = 400  # characters of the document shown on each side of a quote
 def open_kb() -> KnowledgeBase:
     settings = Settings.load(os.environ.get("RAGSTONE_PAGE_CONFIG"))
     return KnowledgeBase.open(
-        os.environ.get("RAGSTONE_PAGE_HOME"), settings=settings, collection=os.environ.get("RAGSTONE_PAGE_COLLECTION", "default")
+        os.environ.get("RAGSTONE_PAGE_HOME"),
+        settings=settings,
+        collection=os.environ.get("RAGSTONE_PAGE_COLLECTION", "default"),
     )
 
 
@@ -44,9 +47,13 @@ def main() -> None:
 def sidebar(kb: KnowledgeBase) -> tuple[str, str]:
     """Language, import, and what is in the collection."""
     with st.sidebar:
-        chosen = st.segmented_control("Language", list(LANGUAGES), default=next(iter(LANGUAGES)), label_visibility="collapsed")
+        chosen = st.segmented_control(
+            "Language", list(LANGUAGES), default=next(iter(LANGUAGES)), label_visibility="collapsed"
+        )
         language = LANGUAGES.get(chosen or "", "en")
-        mode = st.selectbox(word("mode", language), ("hybrid", "dense", "bm25"), format_func=lambda name: word(name, language))
+        mode = st.selectbox(
+            word("mode", language), ("hybrid", "dense", "bm25"), format_func=lambda name: word(name, language)
+        )
         files = st.file_uploader(word("add", language), accept_multiple_files=True)
         if files and st.button(word("import", language), type="primary", width="stretch"):
             import_files(kb, files, language)
@@ -73,8 +80,14 @@ def import_files(kb: KnowledgeBase, files: list[Any], language: str) -> None:
         paths.append(folder / name[-200:])
     with st.status(word("importing", language)) as status:
         bar = st.progress(0.0)
-        report = kb.ingest(paths, progress=lambda now: bar.progress(now.n_done / max(now.n_total, 1), text=safe(Path(now.source).name)))
-        status.update(label=word("imported", language, added=report.added, updated=report.updated, unchanged=report.unchanged))
+
+        def show(now: Progress) -> None:
+            bar.progress(now.n_done / max(now.n_total, 1), text=safe(Path(now.source).name))
+
+        report = kb.ingest(paths, progress=show)
+        status.update(
+            label=word("imported", language, added=report.added, updated=report.updated, unchanged=report.unchanged)
+        )
         for failure in report.failures:
             st.warning(safe(f"{Path(failure.source).name}: {failure.message}"))
 

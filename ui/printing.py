@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 
 from rag.types import Answer, Event
@@ -40,7 +48,13 @@ def ingest_progress(*, quiet: bool) -> Iterator[Callable[[IngestProgress], None]
         def update(now: IngestProgress) -> None:
             elapsed = bar.tasks[task].elapsed or 0.001
             name = escape(now.source.rsplit("/", 1)[-1][:40])
-            bar.update(task, description=name, completed=now.n_done, total=now.n_total, rate=f"{now.n_chunks / elapsed:.0f} chunks/s")
+            bar.update(
+                task,
+                description=name,
+                completed=now.n_done,
+                total=now.n_total,
+                rate=f"{now.n_chunks / elapsed:.0f} chunks/s",
+            )
 
         yield update
 
@@ -51,7 +65,13 @@ def counter(*, quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
     if quiet or not err.is_terminal:
         yield None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total, what: bar.update(task, description=escape(what[:60]), completed=done, total=total)
@@ -82,16 +102,36 @@ def documents(data: Mapping[str, Any]) -> None:
     if not data["documents"]:
         out.print(f"Collection {data['collection']} is empty. Import something: ragstone ingest PATH")
         return
-    table = Table(Column("document", no_wrap=True), "state", "type", "version", "chunks", "updated", Column("source", overflow="fold"), box=None, pad_edge=False)
+    table = Table(
+        Column("document", no_wrap=True),
+        "state",
+        "type",
+        "version",
+        "chunks",
+        "updated",
+        Column("source", overflow="fold"),
+        box=None,
+        pad_edge=False,
+    )
     for row in data["documents"]:
         state = row["state"] if not row["code"] else f"{row['state']} ({row['code']})"
-        table.add_row(escape(row["doc_id"]), state, row["type"], str(row["version"]), str(row["chunks"]), row["updated_at"][:16], escape(row["source"]))
+        table.add_row(
+            escape(row["doc_id"]),
+            state,
+            row["type"],
+            str(row["version"]),
+            str(row["chunks"]),
+            row["updated_at"][:16],
+            escape(row["source"]),
+        )
     out.print(table)
 
 
 def document(data: Mapping[str, Any]) -> None:
     out.print(f"[bold]{escape(data['title'] or data['source'])}[/bold]")
-    out.print(f"{data['type']} · {data['n_chars']} characters · {data['n_pages'] or '–'} pages · {data['chunks']} chunks · version {data['version']}")
+    out.print(
+        f"{data['type']} · {data['n_chars']} characters · {data['n_pages'] or '–'} pages · {data['chunks']} chunks · version {data['version']}"
+    )
     out.print(escape(data["source"]))
     if data["code"]:
         out.print(f"{data['code']}: {escape(data['message'])}")
@@ -121,7 +161,9 @@ def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:
         out.print("Nothing was found.")
     for hit in data["hits"]:
         page = f", page {hit['page']}" if hit["page"] else ""
-        out.print(f"[bold]{hit['rank']}.[/bold] {escape(hit['title'])} [dim]{escape(hit['source'])}{page} · {hit['score']:.3f}[/dim]")
+        out.print(
+            f"[bold]{hit['rank']}.[/bold] {escape(hit['title'])} [dim]{escape(hit['source'])}{page} · {hit['score']:.3f}[/dim]"
+        )
         out.print("   " + escape(shorten(hit["text"], QUOTE_WIDTH * 2)))
     if explain:
         steps(data["trace"])
@@ -135,7 +177,9 @@ def steps(trace: list[dict[str, Any]]) -> None:
         shown = "; ".join(f"{one['chunk_id']} {one['score']:.3f}" for one in candidates[:5])
         extra = " ".join(f"{key}={value}" for key, value in detail.items())
         row = ["" if step[key] is None else str(step[key]) for key in ("n_in", "n_out")]
-        table.add_row(step["name"], f"{step['ms']:.1f}", *row, escape(" ".join(part for part in (extra, shown) if part)))
+        table.add_row(
+            step["name"], f"{step['ms']:.1f}", *row, escape(" ".join(part for part in (extra, shown) if part))
+        )
     err.print(table)
 
 
@@ -165,7 +209,9 @@ def after_answer(data: Mapping[str, Any], *, explain: bool = False) -> None:
     for one in data["citations"]:
         page = f", page {one['page']}" if one["page"] else ""
         mark = "" if one["supported"] else " [yellow](not borne out by the passage)[/yellow]"
-        out.print(f"\\[{one['marker']}] [bold]{escape(one['title'])}[/bold] [dim]{escape(one['source'])}{page}[/dim]{mark}")
+        out.print(
+            f"\\[{one['marker']}] [bold]{escape(one['title'])}[/bold] [dim]{escape(one['source'])}{page}[/dim]{mark}"
+        )
         out.print(f"    “{escape(shorten(one['quote'], QUOTE_WIDTH))}”")
     for sentence in data["unsupported"]:
         out.print(f"[yellow]unsupported:[/yellow] {escape(sentence)}")
@@ -204,7 +250,9 @@ def evaluation(data: Mapping[str, Any]) -> None:
     names = [name for name in next(iter(systems.values()), {}) if name != "ci"]
     table = Table("system", *names, box=None, pad_edge=False)
     for system, values in systems.items():
-        table.add_row(system, *(f"{values[name]:.4f}" if isinstance(values[name], float) else str(values[name]) for name in names))
+        table.add_row(
+            system, *(f"{values[name]:.4f}" if isinstance(values[name], float) else str(values[name]) for name in names)
+        )
     out.print(table)
     for one in data.get("comparisons", []):
         out.print(
@@ -231,7 +279,14 @@ def comparison(data: Mapping[str, Any]) -> None:
 def models(data: Mapping[str, Any]) -> None:
     table = Table("alias", "role", "installed", "MB", "licence", "what it is", box=None, pad_edge=False)
     for row in data["models"]:
-        table.add_row(row["alias"], row["role"], "yes" if row["installed"] else "–", str(row["size_mb"]), row["licence"], escape(row["description"]))
+        table.add_row(
+            row["alias"],
+            row["role"],
+            "yes" if row["installed"] else "–",
+            str(row["size_mb"]),
+            row["licence"],
+            escape(row["description"]),
+        )
     out.print(table)
     out.print(f"Folder: {escape(data['dir'])}. Install one: ragstone models pull ALIAS")
 

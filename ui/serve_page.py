@@ -31,7 +31,9 @@ def serve(*, home: str | None, collection: str, config: str | None, host: str, p
         "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
         "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none", "--theme.primaryColor", "#2f6f5e",
     ]  # fmt: skip
-    sys.stderr.write(f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n")
+    sys.stderr.write(
+        f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n"
+    )
     try:
         code = subprocess.run(command, env=environment, check=False).returncode
     except KeyboardInterrupt:

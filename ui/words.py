@@ -7,12 +7,21 @@ LANGUAGES = {"English": "en", "中文": "zh"}
 _WORDS = {
     "title": ("Ask your documents", "向你的文档提问"),
     "placeholder": ("Ask a question", "输入问题"),
-    "empty": ("This collection is empty. Add files on the left, then ask.", "这个集合还是空的。请先在左侧添加文件，再提问。"),
-    "welcome": ("Ask about {n} documents. Every answer names its sources.", "现在有 {n} 个文档可供提问，每个回答都注明出处。"),
+    "empty": (
+        "This collection is empty. Add files on the left, then ask.",
+        "这个集合还是空的。请先在左侧添加文件，再提问。",
+    ),
+    "welcome": (
+        "Ask about {n} documents. Every answer names its sources.",
+        "现在有 {n} 个文档可供提问，每个回答都注明出处。",
+    ),
     "add": ("Add files", "添加文件"),
     "import": ("Import", "导入"),
     "importing": ("Importing…", "正在导入…"),
-    "imported": ("{added} new, {updated} changed, {unchanged} unchanged", "新增 {added}，更新 {updated}，未变 {unchanged}"),
+    "imported": (
+        "{added} new, {updated} changed, {unchanged} unchanged",
+        "新增 {added}，更新 {updated}，未变 {unchanged}",
+    ),
     "failed": ("{n} could not be read", "{n} 个无法读取"),
     "documents": ("Documents", "文档"),
     "mode": ("Search", "检索方式"),

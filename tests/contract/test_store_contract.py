@@ -28,7 +28,12 @@ KEY = "{:032x}".format
 
 
 def rows(n: int, start: int = 0) -> list[dict[str, object]]:
-    texts = ["Green tea is steeped at 80 degrees", "绿茶用八十度的水冲泡", "COVID-19 infections rose by 3.5%", "Running foxes and a quick dog"]
+    texts = [
+        "Green tea is steeped at 80 degrees",
+        "绿茶用八十度的水冲泡",
+        "COVID-19 infections rose by 3.5%",
+        "Running foxes and a quick dog",
+    ]
     return [
         {"pk": KEY(i), "doc_id": f"d{i % 5}", "source": f"/docs/file {i}.md", "title": "T" if i % 2 else "", "type": "pdf" if i % 3 else "md",
          "page": i % 4, "meta": {"year": 2020 + i, "lang": "en"} if i % 7 else {}, "text": texts[i % 4]}
@@ -178,12 +183,32 @@ def test_filters_mean_what_they_mean_in_python(store: MilvusStore, index: str, t
     assert {key for key, _ in found} == expected
 
 
-HOSTILE = ['"', "\\", '\\"', "' or 1 == 1 or '", '" or doc_id != "', "%", "_", "]", "日本", "🍵", "\\n", "a\\", '"]) or (pk != "', "{x}", "\u202e"]
+HOSTILE = [
+    '"',
+    "\\",
+    '\\"',
+    "' or 1 == 1 or '",
+    '" or doc_id != "',
+    "%",
+    "_",
+    "]",
+    "日本",
+    "🍵",
+    "\\n",
+    "a\\",
+    '"]) or (pk != "',
+    "{x}",
+    "\u202e",
+]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_find_no_foreign_row(store: MilvusStore, index: str, value: str) -> None:
-    for expression in (filters.Compare("doc_id", "==", value), filters.Compare("lang", "==", value), filters.Compare(value, "==", "en")):
+    for expression in (
+        filters.Compare("doc_id", "==", value),
+        filters.Compare("lang", "==", value),
+        filters.Compare(value, "==", "en"),
+    ):
         assert store.dense(index, vectors(1)[0], depth=100, expression=filters.to_milvus(expression)) == []
 
 
@@ -204,7 +229,16 @@ def test_only_our_keys_reach_the_client(store: MilvusStore, index: str, key: str
 
 
 def test_search_text_spaces_punctuation_and_keeps_numbers() -> None:
-    assert search_text("COVID-19, 3.5% of C++/C#. End_of").split() == ["COVID", "19", "3.5", "of", "C++", "C#", "End", "of"]
+    assert search_text("COVID-19, 3.5% of C++/C#. End_of").split() == [
+        "COVID",
+        "19",
+        "3.5",
+        "of",
+        "C++",
+        "C#",
+        "End",
+        "of",
+    ]
     assert len(search_text("汉" * 40_000).encode()) <= 60_000
 
 

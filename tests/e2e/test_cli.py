@@ -42,7 +42,9 @@ def cli(tmp_path: Path, tiny_settings, capsys: pytest.CaptureFixture[str]) -> Cl
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "docs"
     made.mkdir()
-    (made / "green.md").write_text("# Green tea\n\nGreen tea is steeped at 80 degrees for 2 minutes.\n", encoding="utf-8")
+    (made / "green.md").write_text(
+        "# Green tea\n\nGreen tea is steeped at 80 degrees for 2 minutes.\n", encoding="utf-8"
+    )
     (made / "红茶.md").write_text("# 红茶\n\n祁门红茶创制于一八七五年。\n", encoding="utf-8")
     (made / "data.csv").write_text("a,b\n1,2\n")
     return made
@@ -122,14 +124,20 @@ def test_global_options_before_or_after(tmp_path: Path, capsys: pytest.CaptureFi
         (["eval", "run", "--data", "/no/such/data"], 2, "/no/such/data"),
         (["eval", "run", "--data", "{empty}", "--systems", "magic"], 2, "magic"),
         (["ui", "--host", "0.0.0.0"], 2, "127.0.0.1"),
-        (["ingest", "{docs}", "--set", "milvus.uri=http://127.0.0.1:9", "--set", "milvus.timeout_s=1"], 1, "cannot be reached"),
+        (
+            ["ingest", "{docs}", "--set", "milvus.uri=http://127.0.0.1:9", "--set", "milvus.timeout_s=1"],
+            1,
+            "cannot be reached",
+        ),
         (["ingest", "{docs}", "--set", "milvus.uri=./milvus.db"], 2, "milvus.uri"),
         (["ingest", "{docs}", "--chunk-size", "4096"], 2, "--chunk-size"),
         (["ingest", "{docs}", "--overlap", "60"], 2, "--overlap"),
         (["ingest", "{docs}", "--home", "/proc/nothing"], 2, "/proc/nothing"),
     ],
 )
-def test_bad_input_is_one_clear_sentence(cli: Cli, folder: Path, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+def test_bad_input_is_one_clear_sentence(
+    cli: Cli, folder: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
     (tmp_path / "empty").mkdir()
     filled = [argument.format(empty=tmp_path / "empty", docs=folder) for argument in arguments]
     home = [] if "--home" in filled else ["--home", str(cli.home)]
@@ -177,16 +185,30 @@ def test_eval_run_writes_a_report(cli: Cli, tmp_path: Path) -> None:
     data = tmp_path / "beir"
     (data / "qrels").mkdir(parents=True)
     texts = {"d1": "Green tea at 80 degrees.", "d2": "Black tea at 95 degrees.", "d3": "祁门红茶的历史。"}
-    (data / "corpus.jsonl").write_text("\n".join(json.dumps({"_id": key, "title": "", "text": text}) for key, text in texts.items()))
-    (data / "queries.jsonl").write_text("\n".join(json.dumps({"_id": f"q{i}", "text": text}) for i, text in enumerate(["green", "black 95", "祁门红茶"])))
+    (data / "corpus.jsonl").write_text(
+        "\n".join(json.dumps({"_id": key, "title": "", "text": text}) for key, text in texts.items())
+    )
+    (data / "queries.jsonl").write_text(
+        "\n".join(
+            json.dumps({"_id": f"q{i}", "text": text}) for i, text in enumerate(["green", "black 95", "祁门红茶"])
+        )
+    )
     (data / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td1\t1\nq1\td2\t1\nq2\td3\t1\n")
     out = tmp_path / "out"
     code, result = cli.json("eval", "run", "--data", str(data), "--systems", "bm25,dense,hybrid", "-o", str(out))
-    assert code == 0 and result["systems"]["bm25"]["nDCG@10"] == 1.0 and len(result["systems"]["bm25"]["ci"]["nDCG@10"]) == 2
+    assert (
+        code == 0
+        and result["systems"]["bm25"]["nDCG@10"] == 1.0
+        and len(result["systems"]["bm25"]["ci"]["nDCG@10"]) == 2
+    )
     assert (out / "report.html").read_text(encoding="utf-8").startswith("<!") and (out / "runs" / "bm25.trec").exists()
-    code, scored = cli.json("eval", "score", "--qrels", str(data / "qrels" / "test.tsv"), "--run", str(out / "runs" / "bm25.trec"))
+    code, scored = cli.json(
+        "eval", "score", "--qrels", str(data / "qrels" / "test.tsv"), "--run", str(out / "runs" / "bm25.trec")
+    )
     assert code == 0 and scored["metrics"]["nDCG@10"] == 1.0
-    code, _ = cli.json("eval", "run", "--data", str(data), "--systems", "dense", "--fail-under", "nDCG@10=1.0", "--limit", "3")
+    code, _ = cli.json(
+        "eval", "run", "--data", str(data), "--systems", "dense", "--fail-under", "nDCG@10=1.0", "--limit", "3"
+    )
     assert code in (0, 3)
     code, compared = cli.json("eval", "compare", str(out / "runs" / "bm25.trec"), str(out / "runs" / "hybrid.trec"))
     assert code == 0 and compared["comparisons"]

@@ -106,7 +106,9 @@ def test_ask_and_open_the_source(page) -> None:  # type: ignore[no-untyped-def]
     source.wait_for()
     source.locator("summary").click()
     source.get_by_text("Green tea is steeped at 80 degrees").wait_for()
-    assert source.locator("span[style*='background'], .stMarkdownColoredBackground").count() >= 1, "the passage is marked"
+    assert source.locator("span[style*='background'], .stMarkdownColoredBackground").count() >= 1, (
+        "the passage is marked"
+    )
     assert page.get_by_text("Traceback").count() == 0
 
 

@@ -28,7 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chooser = random.Random(SEED)
     for i in range(N_FILES):
         body = "\n\n".join(
-            f"## Part {part}\n\n" + " ".join(chooser.choice(["tea", "green", "river", "water", "leaf", "第七分钟", "绿茶的水温"]) for _ in range(40))
+            f"## Part {part}\n\n"
+            + " ".join(
+                chooser.choice(["tea", "green", "river", "water", "leaf", "第七分钟", "绿茶的水温"]) for _ in range(40)
+            )
             for part in range(6)
         )
         (made / f"{i:03}.md").write_text(f"# Garden {i}\n\nThe tea of garden {i}.\n\n{body}\n", encoding="utf-8")
@@ -43,7 +46,15 @@ def environment(settings) -> dict[str, str]:  # type: ignore[no-untyped-def]
 
 def start(repo: Path, folder: Path, home: Path, settings) -> subprocess.Popen[str]:  # type: ignore[no-untyped-def]
     command = [sys.executable, "-W", "ignore", "-m", "ui.cli", "ingest", str(folder), "--home", str(home), "--json"]
-    return subprocess.Popen(command, cwd=repo, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=repo,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def assert_same(came: dict[str, object], expected: dict[str, object]) -> None:
@@ -60,10 +71,16 @@ def state(home: Path, settings) -> dict[str, object]:  # type: ignore[no-untyped
     """Everything that must be equal: catalog, keys in Milvus, and what searches give."""
     with sqlite3.connect(home / "catalog.sqlite3") as db:
         rows = {
-            "documents": db.execute("select doc_id, source, title, state, version, pending, content_hash, n_chunks from documents order by 1").fetchall(),
-            "chunks": db.execute('select pk, doc_id, version, ordinal, start, "end", context, text, vector_key from chunks order by 1').fetchall(),
+            "documents": db.execute(
+                "select doc_id, source, title, state, version, pending, content_hash, n_chunks from documents order by 1"
+            ).fetchall(),
+            "chunks": db.execute(
+                'select pk, doc_id, version, ordinal, start, "end", context, text, vector_key from chunks order by 1'
+            ).fetchall(),
             "texts": db.execute("select doc_id, version, text from texts order by 1").fetchall(),
-            "vectors": {key: np.frombuffer(vector, "<f4") for key, vector in db.execute("select key, vector from vectors")},
+            "vectors": {
+                key: np.frombuffer(vector, "<f4") for key, vector in db.execute("select key, vector from vectors")
+            },
             "garbage": db.execute("select pk from garbage").fetchall(),
         }
     with KnowledgeBase.open(home, settings=settings) as kb:
@@ -138,7 +155,9 @@ kb.ingest(texts("river"))
     for moment in ("never", "before", "after"):
         home = tmp_path / moment
         command = [sys.executable, "-W", "ignore", "-c", script, str(home), json.dumps(values), moment]
-        ended = subprocess.run(command, cwd=repo, env=environment(tiny_settings), capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(
+            command, cwd=repo, env=environment(tiny_settings), capture_output=True, text=True, timeout=120
+        )
         assert ended.returncode == (0 if moment == "never" else -signal.SIGKILL), ended.stderr
         with KnowledgeBase.open(home, settings=tiny_settings) as kb:
             words = {kb.text(info.doc_id).split()[1] for info in kb.documents()}

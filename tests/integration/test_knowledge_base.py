@@ -61,7 +61,9 @@ def test_hits_point_at_the_stored_text(tiny_kb: KnowledgeBase, mode: str) -> Non
 
 def test_filters_and_mmr(tiny_kb: KnowledgeBase) -> None:
     tiny_kb.ingest(documents(20))
-    assert set(found(tiny_kb, "tea", top_k=20, filter="even == true and number >= 10")) == {f"d{i}" for i in range(10, 20, 2)}
+    assert set(found(tiny_kb, "tea", top_k=20, filter="even == true and number >= 10")) == {
+        f"d{i}" for i in range(10, 20, 2)
+    }
     assert found(tiny_kb, "tea", top_k=20, filter="tags contains 't4'") == ["d4"]
     plain = found(tiny_kb, "tea in a garden", top_k=5)
     assert found(tiny_kb, "tea in a garden", top_k=5, mmr=1.0) == plain
@@ -181,7 +183,10 @@ def test_collections_are_apart(tiny_kb: KnowledgeBase, tiny_settings) -> None:  
 
 def test_a_server_that_is_not_there(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     settings = tiny_settings.with_values(milvus__uri="http://127.0.0.1:9", milvus__timeout_s=1)
-    with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb, pytest.raises(StoreError, match="cannot be reached"):
+    with (
+        KnowledgeBase.open(tmp_path / "home", settings=settings) as kb,
+        pytest.raises(StoreError, match="cannot be reached"),
+    ):
         kb.ingest(documents(1))
 
 
@@ -207,6 +212,6 @@ def test_two_processes_share_one_home(tiny_kb: KnowledgeBase, tiny_settings, rep
 
 
 def test_a_second_writer_is_told_who_writes(tiny_kb: KnowledgeBase, tiny_settings) -> None:  # type: ignore[no-untyped-def]
-    with tiny_kb._writing(), KnowledgeBase.open(tiny_kb.home, settings=tiny_settings) as other:
-        with pytest.raises(LockedError, match=f"process {os.getpid()}"):
-            other.ingest(documents(1))
+    named = pytest.raises(LockedError, match=f"process {os.getpid()}")
+    with tiny_kb._writing(), KnowledgeBase.open(tiny_kb.home, settings=tiny_settings) as other, named:
+        other.ingest(documents(1))

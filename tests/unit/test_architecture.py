@@ -44,7 +44,8 @@ def test_imports_point_one_way(repo: Path) -> None:
         (str(path.relative_to(repo)), name)
         for path in files(repo)
         for name in imported(path)
-        if name.split(".")[0] in ORDER and ORDER.index(name.split(".")[0]) > ORDER.index(path.relative_to(repo).parts[0])
+        if name.split(".")[0] in ORDER
+        and ORDER.index(name.split(".")[0]) > ORDER.index(path.relative_to(repo).parts[0])
     ]
     assert wrong == []
 
@@ -56,7 +57,11 @@ def test_nobody_inside_a_package_imports_its_root(repo: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == package and node.level == 0:
                 folder = repo / package
-                wrong += [(str(path), name.name) for name in node.names if not (folder / f"{name.name}.py").exists() and not (folder / name.name).is_dir()]
+                wrong += [
+                    (str(path), name.name)
+                    for name in node.names
+                    if not (folder / f"{name.name}.py").exists() and not (folder / name.name).is_dir()
+                ]
     assert wrong == []
 
 
@@ -89,8 +94,22 @@ def test_no_unsafe_loaders(repo: Path) -> None:
     for path in files(repo):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            if name in ("eval", "exec", "yaml.load", "torch.load", "pickle.load", "pickle.loads", "joblib.load", "marshal.load", "marshal.loads"):
+            if name in (
+                "eval",
+                "exec",
+                "yaml.load",
+                "torch.load",
+                "pickle.load",
+                "pickle.loads",
+                "joblib.load",
+                "marshal.load",
+                "marshal.loads",
+            ):
                 wrong.append((str(path), name))
-            if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "trust_remote_code") and not (isinstance(node.value, ast.Constant) and node.value.value is False):
+            if (
+                isinstance(node, ast.keyword)
+                and node.arg in ("allow_pickle", "trust_remote_code")
+                and not (isinstance(node.value, ast.Constant) and node.value.value is False)
+            ):
                 wrong.append((str(path), node.arg))
     assert wrong == []

@@ -100,7 +100,9 @@ def test_a_collection_remembers_its_model(catalog: Catalog) -> None:
     made = Collection(name="c", generation=1, fingerprint="f", model="m", dim=3, probe=np.array([1, 0, 0], np.float32))
     catalog.add_collection(made)
     found = catalog.collection("c")
-    assert found is not None and found.fingerprint == "f" and found.probe is not None and found.probe.tolist() == [1, 0, 0]
+    assert (
+        found is not None and found.fingerprint == "f" and found.probe is not None and found.probe.tolist() == [1, 0, 0]
+    )
 
 
 def test_damage_and_other_versions_are_refused(tmp_path: Path) -> None:

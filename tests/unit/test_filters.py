@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from rag.errors import FilterError
 from rag.filters import All, Any_, Compare, literal, matches, negate, parse, to_milvus
 
-ROW = {"doc_id": "a", "source": "/docs/a.pdf", "title": "A", "type": "pdf", "page": 3, "meta": {"year": 2024, "lang": "en", "tags": ["x", "y"]}}
+ROW = {
+    "doc_id": "a",
+    "source": "/docs/a.pdf",
+    "title": "A",
+    "type": "pdf",
+    "page": 3,
+    "meta": {"year": 2024, "lang": "en", "tags": ["x", "y"]},
+}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,12 @@ _compare = st.builds(
     Compare, st.sampled_from(["year", "lang", "page", "absent"]), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
     st.integers(2020, 2026), st.booleans(),
 )  # fmt: skip
-_expression = st.recursive(_compare, lambda inner: st.lists(inner, min_size=1, max_size=3).flatmap(lambda p: st.sampled_from([All(tuple(p)), Any_(tuple(p))])))
+_expression = st.recursive(
+    _compare,
+    lambda inner: st.lists(inner, min_size=1, max_size=3).flatmap(
+        lambda p: st.sampled_from([All(tuple(p)), Any_(tuple(p))])
+    ),
+)
 
 
 @given(_expression)

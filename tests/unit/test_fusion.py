@@ -41,7 +41,9 @@ def test_equal_scores_do_not_divide_by_zero() -> None:
     assert zscore([]) == {} and minmax([]) == {}
 
 
-_rankings = st.lists(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.floats(-100, 100)), min_size=1, max_size=3)
+_rankings = st.lists(
+    st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.floats(-100, 100)), min_size=1, max_size=3
+)
 
 
 @given(_rankings, st.sampled_from(["rrf", "zscore", "minmax"]))
