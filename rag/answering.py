@@ -167,77 +167,17 @@ def content_terms(question: str) -> set[str]:
     return terms(question) - _ASKING
 
 
-_ASKING = frozenset(
-    words(
-        "many much name names type types kind kinds sort call called become use used give given know known make made take taken "
-        "happen happened summarize summarise summary explain describe tell list overview main point points topic document text file article passage content"
-    )
-) | frozenset(
-    [
-        "什么",
-        "多少",
-        "哪",
-        "哪个",
-        "哪些",
-        "哪位",
-        "哪里",
-        "哪儿",
-        "哪种",
-        "哪一",
-        "哪年",
-        "谁",
-        "何",
-        "何时",
-        "何地",
-        "为何",
-        "如何",
-        "怎么",
-        "怎样",
-        "为什么",
-        "几",
-        "几个",
-        "请问",
-        "问",
-        "我",
-        "你",
-        "这个",
-        "那个",
-        "他们",
-        "它们",
-        "种",
-        "位",
-        "名",
-        "些",
-        "中",
-        "里",
-        "上",
-        "下",
-        "时",
-        "时候",
-        "后",
-        "前",
-        "可以",
-        "所",
-        "人",
-        "年",
-        "多",
-        "大",
-        "做",
-        "称",
-        "叫",
-        "名字",
-        "名称",
-        "成为",
-        "使用",
-        "通过",
-        "进行",
-        "以及",
-        "根据",
-        "下列",
-        "以下",
-        "关于",
-    ]
+_ASKING_ZH = (
+    "什么 多少 哪 哪个 哪些 哪位 哪里 哪儿 哪种 哪一 哪年 谁 何 何时 何地 为何 如何 怎么 怎样 为什么 几 几个 请问 问 我 你 这个 那个 他们 它们 种 位 名 些 中 里 上 下 时 时候 后 前 "
+    "可以 所 人 年 多 大 做 称 叫 名字 名称 成为 使用 通过 进行 以及 根据 下列 以下 关于 "
+    "总结 概括 概述 介绍 解释 说明 告诉 列出 文件 文档 资料 文章 内容 主要 份 篇 这份 这篇 这些 本文 全文"
 )
+_ASKING_EN = (
+    "many much name names type types kind kinds sort call called become use used give given know known make made take "
+    "taken happen happened summarize summarise summary explain describe tell list overview main point points topic "
+    "document text file article passage content"
+)
+_ASKING = frozenset(words(_ASKING_EN)) | frozenset(_ASKING_ZH.split())
 
 
 def rarity(held: Sequence[set[str]]) -> dict[str, float]:
@@ -424,7 +364,7 @@ def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str
     passages = [Passage(number=rank, hit=hit, start=hit.start, text=hit.text) for rank, hit in enumerate(hits, start=1)]
     found = sorted(_candidates(question, passages), key=lambda one: (-one.score, one.passage.number, one.start))
     same_language = any(language(passage.text) == lang for passage in passages[:3])
-    if not found or (same_language and found[0].coverage < MIN_COVERAGE):
+    if not found or (same_language and content_terms(question) and found[0].coverage < MIN_COVERAGE):
         return _abstained(question, lang, passages, warnings=warnings)
     chosen = _with_second(found)
     parts, citations = [], []

@@ -297,9 +297,8 @@ def terms(text: str) -> set[str]:
     return set(words(text)) - FUNCTION_WORDS
 
 
-FUNCTION_WORDS = frozenset(
-    ["的", "了", "是", "在", "有", "和", "与", "及", "或", "被", "把", "为", "以", "于", "之", "其", "这", "那", "也", "都", "就", "而", "并", "着", "过", "地", "得", "等", "个", "吗", "呢", "不", "没", "没有", "未", "它", "他", "她", "们", "该", "由", "从", "到", "对", "将", "会", "能", "可", "要"]
-)
+_FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:
@@ -332,14 +331,15 @@ _SCALES = {
     "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
     "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8, "千": 1e3, "百万": 1e6, "千万": 1e7, "万亿": 1e12, "成": 10.0,
 }  # fmt: skip
-_ENGLISH = {
-    word: value
-    for value, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-    )
-} | {
+_UNDER_TWENTY = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_ENGLISH = {word: value for value, word in enumerate(_UNDER_TWENTY.split())} | {
     word: 10 * value
-    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)
+    for value, word in enumerate(
+        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
+    )
 }
 _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
@@ -501,9 +501,16 @@ _CAPITAL = re.compile(
     r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*"
 )
 _LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
-_NO_NAMES = frozenset(
-    ["the", "a", "an", "this", "that", "these", "those", "it", "its", "he", "she", "they", "his", "her", "their", "there", "here", "we", "you", "i", "in", "on", "at", "by", "for", "from", "of", "to", "as", "and", "or", "but", "if", "when", "while", "where", "what", "who", "whom", "which", "why", "how", "after", "before", "during", "since", "until", "although", "though", "because", "so", "thus", "therefore", "however", "moreover", "also", "yes", "no", "not", "according", "both", "each", "all", "some", "many", "most", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "first", "second", "third", "another", "other", "such", "with", "without", "under", "over", "between", "among", "is", "are", "was", "were", "be", "been", "do", "does", "did", "has", "have", "had", "can", "could", "may", "might", "must", "shall", "should", "will", "would", "passage", "passages", "answer", "question", "document", "documents", "only", "then", "than", "once", "today", "overall", "additionally", "furthermore", "finally", "instead"]
+_NEVER_NAMES = (
+    "the a an this that these those it its he she they his her their there here we you i in on at by for from of to "
+    "as and or but if when while where what who whom which why how after before during since until although though "
+    "because so thus therefore however moreover also yes no not according both each all some many most one two three "
+    "four five six seven eight nine ten first second third another other such with without under over between among "
+    "is are was were be been do does did has have had can could may might must shall should will would passage "
+    "passages answer question document documents only then than once today overall additionally furthermore finally "
+    "instead"
 )
+_NO_NAMES = frozenset(_NEVER_NAMES.split())
 
 
 def names(sentence: str) -> set[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -19,7 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
+from rag.errors import RagstoneError
 from rag.types import Answer, Event
 
 if TYPE_CHECKING:
@@ -184,21 +187,20 @@ def steps(trace: list[dict[str, Any]]) -> None:
 
 
 def stream_answer(events: Iterator[Event], *, quiet: bool) -> Answer:
-    """Print the answer as it comes; return it whole."""
+    """Show the answer as it comes, then print it as it was checked; return it whole."""
     answer: Answer | None = None
-    printed = ""
-    for event in events:
-        if event.kind == "text" and not quiet:
-            sys.stdout.write(event.text)
-            sys.stdout.flush()
-            printed += event.text
-        if event.answer is not None:
-            answer = event.answer
-    assert answer is not None
-    if not quiet and printed.strip() != answer.text.strip():  # checking has changed it: the checked one counts
-        sys.stdout.write(("\n\n" if printed.strip() else "") + answer.text)
+    text = ""
+    live = Live(console=out, transient=True, auto_refresh=False) if out.is_terminal and not quiet else nullcontext()
+    with live as screen:
+        for event in events:
+            if event.kind == "text" and screen is not None:
+                text += event.text
+                screen.update(Text(text), refresh=True)
+            answer = event.answer or answer
+    if answer is None:
+        raise RagstoneError("The answer did not arrive. Please report this.")
     if not quiet:
-        sys.stdout.write("\n")
+        out.print(Text(answer.text))
     return answer
 
 

@@ -144,7 +144,11 @@ def test_a_sentence_copied_from_beside_the_question_is_replaced() -> None:
     )
     assert not answer.abstained
     _, answer = ask("Summarise this.", Scripted("The library opens at nine [1]."), hits)
-    assert not answer.abstained, "words that stand nowhere say nothing"
+    assert not answer.abstained, "a question without words of its own is about everything"
+    _, answer = ask(
+        "总结这份文件。", Scripted("《哈尔滨日报》创刊于1945年[1]。"), [hit(1, "《哈尔滨日报》创刊于1945年。")]
+    )
+    assert not answer.abstained
 
 
 def test_an_answer_that_is_partly_borne_out_is_kept_and_marked() -> None:
@@ -259,6 +263,10 @@ def test_the_best_sentence_answers(question: str, sentence: str, doc_id: str) ->
 def test_a_question_about_something_else_is_an_abstention(question: str) -> None:
     answer = extractive_answer(question, HITS)
     assert answer.abstained and answer.citations == ()
+
+
+def test_a_question_about_everything_is_answered_from_the_best_hit() -> None:
+    assert extractive_answer("Summarise this.", HITS).citations[0].doc_id == "d1"
 
 
 def test_between_languages_the_best_hit_is_quoted() -> None:

@@ -279,6 +279,8 @@ def test_names(sentence: str, found: set[str]) -> None:
         ("The drug is safe.", "It is not cheap, but the drug is safe.", False),
         ("该药是安全的。", "该药并不安全。", True),
         ("该药不同于其他药。", "该药不同于其他药物。", False),
+        ("抵制和静坐使系统更加困难。", "公民不服从，如抵制和静坐，使系统更加困难。", False),
+        ("Beroids do not have tentacles.", "Beroids lack tentacles.", False),
         ("Bananas are yellow.", "The drug is not safe.", False),
     ],
 )
