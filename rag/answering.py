@@ -298,7 +298,10 @@ def _with_context(citation: Citation, passage: Passage) -> str:
     """A quote with its headings and the sentence before it, which often names what the quote calls "it"."""
     start = citation.start - passage.start
     before = [begin for begin, _ in sentences(passage.text) if begin < start]
-    return f"{passage.header}\n{passage.text[before[-1] if before else 0 : start]}{citation.quote}"
+    above = passage.hit.text[: max(0, citation.start - passage.hit.start)]
+    headings = [line for line in above.splitlines() if line.startswith("#")]
+    near = passage.text[before[-1] if before else 0 : start]
+    return "\n".join([passage.header, *headings[-1:], near + citation.quote])
 
 
 def _abstained(
