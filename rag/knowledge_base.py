@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,8 +236,8 @@ class KnowledgeBase:
         for step in trace.steps:
             yield Event(kind="step", step=step)
         with trace.span("chat model"):
-            chat = self.chat
-        yield from answer_events(
+            chat = self.chat if len(hits) else None  # nothing to read: no model is needed to say so
+        events = answer_events(
             question,
             hits,
             chat=chat,
@@ -245,6 +245,10 @@ class KnowledgeBase:
             trace=trace,
             deadline_s=self.settings.llm.deadline_s,
         )
+        for event in events:
+            if event.answer is not None and hits.warnings:
+                event = replace(event, answer=replace(event.answer, warnings=hits.warnings + event.answer.warnings))
+            yield event
 
     def _search(
         self,

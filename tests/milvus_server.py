@@ -1,4 +1,6 @@
-"""A real Milvus server for tests: version 2.3.5, the newest that installs as a Python package.
+"""Milvus servers for tests: the embedded engine on a port, and a real server.
+
+The real one is version 2.3.5, the newest that installs as a Python package.
 
 It needs old versions of several libraries, so it gets an environment of its own in the user's cache, made once. Its
 embedded etcd has fixed ports, so there is one per machine at a time.
@@ -19,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from rag.lite import _library_folder
 
 REQUIREMENTS = ["setuptools<70", "milvus==2.3.5"]
 PORTS = (2379, 2380, 9091, 19530)
@@ -45,6 +49,35 @@ def running(folder: Path) -> Iterator[str]:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+class tcp_server:
+    """The embedded engine listening on a port, as a server does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        library = _library_folder()
+        self.process = subprocess.Popen(
+            [str(library / "milvus"), str(self.folder / "m.db"), f"127.0.0.1:{port}", "ERROR"],
+            env=dict(os.environ, LD_LIBRARY_PATH=str(library)), cwd=self.folder, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return f"http://127.0.0.1:{port}"
+            except OSError:
+                assert self.process.poll() is None, "the engine ended"
+        raise AssertionError("the engine did not listen")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 def _environment() -> Path:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from hypothesis import strategies as st
 
 from rag import filters
 from rag.errors import StoreError
-from rag.lite import LiteServer, _library_folder, available
+from rag.lite import LiteServer, available
 from rag.store import MilvusStore, search_text
 from tests import milvus_server
 
@@ -59,7 +56,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         opened.close()
         server.close()
     elif request.param == "tcp":
-        with _tcp_server(folder) as uri:
+        with milvus_server.tcp_server(folder) as uri:
             opened = MilvusStore(uri)
             yield opened
             opened.close()
@@ -68,35 +65,6 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             opened = MilvusStore(uri, timeout_s=30)
             yield opened
             opened.close()
-
-
-class _tcp_server:
-    """The embedded engine listening on a port, as a server does."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        library = _library_folder()
-        self.process = subprocess.Popen(
-            [str(library / "milvus"), str(self.folder / "m.db"), f"127.0.0.1:{port}", "ERROR"],
-            env=dict(os.environ, LD_LIBRARY_PATH=str(library)), cwd=self.folder, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return f"http://127.0.0.1:{port}"
-            except OSError:
-                assert self.process.poll() is None, "the engine ended"
-        raise AssertionError("the engine did not listen")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from rag.errors import FingerprintError, LockedError, SourceError, StoreError, UsageError
+from tests import milvus_server
+from tests.milvus_server import tcp_server
 
 
 def documents(n: int, word: str = "tea") -> list[Document]:
@@ -72,6 +74,8 @@ def test_filters_and_mmr(tiny_kb: KnowledgeBase) -> None:
 
 def test_more_hits_than_documents_and_none_at_all(tiny_kb: KnowledgeBase) -> None:
     assert len(tiny_kb.search("anything")) == 0
+    answer = tiny_kb.ask("anything?")
+    assert answer.abstained and "ragstone ingest" in answer.warnings[0]
     assert "empty" in tiny_kb.search("anything").warnings[0]
     tiny_kb.ingest(documents(3))
     assert len(tiny_kb.search("tea", top_k=5000)) == 3
@@ -188,6 +192,29 @@ def test_a_server_that_is_not_there(tiny_settings, tmp_path: Path) -> None:  # t
         pytest.raises(StoreError, match="cannot be reached"),
     ):
         kb.ingest(documents(1))
+
+
+def test_a_server_by_its_address(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with (
+        tcp_server(tmp_path) as uri,
+        KnowledgeBase.open(tmp_path / "home", settings=tiny_settings.with_values(milvus__uri=uri)) as kb,
+    ):
+        assert kb.ingest(documents(12)).added == 12
+        assert found(kb, "garden 7", mode="bm25", top_k=1) == ["d7"] and len(found(kb, "绿茶", top_k=12)) == 12
+        assert kb.delete("d7") == 1 and kb.verify().ok
+        assert not (kb.home / "milvus.db").exists()
+
+
+def test_a_real_server(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with milvus_server.running(tmp_path) as uri:
+        settings = tiny_settings.with_values(milvus__uri=uri, milvus__timeout_s=30, search__mode="dense")
+        with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+            assert kb.ingest(documents(12)).added == 12
+            assert kb.ingest(documents(13)).unchanged == 12
+            assert len(found(kb, "tea", top_k=20)) == 13 and found(kb, "tea", filter="number == 7") == ["d7"]
+            with pytest.raises(StoreError, match="full-text"):
+                kb.search("tea", mode="bm25")
+            assert kb.delete("d7") == 1 and kb.verify().ok and "d7" not in found(kb, "tea", top_k=20)
 
 
 SECOND = """

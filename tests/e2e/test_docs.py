@@ -1,0 +1,38 @@
+"""The guides' Python blocks run, in order, as they stand on the page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["docs/quickstart.md", "README.md", "README.zh-CN.md"])
+def test_the_blocks_of_a_guide_run(
+    name: str, repo: Path, embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repo / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAGSTONE__LLM__MODEL", "none")
+    monkeypatch.setattr("rag.embedding.open_embedder", lambda *_arguments, **_options: embedder)
+    blocks = BLOCK.findall((repo / name).read_text(encoding="utf-8"))
+    assert blocks, f"{name} has no Python block"
+    scope: dict[str, Any] = {"__name__": "guide"}
+    for at, block in enumerate(blocks, start=1):
+        exec(compile(block, f"{name}, block {at}", "exec"), scope)
+
+
+def test_links_between_pages_lead_somewhere(repo: Path) -> None:
+    pages = [*repo.glob("*.md"), *(repo / "docs").glob("*.md"), *(repo / "examples").glob("*.md")]
+    broken = [
+        (page.name, target)
+        for page in pages
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
