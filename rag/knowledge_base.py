@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,35 +26,13 @@ if TYPE_CHECKING:
     from rag.ingest import Progress
     from rag.lite import LiteServer
     from rag.store import MilvusStore
+    from rag.verify import Verification
 
 MODES = ("hybrid", "dense", "bm25")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
 MAX_TOP_K = 16_384
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Something `verify` found: a kind, the document concerned (or ""), and a sentence."""
-
-    kind: str
-    doc_id: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """What `verify` found and how many problems it repaired."""
-
-    problems: tuple[Problem, ...]
-    repaired: int = 0
-    n_documents: int = 0
-    n_chunks: int = 0
-
-    @property
-    def ok(self) -> bool:
-        return self.repaired == len(self.problems)
 
 
 class KnowledgeBase:
@@ -307,10 +286,34 @@ class KnowledgeBase:
 
     def verify(self, *, repair: bool = False) -> Verification:
         """Compare the catalog with the index. With `repair` the index is made to agree; nothing is embedded again."""
-        from rag.verify import verify
+        from rag.verify import Verification, VerifyParts, verify
 
         with self._writing():
-            return verify(self, repair=repair)
+            collection = self.catalog.collection(self.collection)
+            if collection is None:
+                return Verification(problems=())
+            parts = VerifyParts(
+                catalog=self.catalog,
+                store=lambda: self.store,
+                embedder=lambda: self.embedder,
+                set_aside=None if self.settings.milvus.uri else self._set_aside,
+                collection=self.collection,
+                index=self._index(collection.generation),
+                dim=collection.dim,
+            )
+            return verify(parts, repair=repair)
+
+    def _set_aside(self) -> None:
+        """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+            if self._lite is not None:
+                self._lite.close()
+            self._store = self._lite = None
+        path = self.home / "milvus.db"
+        if path.exists():
+            path.replace(path.with_name(f"milvus.db.damaged-{int(time.time())}"))
 
     # ------------------------------------------------------------ parts
 

@@ -50,6 +50,34 @@ def test_imports_point_one_way(repo: Path) -> None:
     assert wrong == []
 
 
+def test_no_import_cycles(repo: Path) -> None:
+    """Counting imports inside functions, not those for type checking alone."""
+    modules = {
+        ".".join(path.relative_to(repo).with_suffix("").parts).removesuffix(".__init__"): path for path in files(repo)
+    }
+    needs = {
+        name: {one for one in runtime_imports(path) if one in modules and one != name} for name, path in modules.items()
+    }
+    left = dict(needs)
+    while free := [name for name, wanted in left.items() if not wanted & left.keys()]:
+        for name in free:
+            del left[name]
+    assert left == {}
+
+
+def runtime_imports(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
 def test_nobody_inside_a_package_imports_its_root(repo: Path) -> None:
     wrong = []
     for path in files(repo):
