@@ -12,7 +12,7 @@ CHAT := qwen2.5-coder-1.5b
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install models demo test check bench ui clean
+.PHONY: help install models demo test check bench screenshots ui clean
 
 help:
 	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
@@ -50,6 +50,10 @@ check: install
 
 bench: models
 	$(BIN)/python -m bench.run
+
+screenshots: models
+	$(BIN)/ragstone ingest --home $(DEMO_HOME) $(SAMPLES)
+	$(BIN)/python docs/make_screenshots.py --home $(DEMO_HOME)
 
 ui: models
 	$(BIN)/ragstone ui

@@ -21,7 +21,7 @@ def safe(text: str) -> str:
 
     A citation marker such as [1] stays readable.
     """
-    return _MARKER.sub(r"**[\1]**", _escaped(text, _SPECIAL))
+    return _MARKER.sub(r":green[\[\1\]]", _escaped(text, _SPECIAL))  # ** would not open behind a Chinese character
 
 
 def highlighted(text: str, start: int, end: int) -> str:
@@ -32,8 +32,8 @@ def highlighted(text: str, start: int, end: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Every mark that Markdown knows is escaped: the text looks as it is."""
-    return _escaped(text, _EVERYTHING)
+    """Every mark that Markdown knows is escaped and every line stays one: the text looks as it is."""
+    return _escaped(text, _EVERYTHING).replace("\n", "  \n")
 
 
 def _escaped(text: str, marks: re.Pattern[str]) -> str:

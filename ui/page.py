@@ -48,7 +48,7 @@ def sidebar(kb: KnowledgeBase) -> tuple[str, str]:
     """Language, import, and what is in the collection."""
     with st.sidebar:
         chosen = st.segmented_control(
-            "Language", list(LANGUAGES), default=next(iter(LANGUAGES)), label_visibility="collapsed"
+            "Language", list(LANGUAGES), default=next(iter(LANGUAGES)), label_visibility="collapsed", required=True
         )
         language = LANGUAGES.get(chosen or "", "en")
         mode = st.selectbox(
@@ -151,10 +151,12 @@ def source(kb: KnowledgeBase, citation: Citation, language: str) -> None:
         except RagstoneError as error:
             st.error(safe(str(error)))
             return
-        low = max(0, citation.start - AROUND)
-        shown = text[low : citation.end + AROUND]
-        st.markdown(highlighted(shown, citation.start - low, citation.end - low))
-        st.caption(safe(citation.source))
+        low, high = max(0, citation.start - AROUND), citation.end + AROUND
+        before, after = "… " if low else "", " …" if high < len(text) else ""
+        shown = before + text[low:high] + after
+        start = citation.start - low + len(before)
+        st.markdown(highlighted(shown, start, start + len(citation.quote)))
+        st.caption(safe(Path(citation.source).name))
 
 
 main()

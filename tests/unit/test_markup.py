@@ -26,12 +26,12 @@ def test_nothing_can_be_loaded_or_clicked(payload: str, function) -> None:  # ty
 def test_removing_the_escapes_gives_the_text_back(text: str) -> None:
     import re
 
-    undone = re.sub(r"\\(.)", r"\1", plain(text), flags=re.DOTALL).replace("\u2060", "")
-    assert undone == text.replace("\u2060", "")
+    undone = re.sub(r"\\(.)", r"\1", plain(text), flags=re.DOTALL).replace("\u2060", "").replace("  \n", "\n")
+    assert undone == text.replace("\u2060", "").replace("  \n", "\n")
 
 
 def test_markers_and_tables_stay() -> None:
-    assert safe("Tea [1] and *leaf* [x]") == "Tea **[1]** and *leaf* \\[x\\]"
+    assert safe("茶[1] and *leaf* [x]") == "茶:green[\\[1\\]] and *leaf* \\[x\\]"
     assert safe("| a | b |\n| --- | --- |") == "| a | b |\n| --- | --- |"
 
 
