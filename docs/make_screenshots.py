@@ -19,6 +19,8 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+from ui.words import LANGUAGES, word
+
 IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 QUESTIONS = {
@@ -65,11 +67,13 @@ def _wait(url: str) -> None:
 def _take(page: Any, language: str, question: str, target: Path) -> None:
     idle = page.locator("[data-test-script-state=notRunning]").first
     page.get_by_text(language, exact=True).click()
+    page.get_by_role("heading", name=word("title", LANGUAGES[language])).wait_for()
     idle.wait_for()
     page.get_by_test_id("stChatInputTextArea").fill(question)
     page.get_by_test_id("stChatInputSubmitButton").click()
     page.get_by_test_id("stExpander").first.wait_for()
     idle.wait_for()
+    page.wait_for_timeout(1000)  # the page scrolls to the answer by itself; a click on the way would miss
     page.get_by_test_id("stExpander").first.locator("summary").click()
     page.locator(".stMarkdownColoredBackground").first.wait_for()
     page.wait_for_timeout(500)  # the fold's animation

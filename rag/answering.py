@@ -252,7 +252,8 @@ def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passag
     if prompts.says_no_answer(reply.text):
         return _abstained(question, lang, passages, usage=reply.usage)
     checked = check(reply.text.strip(), passages, question=question)
-    if _nothing_holds(checked) or _beside_the_question(question, checked, passages):
+    whole = reply.error is None  # a reply that broke off is shown as far as it came, and said to be incomplete
+    if whole and (_nothing_holds(checked) or _beside_the_question(question, checked, passages)):
         return _abstained(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)
     warnings = []
     if reply.error is not None:

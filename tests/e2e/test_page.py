@@ -94,6 +94,20 @@ def ask(page, question: str) -> None:  # type: ignore[no-untyped-def]
     idle(page)
 
 
+def open_source(page):  # type: ignore[no-untyped-def]
+    """Open the first citation. The page scrolls by itself, and a click on the way may miss: then once more."""
+    source = page.get_by_test_id("stExpander").first
+    marked = source.locator(".stMarkdownColoredBackground").first
+    for _ in range(5):
+        source.locator("summary").click()
+        try:
+            marked.wait_for(timeout=5_000)
+            return source
+        except playwright.TimeoutError:
+            continue
+    raise AssertionError("the source does not open")
+
+
 def idle(page) -> None:  # type: ignore[no-untyped-def]
     """Wait until Streamlit has run the script to its end."""
     page.locator("[data-test-script-state=notRunning]").first.wait_for()
@@ -102,9 +116,7 @@ def idle(page) -> None:  # type: ignore[no-untyped-def]
 def test_ask_and_open_the_source(page) -> None:  # type: ignore[no-untyped-def]
     ask(page, "How many degrees for green tea?")
     page.get_by_text("80 degrees for 2 minutes").first.wait_for()
-    source = page.get_by_test_id("stExpander").first
-    source.wait_for()
-    source.locator("summary").click()
+    source = open_source(page)
     source.get_by_text("Green tea is steeped at 80 degrees").wait_for()
     assert source.locator("span[style*='background'], .stMarkdownColoredBackground").count() >= 1, (
         "the passage is marked"
@@ -122,9 +134,7 @@ def test_chinese_question_and_language_switch(page) -> None:  # type: ignore[no-
 def test_nothing_that_a_document_names_is_loaded(page, canary) -> None:  # type: ignore[no-untyped-def]
     url, hits = canary
     ask(page, "What did zeppelin airships carry in 1936?")
-    source = page.get_by_test_id("stExpander").first
-    source.wait_for()
-    source.locator("summary").click()
+    source = open_source(page)
     source.get_by_text("Zeppelin airships").wait_for()
     page.wait_for_load_state("networkidle")
     assert hits == []

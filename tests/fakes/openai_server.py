@@ -18,6 +18,7 @@ for both. GET /v1/models lists `models` (or plays `models_reply`). `closed_port(
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import zlib
@@ -293,7 +294,7 @@ def _for_request(reply: Reply, request: Request) -> Reply:
 
 
 def _text_events(text: str) -> list[bytes]:
-    return [_event(_chunk(word)) for word in text.split(" ")] if text else []
+    return [_event(_chunk(word)) for word in re.findall(r"\S+\s*", text)]
 
 
 def _ending(finish_reason: str) -> list[bytes]:
