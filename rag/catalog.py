@@ -285,55 +285,69 @@ class Catalog:
     def stage(self, collection: str, drafts: Sequence[Draft]) -> list[list[str]]:
         """Store the drafts as pending versions. Returns each draft's store keys, chunk by chunk."""
         keys: list[list[str]] = []
+        texts: list[dict[str, Any]] = []
+        chunks: list[dict[str, Any]] = []
         with self._engine.begin() as db:
+            versions = self._open_versions(db, collection, drafts)
             for draft in drafts:
-                version = self._open_version(db, collection, draft)
+                version = versions[draft.doc_id]
                 pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
-                _insert(
-                    db,
-                    texts_table,
-                    [{"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text}],
-                )
-                _insert(db, chunks_table, list(_chunk_rows(collection, draft, version, pks)))
-                for start in range(0, len(pks), _BATCH):  # a resumed run writes the keys that a killed one left behind
-                    db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
+                texts.append({"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text})
+                chunks.extend(_chunk_rows(collection, draft, version, pks))
                 keys.append(pks)
+            _insert(db, texts_table, texts)
+            _insert(db, chunks_table, chunks)
+            if db.execute(sa.select(garbage_table.c.pk).limit(1)).first():
+                _forget(
+                    db, [pk for pks in keys for pk in pks]
+                )  # a resumed run writes the keys a killed one left behind
         return keys
 
-    def _open_version(self, db: sa.Connection, collection: str, draft: Draft) -> int:
+    def _open_versions(self, db: sa.Connection, collection: str, drafts: Sequence[Draft]) -> dict[str, int]:
+        """Note the next version of each document as pending; documents that are new get a row."""
         d = documents_table.c
-        mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
-        row = db.execute(sa.select(d.version).where(mine)).first()
-        version = (row.version if row else 0) + 1
-        if row is None:
-            values = {
-                "collection": collection,
-                "doc_id": draft.doc_id,
-                "source": draft.source,
-                "state": "new",
-                "pending": version,
-            }
-            db.execute(sa.insert(documents_table).values(values))
-        else:
-            db.execute(sa.update(documents_table).where(mine).values(pending=version))
-        return version
+        known = self._versions(db, collection, drafts, d.version)
+        rows = [
+            {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "new", "pending": 1}
+            for draft in drafts
+            if draft.doc_id not in known
+        ]
+        _insert(db, documents_table, rows)
+        if known:
+            mine = (d.collection == collection) & (d.doc_id == sa.bindparam("this"))
+            pending = sa.update(documents_table).where(mine).values(pending=sa.bindparam("next"))
+            db.execute(pending, [{"this": doc_id, "next": version + 1} for doc_id, version in known.items()])
+        return {draft.doc_id: known.get(draft.doc_id, 0) + 1 for draft in drafts}
+
+    def _versions(
+        self, db: sa.Connection, collection: str, drafts: Sequence[Draft], column: sa.Column[Any]
+    ) -> dict[str, int]:
+        d = documents_table.c
+        found: dict[str, int] = {}
+        doc_ids = [draft.doc_id for draft in drafts]
+        for start in range(0, len(doc_ids), _BATCH):
+            batch = doc_ids[start : start + _BATCH]
+            query = sa.select(d.doc_id, column).where(d.collection == collection, d.doc_id.in_(batch))
+            found.update({row[0]: int(row[1]) for row in db.execute(query)})
+        return found
 
     def publish(self, collection: str, drafts: Sequence[Draft]) -> None:
         """Make the pending versions of these documents the ones that searches see."""
         d, c, t = documents_table.c, chunks_table.c, texts_table.c
         now = utc_now()
         with self._engine.begin() as db:
-            for draft in drafts:
-                mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
-                version = db.execute(sa.select(d.pending).where(mine)).scalar_one()
-                db.execute(sa.update(documents_table).where(mine).values(_published(draft, version, now)))
-                old = (c.collection == collection) & (c.doc_id == draft.doc_id) & (c.version != version)
-                _to_garbage(db, collection, old)
-                db.execute(
-                    sa.delete(texts_table).where(
-                        (t.collection == collection) & (t.doc_id == draft.doc_id) & (t.version != version)
-                    )
-                )
+            pending = self._versions(db, collection, drafts, d.pending)
+            rows = [{"this": draft.doc_id, **_published(draft, pending[draft.doc_id], now)} for draft in drafts]
+            mine = (d.collection == collection) & (d.doc_id == sa.bindparam("this"))
+            columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "this"} if rows else {}
+            if rows:
+                db.execute(sa.update(documents_table).where(mine).values(columns), rows)
+            for doc_id, version in pending.items():
+                if version > 1:
+                    old = (c.collection == collection) & (c.doc_id == doc_id) & (c.version != version)
+                    _to_garbage(db, collection, old)
+                    stale = (t.collection == collection) & (t.doc_id == doc_id) & (t.version != version)
+                    db.execute(sa.delete(texts_table).where(stale))
 
     def touch(self, collection: str, stats: Iterable[tuple[str, int, int]]) -> None:
         """Note (doc_id, size, mtime_ns) of files whose content turned out the same."""
@@ -479,8 +493,7 @@ class Catalog:
 
     def forget_garbage(self, pks: Sequence[str]) -> None:
         with self._engine.begin() as db:
-            for start in range(0, len(pks), _BATCH):
-                db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
+            _forget(db, pks)
 
     def drop_unused_vectors(self) -> int:
         """Remove cached vectors that no chunk refers to."""
@@ -603,6 +616,11 @@ def _to_garbage(db: sa.Connection, collection: str, which: Any) -> None:
     pks = list(db.execute(sa.select(chunks_table.c.pk).where(which)).scalars())
     _insert(db, garbage_table, [{"pk": pk, "collection": collection} for pk in pks], ignore=True)
     db.execute(sa.delete(chunks_table).where(which))
+
+
+def _forget(db: sa.Connection, pks: Sequence[str]) -> None:
+    for start in range(0, len(pks), _BATCH):
+        db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
 
 
 def _stored(row: Any) -> StoredChunk:
