@@ -185,7 +185,8 @@ class Catalog:
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         try:
-            self._create()
+            self._create_tables()
+            self._check_schema()
         except OperationalError as error:
             raise CatalogError(
                 f"The catalog {url} cannot be opened: {error.orig}. Check the folder's permissions and free space."
@@ -198,18 +199,29 @@ class Catalog:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _create(self) -> None:
+    def _create_tables(self) -> None:
+        """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
+        for _ in metadata.tables:
+            try:
+                metadata.create_all(self._engine)
+                return
+            except OperationalError as error:
+                if "already exists" not in str(error.orig):
+                    raise
+        metadata.create_all(self._engine)
+
+    def _check_schema(self) -> None:
+        """Write the schema's version into a new catalog; refuse one of another version."""
         with self._engine.begin() as db:
-            metadata.create_all(db)
-            found = dict(db.execute(sa.select(meta_table.c.key, meta_table.c.value)).tuples().all())
-            if "schema" not in found:
-                rows = [{"key": "schema", "value": str(SCHEMA_VERSION)}, {"key": "id", "value": secrets.token_hex(6)}]
-                db.execute(sa.insert(meta_table).prefix_with("OR IGNORE", dialect="sqlite"), rows)
-            elif int(found["schema"]) != SCHEMA_VERSION:
-                raise CatalogError(
-                    f"The catalog has schema {found['schema']}, this ragstone reads {SCHEMA_VERSION}. "
-                    "Use the version that wrote it, or import into a new --home."
-                )
+            rows = [{"key": "schema", "value": str(SCHEMA_VERSION)}, {"key": "id", "value": secrets.token_hex(6)}]
+            if not db.execute(sa.select(meta_table.c.key)).first():
+                _insert(db, meta_table, rows, ignore=True)
+            found = db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "schema")).scalar_one()
+        if int(found) != SCHEMA_VERSION:
+            raise CatalogError(
+                f"The catalog has schema {found}, this ragstone reads {SCHEMA_VERSION}. "
+                "Use the version that wrote it, or import into a new --home."
+            )
 
     @property
     def catalog_id(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from rag.catalog import Catalog, Draft, Known, vector_key
 from rag.chunking import chunk_document
 from rag.errors import DocumentError, SourceError, StoreError, UsageError
+from rag.loaders import markdown
 from rag.parsing import ParserPool
 from rag.settings import ChunkSettings, ParseSettings
 from rag.sources import FoundFile, content_hash, find, read_stable
@@ -261,7 +262,8 @@ def _document_item(document: Document, recipe: str, known: Mapping[str, Known]) 
     identity = json.dumps([text, title, document.source, document.type, meta], ensure_ascii=False, sort_keys=True)
     draft = Draft(doc_id=_valid(doc_id), source=_valid(document.source) or doc_id, title=title, type=document.type, text="",
                   content_hash=content_hash(identity.encode("utf-8")), recipe=recipe, size=len(text))  # fmt: skip
-    parsed = ParsedDocument(text=text, title=title, type=document.type, metadata=meta)
+    blocks = markdown.blocks(text) if document.type == "markdown" else ()
+    parsed = ParsedDocument(text=text, title=title, type=document.type, metadata=meta, blocks=tuple(blocks))
     return _Item(draft=draft, known=known.get(draft.doc_id), parsed=parsed)
 
 

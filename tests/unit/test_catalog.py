@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +120,13 @@ def test_damage_and_other_versions_are_refused(tmp_path: Path) -> None:
         db.execute("update meta set value = '99' where key = 'schema'")
     with pytest.raises(CatalogError, match="schema 99"):
         Catalog(newer)
+
+
+def test_many_processes_may_create_it_at_once(tmp_path: Path, repo: Path) -> None:
+    script = "import sys; from pathlib import Path; from rag.catalog import Catalog; print(Catalog(Path(sys.argv[1])).catalog_id)"
+    command = [sys.executable, "-c", script, str(tmp_path / "c.sqlite3")]
+    started = [
+        subprocess.Popen(command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
+    ]
+    ended = [process.communicate() for process in started]
+    assert len({out for out, _ in ended}) == 1, [err for _, err in ended]
