@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,7 +68,8 @@ class MilvusStore:
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for every error it raises
         try:
             os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log lines are no messages for people
-            from pymilvus import MilvusClient
+            with _without_milvus_uri():
+                from pymilvus import MilvusClient
 
             # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
             options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
@@ -279,6 +281,19 @@ class MilvusStore:
             f"Milvus at {self._uri} cannot be reached ({_first_line(error)}). Start it, or correct milvus.uri; "
             "empty uses the embedded one."
         )
+
+
+@contextmanager
+def _without_milvus_uri() -> Iterator[None]:
+    """pymilvus reads MILVUS_URI while it is imported and fails when that names a file; our setting is milvus.uri."""
+    before = os.environ.get("MILVUS_URI")
+    os.environ["MILVUS_URI"] = ""
+    try:
+        yield
+    finally:
+        del os.environ["MILVUS_URI"]
+        if before is not None:
+            os.environ["MILVUS_URI"] = before
 
 
 def _row(row: Mapping[str, Any], vector: np.ndarray, has_bm25: bool) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -216,3 +218,14 @@ def test_an_unreachable_server_is_one_sentence() -> None:
         port = free.getsockname()[1]
     with pytest.raises(StoreError, match=f"Milvus at http://127.0.0.1:{port} cannot be reached"):
         MilvusStore(f"http://127.0.0.1:{port}", timeout_s=2)
+
+
+def test_a_milvus_uri_in_the_environment_does_not_matter(tmp_path: Path, repo: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from rag.lite import LiteServer; from rag.store import MilvusStore\n"
+        "store = MilvusStore(LiteServer(Path(sys.argv[1])).uri); print(store.exists('x'), os.environ['MILVUS_URI'])"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
+    environment = {**os.environ, "MILVUS_URI": "./milvus.db"}
+    ended = subprocess.run(command, cwd=repo, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.split() == ["False", "./milvus.db"], ended.stderr
