@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,7 +224,7 @@ def test_an_unreachable_server_is_one_sentence() -> None:
 def test_a_milvus_uri_in_the_environment_does_not_matter(tmp_path: Path, repo: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from rag.lite import LiteServer; from rag.store import MilvusStore\n"
-        "store = MilvusStore(LiteServer(Path(sys.argv[1])).uri); print(store.exists('x'), os.environ['MILVUS_URI'])"
+        "server = LiteServer(Path(sys.argv[1])); store = MilvusStore(server.uri); print(store.exists('x'), os.environ['MILVUS_URI'])"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
     environment = {**os.environ, "MILVUS_URI": "./milvus.db"}
