@@ -22,7 +22,7 @@ from rag.parsing import ParserPool
 from rag.settings import ChunkSettings, ParseSettings
 from rag.sources import FoundFile, content_hash, find, read_stable
 from rag.store import MAX_META_BYTES, MilvusStore
-from rag.types import Document, Embedder, Failure, IngestReport, ParsedDocument
+from rag.types import Chunk, Document, Embedder, Failure, IngestReport, ParsedDocument
 
 PARSER_VERSION = 1  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
@@ -405,8 +405,15 @@ def _embed(drafts: Sequence[Draft], parts: IngestParts) -> int:
 def store_rows(draft: Draft, pks: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of a document in the store."""
     for pk, chunk in zip(pks, draft.chunks, strict=True):
-        yield {"pk": pk, "doc_id": draft.doc_id, "source": draft.source, "title": draft.title, "type": draft.type,
-               "page": chunk.page, "meta": draft.metadata, "text": chunk.indexed_text}  # fmt: skip
+        yield store_row(pk, chunk, source=draft.source, title=draft.title, type=draft.type, metadata=draft.metadata)
+
+
+def store_row(
+    pk: str, chunk: Chunk, *, source: str, title: str, type: str, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A chunk as a row of the store, without its vector."""
+    return {"pk": pk, "doc_id": chunk.doc_id, "source": source, "title": title, "type": type, "page": chunk.page,
+            "meta": metadata, "text": chunk.indexed_text}  # fmt: skip
 
 
 # ---------------------------------------------------------------- remove

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rag.catalog import Catalog, StoredChunk
 from rag.errors import StoreError
-from rag.ingest import sweep
+from rag.ingest import store_row, sweep
 from rag.store import MilvusStore
 from rag.types import Embedder
 
@@ -117,10 +117,9 @@ def _rewrite(parts: VerifyParts, store: MilvusStore, stored: Sequence[StoredChun
         parts.catalog.put_vectors(new)
         vectors |= new
     rows = [
-        {"pk": one.pk, "doc_id": one.chunk.doc_id, "source": one.source, "title": one.title, "type": one.type,
-         "page": one.chunk.page, "meta": one.metadata, "text": one.chunk.indexed_text}
+        store_row(one.pk, one.chunk, source=one.source, title=one.title, type=one.type, metadata=one.metadata)
         for one in stored
-    ]  # fmt: skip
+    ]
     store.upsert(parts.index, rows, [vectors[one.vector_key] for one in stored])
 
 
