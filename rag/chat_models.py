@@ -30,15 +30,22 @@ def open_chat(settings: Settings, *, notify: Callable[[str], None] | None = None
     if path is None:
         if llm.model == "auto":
             return None
-        raise ModelError(
-            f"The chat model {name!r} is not installed. Run `ragstone models pull {name}`, give a .gguf file, or set llm.base_url "
-            "to an OpenAI-compatible endpoint."
-        )
+        raise ModelError(f"The chat model {name!r} is not installed. {_next_step(name)}")
     from rag.local_chat import LocalChat
 
     if notify:
         notify(f"loading the chat model {path.stem}")
     return LocalChat(path, name=name, threads=llm.threads, context_tokens=llm.context_tokens, deadline_s=llm.deadline_s)
+
+
+def _next_step(name: str) -> str:
+    from rag.models import ALIASES
+
+    pull = f"Run `ragstone models pull {name}`" if name in ALIASES else "Name an alias of `ragstone models list`"
+    runtime = (
+        "" if importlib.util.find_spec("xllamacpp") else ", install the runtime with pip install 'ragstone[local]'"
+    )
+    return f"{pull}{runtime}, give a .gguf file, or set llm.base_url to an OpenAI-compatible endpoint."
 
 
 def local_path(settings: Settings) -> Path | None:
