@@ -29,12 +29,25 @@ def rrf(rankings: Sequence[Ranking], *, k: int) -> Ranking:
 
 
 def weighted(
-    rankings: Sequence[Ranking], weights: Sequence[float], normalise: Callable[[Ranking], dict[str, float]]
+    rankings: Sequence[Ranking],
+    weights: Sequence[float],
+    normalise: Callable[[Ranking], dict[str, float]],
+    *,
+    depth: int = 0,
 ) -> Ranking:
-    """Weighted sum of normalised scores. An id missing from a ranking gets that ranking's lowest value."""
-    parts = [normalise(one) for one in rankings]
+    """Weighted sum of normalised scores.
+
+    A ranking that ended before `depth` holds all that its retriever finds: what it lacks has score 0 there, and counts
+    so when scores are normalised. Else a word that stands in one document alone would weigh nothing, for a ranking of
+    one has no spread. In a ranking that was cut off, an id that is missing gets the lowest value.
+    """
+    keys = {key for one in rankings for key, _ in one}
+    parts = []
+    for one in rankings:
+        found = dict(one)
+        rest = [(key, 0.0) for key in sorted(keys - found.keys())] if found and len(one) < depth else []
+        parts.append(normalise([*one, *rest]))
     floors = [min(part.values(), default=0.0) for part in parts]
-    keys = {key for part in parts for key in part}
     scores = {
         key: sum(w * part.get(key, low) for w, part, low in zip(weights, parts, floors, strict=True)) for key in keys
     }
@@ -67,12 +80,10 @@ def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, 
     give, so that asking for more hits never changes the first ones.
     """
 
+    normalise = zscore if method == "zscore" else minmax
+
     def combine(parts: Sequence[Ranking]) -> Ranking:
-        return (
-            rrf(parts, k=rrf_k)
-            if method == "rrf"
-            else weighted(parts, weights, zscore if method == "zscore" else minmax)
-        )
+        return rrf(parts, k=rrf_k) if method == "rrf" else weighted(parts, weights, normalise, depth=depth)
 
     if not depth or all(len(one) <= depth for one in rankings):
         return combine(rankings)

@@ -87,3 +87,17 @@ def test_asking_for_more_never_changes_the_first_hits(scores: list[dict[str, flo
     assert deep[: len(cut)] == cut
     assert {key for key, _ in deep} == {key for one in scores for key in one}
     assert all(left[1] >= right[1] for left, right in zip(deep, deep[1:], strict=False))
+
+
+def test_a_word_that_one_document_alone_holds_counts() -> None:
+    dense = [(f"d{i}", 0.9 - i / 1000) for i in range(20)]
+    only = [("d15", 7.0)]  # BM25 found one document: the others are known to score 0
+    first = fuse([dense, only], [0.5, 0.5], method="zscore", rrf_k=60, depth=100)[0]
+    assert first[0] == "d15"
+    cut = fuse([dense, only], [0.5, 0.5], method="zscore", rrf_k=60, depth=1)
+    assert cut[0][0] == "d0", "a ranking that was cut off says nothing about what it lacks"
+
+
+def test_a_ranking_of_nothing_changes_nothing() -> None:
+    dense = [("a", 0.9), ("b", 0.8), ("c", 0.1)]
+    assert [key for key, _ in fuse([dense, []], [0.5, 0.5], method="zscore", rrf_k=60, depth=100)] == ["a", "b", "c"]
