@@ -83,10 +83,10 @@ chunks_table = sa.Table(
     sa.Column("start", sa.Integer, nullable=False),
     sa.Column("end", sa.Integer, nullable=False),
     sa.Column("page", sa.Integer),
-    sa.Column("context", sa.String, nullable=False),
-    sa.Column("n_tokens", sa.Integer, nullable=False),
-    sa.Column("text", sa.String, nullable=False),
     sa.Column("vector_key", sa.String, nullable=False),
+    sa.Column("n_tokens", sa.Integer, nullable=False),
+    sa.Column("context", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),  # last: what is read of every candidate stands before it
 )  # fmt: skip
 sa.Index(
     "chunks_document", chunks_table.c.collection, chunks_table.c.doc_id, chunks_table.c.version, chunks_table.c.ordinal
@@ -156,6 +156,14 @@ class Draft:
     warnings: Sequence[str] = ()
     chunks: Sequence[Chunk] = ()
     vector_keys: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """What a search needs of every candidate: that it is live, its name, and where its vector is cached."""
+
+    chunk_id: str
+    vector_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,17 +415,30 @@ class Catalog:
 
     # ------------------------------------------------------------ chunks and vectors
 
+    def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
+        """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
+        c = chunks_table.c
+        query = sa.select(c.collection, c.pk, c.doc_id, c.start, c.end, c.vector_key).join(
+            documents_table, _SAME_VERSION
+        )
+        rows = self._by_key(query, collection, pks)
+        return {row.pk: LiveRow(f"{row.doc_id}#{row.start}-{row.end}", row.vector_key) for row in rows}
+
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""
-        found: dict[str, StoredChunk] = {}
+        return {row.pk: _stored(row) for row in self._by_key(_LIVE, collection, pks)}
+
+    def _by_key(self, query: sa.Select[Any], collection: str, pks: Sequence[str]) -> Iterator[Any]:
+        """Rows of `query` by chunk key, of this collection only.
+
+        The collection is compared here: in the statement it makes SQLite read every chunk of the collection instead of
+        looking the keys up.
+        """
         with self._engine.connect() as db:
             for start in range(0, len(pks), _BATCH):
-                query = _LIVE.where(
-                    chunks_table.c.collection == collection, chunks_table.c.pk.in_(pks[start : start + _BATCH])
-                )
-                for row in db.execute(query):
-                    found[row.pk] = _stored(row)
-        return found
+                for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))):
+                    if row.collection == collection:
+                        yield row
 
     def all_live_chunks(self, collection: str) -> Iterator[StoredChunk]:
         """Every live chunk, in order of document and position."""

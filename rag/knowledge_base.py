@@ -264,7 +264,8 @@ class KnowledgeBase:
         catalog, name = self.catalog, self.collection
         return SearchParts(
             retrievers=self._retrievers(collection),
-            resolve=lambda pks: catalog.live_chunks(name, pks),
+            live=lambda pks: catalog.live_rows(name, pks),
+            load=lambda pks: catalog.live_chunks(name, pks),
             vectors=catalog.vectors,
         )
 

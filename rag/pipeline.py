@@ -1,4 +1,4 @@
-"""The path of a question, top to bottom: recall → fuse → resolve → diversify → hits.
+"""The path of a question, top to bottom: recall → resolve → fuse → diversify → hits.
 
 Every step is a plain function of what it is given; `search` calls them in order and notes each in the trace.
 A retriever is any function (query, depth, filter) → Ranking, so a new one is added without touching this file.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rag import fusion
-from rag.catalog import StoredChunk
+from rag.catalog import LiveRow, StoredChunk
 from rag.errors import UsageError
 from rag.filters import Expr
 from rag.fusion import Ranking
@@ -41,10 +41,14 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchParts:
-    """What a search needs of the system. `resolve` gives live chunks by key; `vectors` cached vectors by vector key."""
+    """What a search needs of the system.
+
+    live: which keys are live, with their names. load: whole chunks by key. vectors: cached vectors by vector key.
+    """
 
     retrievers: Mapping[str, Retriever]
-    resolve: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
+    live: Callable[[Sequence[str]], Mapping[str, LiveRow]]
+    load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 
 
@@ -54,14 +58,15 @@ def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Tra
         raise UsageError("The query is empty. Type a question or some words to look for.")
     depth = max(options.depth, options.top_k)
     rankings = recall(query, parts.retrievers, options, depth, trace)
-    chunks = resolve(rankings, parts.resolve, trace)
-    rankings = {name: [(pk, score) for pk, score in one if pk in chunks] for name, one in rankings.items()}
+    rows = resolve(rankings, parts.live, trace)
+    rankings = {name: [(pk, score) for pk, score in one if pk in rows] for name, one in rankings.items()}
     fused = fuse(rankings, options, trace)
-    final = fused if options.mmr is None else diversify(fused, chunks, parts.vectors, options, trace)
+    final = fused if options.mmr is None else diversify(fused, rows, parts.vectors, options, trace)
     if options.explain:
         lists = {f"recall:{name}": one for name, one in rankings.items()} | {"fuse": fused, "mmr": final}
-        _explain(trace, lists, chunks)
-    return Hits(tuple(_hits(final[: options.top_k], rankings, chunks)), tuple(trace.steps))
+        _explain(trace, lists, rows)
+    hits = load(final[: options.top_k], rankings, parts.load, trace)
+    return Hits(hits, tuple(trace.steps))
 
 
 def recall(
@@ -77,14 +82,14 @@ def recall(
 
 
 def resolve(
-    rankings: Mapping[str, Ranking], live: Callable[[Sequence[str]], Mapping[str, StoredChunk]], trace: Trace
-) -> Mapping[str, StoredChunk]:
-    """Read the chunks from the catalog. Rows of versions that are not live stay behind."""
+    rankings: Mapping[str, Ranking], live: Callable[[Sequence[str]], Mapping[str, LiveRow]], trace: Trace
+) -> Mapping[str, LiveRow]:
+    """Ask the catalog which candidates are live. Rows of versions that are not stay behind."""
     with trace.span("resolve") as step:
         keys = sorted({pk for one in rankings.values() for pk, _ in one})
-        chunks = live(keys)
-        step.n_in, step.n_out = len(keys), len(chunks)
-    return chunks
+        rows = live(keys)
+        step.n_in, step.n_out = len(keys), len(rows)
+    return rows
 
 
 def fuse(rankings: Mapping[str, Ranking], options: SearchOptions, trace: Trace) -> Ranking:
@@ -103,7 +108,7 @@ def fuse(rankings: Mapping[str, Ranking], options: SearchOptions, trace: Trace) 
 
 def diversify(
     fused: Ranking,
-    chunks: Mapping[str, StoredChunk],
+    rows: Mapping[str, LiveRow],
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
     options: SearchOptions,
     trace: Trace,
@@ -112,33 +117,44 @@ def diversify(
     assert options.mmr is not None
     with trace.span("mmr") as step:
         candidates = fused[: options.depth]
-        cached = vectors([chunks[pk].vector_key for pk, _ in candidates])
-        by_pk = {pk: cached[chunks[pk].vector_key] for pk, _ in candidates if chunks[pk].vector_key in cached}
+        cached = vectors([rows[pk].vector_key for pk, _ in candidates])
+        by_pk = {pk: cached[rows[pk].vector_key] for pk, _ in candidates if rows[pk].vector_key in cached}
         picked = fusion.mmr(candidates, by_pk, trade_off=options.mmr, top_k=options.top_k)
         step.n_in, step.n_out, step.detail = len(candidates), len(picked), {"lambda": options.mmr}
     return picked
 
 
-def _hits(fused: Ranking, rankings: Mapping[str, Ranking], chunks: Mapping[str, StoredChunk]) -> list[Hit]:
-    scores = {name: dict(one) for name, one in rankings.items()}
-    hits = []
-    for rank, (pk, score) in enumerate(fused, start=1):
-        stored = chunks[pk]
-        chunk = stored.chunk
-        parts = {name: one[pk] for name, one in scores.items() if pk in one}
-        hits.append(
-            Hit(rank=rank, chunk_id=chunk.chunk_id, doc_id=chunk.doc_id, source=stored.source, title=stored.title,
-                score=score, text=chunk.text, start=chunk.start, end=chunk.end, page=chunk.page, context=chunk.context,
-                type=stored.type, metadata=stored.metadata, parts=parts)
-        )  # fmt: skip
+def load(
+    final: Ranking,
+    rankings: Mapping[str, Ranking],
+    read: Callable[[Sequence[str]], Mapping[str, StoredChunk]],
+    trace: Trace,
+) -> tuple[Hit, ...]:
+    """Read the chunks that are shown. One that was deleted since it was resolved is left out."""
+    with trace.span("load") as step:
+        chunks = read([pk for pk, _ in final])
+        scores = {name: dict(one) for name, one in rankings.items()}
+        there = [(pk, score) for pk, score in final if pk in chunks]
+        hits = tuple(_hit(rank, pk, score, chunks[pk], scores) for rank, (pk, score) in enumerate(there, start=1))
+        step.n_in, step.n_out = len(final), len(hits)
     return hits
 
 
-def _explain(trace: Trace, lists: Mapping[str, Ranking], chunks: Mapping[str, StoredChunk]) -> None:
+def _hit(rank: int, pk: str, score: float, stored: StoredChunk, scores: Mapping[str, Mapping[str, float]]) -> Hit:
+    chunk = stored.chunk
+    parts = {name: one[pk] for name, one in scores.items() if pk in one}
+    return Hit(
+        rank=rank, chunk_id=chunk.chunk_id, doc_id=chunk.doc_id, source=stored.source, title=stored.title, score=score,
+        text=chunk.text, start=chunk.start, end=chunk.end, page=chunk.page, context=chunk.context, type=stored.type,
+        metadata=stored.metadata, parts=parts,
+    )  # fmt: skip
+
+
+def _explain(trace: Trace, lists: Mapping[str, Ranking], rows: Mapping[str, LiveRow]) -> None:
     """Give each step of the trace the first of its candidates, by chunk id."""
     trace.steps = [
         replace(step, detail={**step.detail, "candidates": [
-            {"chunk_id": chunks[pk].chunk.chunk_id, "score": round(score, 6)} for pk, score in lists[step.name][:SHOWN_CANDIDATES]
+            {"chunk_id": rows[pk].chunk_id, "score": round(score, 6)} for pk, score in lists[step.name][:SHOWN_CANDIDATES]
         ]}) if step.name in lists else step
         for step in trace.steps
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from rag.catalog import Catalog, Collection, Draft, row_key, vector_key
 from rag.errors import CatalogError
@@ -130,3 +131,25 @@ def test_many_processes_may_create_it_at_once(tmp_path: Path, repo: Path) -> Non
     ]
     ended = [process.communicate() for process in started]
     assert len({out for out, _ in ended}) == 1, [err for _, err in ended]
+
+
+def test_live_rows_name_the_same_keys_as_live_chunks(catalog: Catalog) -> None:
+    keys = write(catalog, draft("a", "one")) + catalog.stage("c", [draft("b", "two")])[0]
+    rows, chunks = catalog.live_rows("c", keys), catalog.live_chunks("c", keys)
+    assert rows.keys() == chunks.keys() == {keys[0]}
+    assert rows[keys[0]].chunk_id == chunks[keys[0]].chunk.chunk_id == "a#0-3"
+    assert rows[keys[0]].vector_key == chunks[keys[0]].vector_key
+
+
+def test_keys_are_looked_up_and_not_searched_for(catalog: Catalog) -> None:
+    """A search must not read every chunk of a collection: that would grow with the collection."""
+    write(catalog, draft("a", "one"))
+    statements: list[str] = []
+    sa.event.listen(catalog._engine, "before_cursor_execute", lambda _c, _k, text, *_rest: statements.append(text))
+    catalog.live_rows("c", ["0" * 32])
+    catalog.live_chunks("c", ["0" * 32])
+    with catalog._engine.connect() as db:
+        plans = [db.exec_driver_sql("explain query plan " + text, ("0" * 32,)).all() for text in list(statements)]
+    assert len(plans) == 2
+    for plan in plans:
+        assert "sqlite_autoindex_chunks_1 (pk=?)" in plan[0][3], plan
