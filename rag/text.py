@@ -131,8 +131,10 @@ def grapheme_cut(text: str, at: int) -> int:
         return at
     low = max(0, at - MAX_GRAPHEME)
     bounds = [low + match.start() for match in _grapheme().finditer(text[low : at + MAX_GRAPHEME])]
-    inner = [bound for bound in bounds if low < bound <= at or bound == 0]
-    return inner[-1] if inner and inner[-1] > 0 else at
+    inner = [
+        bound for bound in bounds if bound <= at and (bound > low or low == 0)
+    ]  # where the look starts is no bound
+    return inner[-1] if inner else at
 
 
 def grapheme_end(text: str, at: int) -> int:
