@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +232,9 @@ class Catalog:
                 "Use the version that wrote it, or import into a new --home."
             )
 
-    @property
+    @cached_property
     def catalog_id(self) -> str:
-        """Random, made once: keeps two catalogs apart on one Milvus server."""
+        """Random, made once: keeps two catalogs apart on one Milvus server. Every search needs it."""
         with self._engine.connect() as db:
             return str(db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "id")).scalar_one())
 
@@ -264,12 +265,6 @@ class Catalog:
                   "model": collection.model, "dim": collection.dim, "probe": probe}  # fmt: skip
         with self._engine.begin() as db:
             db.execute(sa.insert(collections_table).values(values))
-
-    def set_generation(self, name: str, generation: int) -> None:
-        with self._engine.begin() as db:
-            db.execute(
-                sa.update(collections_table).where(collections_table.c.name == name).values(generation=generation)
-            )
 
     # ------------------------------------------------------------ documents
 
@@ -439,15 +434,6 @@ class Catalog:
                 for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))):
                     if row.collection == collection:
                         yield row
-
-    def all_live_chunks(self, collection: str) -> Iterator[StoredChunk]:
-        """Every live chunk, in order of document and position."""
-        query = _LIVE.where(chunks_table.c.collection == collection).order_by(
-            chunks_table.c.doc_id, chunks_table.c.ordinal
-        )
-        with self._engine.connect() as db:
-            for row in db.execution_options(yield_per=1000).execute(query):
-                yield _stored(row)
 
     def chunks(self, collection: str, doc_id: str) -> list[Chunk]:
         """The live chunks of one document, in order."""

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rag.catalog import Catalog, Draft, Known, vector_key
 from rag.chunking import chunk_document
 from rag.errors import DocumentError, SourceError, StoreError, UsageError
@@ -375,11 +377,10 @@ def _write(batch: Sequence[tuple[_Item, Draft]], parts: IngestParts, tally: _Tal
     drafts = [draft for _, draft in batch]
     if not dry_run:
         assert parts.store is not None
-        tally.n_embedded += _embed(drafts, parts)
+        vectors = _embed(drafts, parts, tally)
         keys = parts.catalog.stage(parts.collection, drafts)
         rows = [row for draft, pks in zip(drafts, keys, strict=True) for row in store_rows(draft, pks)]
-        cached = parts.catalog.vectors([key for draft in drafts for key in draft.vector_keys])
-        parts.store.upsert(parts.index, rows, [cached[key] for draft in drafts for key in draft.vector_keys])
+        parts.store.upsert(parts.index, rows, [vectors[key] for draft in drafts for key in draft.vector_keys])
         parts.catalog.publish(parts.collection, drafts)
     for item, draft in batch:
         tally.n_chunks += len(draft.chunks)
@@ -389,17 +390,21 @@ def _write(batch: Sequence[tuple[_Item, Draft]], parts: IngestParts, tally: _Tal
             tally.added += 1
 
 
-def _embed(drafts: Sequence[Draft], parts: IngestParts) -> int:
-    """Compute the vectors that the cache lacks, and cache them piece by piece. Returns how many were computed."""
+def _embed(drafts: Sequence[Draft], parts: IngestParts, tally: _Tally) -> dict[str, np.ndarray]:
+    """The vector of every chunk by its key. What the cache lacks is computed, and cached piece by piece."""
     texts = {
         key: chunk.indexed_text for draft in drafts for key, chunk in zip(draft.vector_keys, draft.chunks, strict=True)
     }
-    missing = sorted(texts.keys() - parts.catalog.vectors(list(texts)).keys(), key=lambda key: len(texts[key]))
+    vectors = parts.catalog.vectors(list(texts))
+    missing = sorted(texts.keys() - vectors.keys(), key=lambda key: len(texts[key]))
     for start in range(0, len(missing), BATCH_CHUNKS):
         keys = missing[start : start + BATCH_CHUNKS]
-        vectors = parts.embedder.embed_passages([texts[key] for key in keys])
-        parts.catalog.put_vectors(dict(zip(keys, vectors, strict=True)))
-    return len(missing)
+        computed = parts.embedder.embed_passages([texts[key] for key in keys])
+        new = dict(zip(keys, computed, strict=True))
+        parts.catalog.put_vectors(new)
+        vectors |= new
+    tally.n_embedded += len(missing)
+    return vectors
 
 
 def store_rows(draft: Draft, pks: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -251,8 +251,7 @@ class KnowledgeBase:
         )  # fmt: skip
         collection = self.catalog.collection(self.collection)
         if collection is None:
-            if not query.strip():
-                raise UsageError("The query is empty. Type a question or some words to look for.")
+            pipeline.check_query(query)
             return Hits(
                 (), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",)
             )

@@ -54,8 +54,7 @@ class SearchParts:
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
     """Find the best chunks for a query. Raises UsageError for an empty query."""
-    if not query.strip():
-        raise UsageError("The query is empty. Type a question or some words to look for.")
+    check_query(query)
     depth = max(options.depth, options.top_k)
     rankings = recall(query, parts.retrievers, options, depth, trace)
     rows = resolve(rankings, parts.live, trace)
@@ -67,6 +66,12 @@ def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Tra
         _explain(trace, lists, rows)
     hits = load(final[: options.top_k], rankings, parts.load, trace)
     return Hits(hits, tuple(trace.steps))
+
+
+def check_query(query: str) -> None:
+    """Raises UsageError for a query without a word."""
+    if not query.strip():
+        raise UsageError("The query is empty. Type a question or some words to look for.")
 
 
 def recall(
