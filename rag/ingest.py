@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,7 @@ from rag.errors import DocumentError, SourceError, StoreError, UsageError
 from rag.loaders import markdown
 from rag.parsing import ParserPool
 from rag.settings import ChunkSettings, ParseSettings
-from rag.sources import FoundFile, content_hash, find, read_stable
+from rag.sources import FoundFile, content_hash, find, read_stable, source_name
 from rag.store import MAX_META_BYTES, MilvusStore
 from rag.types import Chunk, Document, Embedder, Failure, IngestReport, ParsedDocument
 
@@ -206,7 +207,7 @@ def _plan(
         else:
             tally.unchanged += 1
     parts.catalog.touch(parts.collection, touched)
-    return todo, [_Root(str(Path(path).absolute()), frozenset(seen)) for path in paths]
+    return todo, [_Root(source_name(os.path.realpath(path)), frozenset(seen)) for path in paths]
 
 
 def _is_unchanged(item: _Item, touched: list[tuple[str, int, int]]) -> bool:

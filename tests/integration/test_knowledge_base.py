@@ -132,6 +132,16 @@ def test_files_folders_prune_and_touch(tiny_kb: KnowledgeBase, tmp_path: Path) -
     assert tiny_kb.ingest(folder, dry_run=True).unchanged == 3
 
 
+def test_prune_under_a_link_that_the_user_names(tiny_kb: KnowledgeBase, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for name in ("a.md", "b.md"):
+        (tmp_path / "docs" / name).write_text("The tea of a garden.\n")
+    (tmp_path / "link").symlink_to(tmp_path / "docs")
+    assert tiny_kb.ingest(tmp_path / "link").added == 2
+    (tmp_path / "docs" / "a.md").unlink()
+    assert tiny_kb.ingest(tmp_path / "link", prune=True).deleted == 1
+
+
 def test_a_dry_run_writes_nothing(tiny_kb: KnowledgeBase) -> None:
     report = tiny_kb.ingest(documents(3), dry_run=True)
     assert (report.added, report.n_chunks, report.dry_run) == (3, 3, True)
