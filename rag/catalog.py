@@ -27,9 +27,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from rag.errors import CatalogError
-from rag.types import Chunk, DocumentInfo
+from rag.types import Chunk, DocumentInfo, chunk_id
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
 
 metadata = sa.MetaData()
@@ -65,6 +65,8 @@ documents_table = sa.Table(
     sa.Column("code", sa.String, nullable=False, default=""),
     sa.Column("message", sa.String, nullable=False, default=""),
     sa.Column("updated_at", sa.String, nullable=False, default=""),
+    sa.Column("container", sa.String, nullable=False, server_default=""),  # doc_id of the file it was found in
+    sa.Column("aliases", sa.String, nullable=False, server_default="[]"),  # other sources of the same content
 )  # fmt: skip
 sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
 texts_table = sa.Table(
@@ -86,6 +88,10 @@ chunks_table = sa.Table(
     sa.Column("page", sa.Integer),
     sa.Column("vector_key", sa.String, nullable=False),
     sa.Column("n_tokens", sa.Integer, nullable=False),
+    sa.Column("level", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("parent_start", sa.Integer),
+    sa.Column("parent_end", sa.Integer),
+    sa.Column("extra", sa.String, nullable=False, server_default=""),
     sa.Column("context", sa.String, nullable=False),
     sa.Column("text", sa.String, nullable=False),  # last: what is read of every candidate stands before it
 )  # fmt: skip
@@ -155,6 +161,8 @@ class Draft:
     n_pages: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    container: str = ""
+    aliases: Sequence[str] = ()
     chunks: Sequence[Chunk] = ()
     vector_keys: Sequence[str] = ()
 
@@ -226,6 +234,9 @@ class Catalog:
             if not db.execute(sa.select(meta_table.c.key)).first():
                 _insert(db, meta_table, rows, ignore=True)
             found = db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "schema")).scalar_one()
+            if int(found) < SCHEMA_VERSION:
+                _migrate(db)
+                found = str(SCHEMA_VERSION)
         if int(found) != SCHEMA_VERSION:
             raise CatalogError(
                 f"The catalog has schema {found}, this ragstone reads {SCHEMA_VERSION}. "
@@ -391,6 +402,7 @@ class Catalog:
                     "source": draft.source,
                     "state": "failed",
                     "type": draft.type,
+                    "container": draft.container,
                 }
                 db.execute(sa.insert(documents_table).values(new | values))
 
@@ -413,11 +425,11 @@ class Catalog:
     def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
         """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
         c = chunks_table.c
-        query = sa.select(c.collection, c.pk, c.doc_id, c.start, c.end, c.vector_key).join(
+        query = sa.select(c.collection, c.pk, c.doc_id, c.start, c.end, c.level, c.vector_key).join(
             documents_table, _SAME_VERSION
         )
         rows = self._by_key(query, collection, pks)
-        return {row.pk: LiveRow(f"{row.doc_id}#{row.start}-{row.end}", row.vector_key) for row in rows}
+        return {row.pk: LiveRow(chunk_id(row.doc_id, row.start, row.end, row.level), row.vector_key) for row in rows}
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""
@@ -595,6 +607,18 @@ _LIVE = sa.select(
 ).join(documents_table, _SAME_VERSION)
 
 
+def _migrate(db: sa.Connection) -> None:
+    """Bring an older catalog to this schema: so far versions only added columns, which have defaults."""
+    inspector = sa.inspect(db)
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                specification = sa.schema.CreateColumn(column).compile(dialect=db.dialect)
+                db.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {specification}"))
+    db.execute(sa.update(meta_table).where(meta_table.c.key == "schema").values(value=str(SCHEMA_VERSION)))
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -619,7 +643,8 @@ def _chunk_rows(collection: str, draft: Draft, version: int, pks: Sequence[str])
     for pk, chunk, key in zip(pks, draft.chunks, draft.vector_keys, strict=True):
         yield {"pk": pk, "collection": collection, "doc_id": draft.doc_id, "version": version, "ordinal": chunk.ordinal,
                "start": chunk.start, "end": chunk.end, "page": chunk.page, "context": chunk.context,
-               "n_tokens": chunk.n_tokens, "text": chunk.text, "vector_key": key}  # fmt: skip
+               "n_tokens": chunk.n_tokens, "text": chunk.text, "vector_key": key, "level": chunk.level,
+               "parent_start": chunk.parent_start, "parent_end": chunk.parent_end, "extra": chunk.extra}  # fmt: skip
 
 
 def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
@@ -627,7 +652,8 @@ def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
             "pending": 0, "content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size,
             "mtime_ns": draft.mtime_ns, "n_chunks": len(draft.chunks), "n_chars": len(draft.text),
             "n_pages": draft.n_pages, "meta": json.dumps(dict(draft.metadata), ensure_ascii=False),
-            "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "code": "", "message": "",
+            "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "container": draft.container,
+            "aliases": json.dumps(list(draft.aliases), ensure_ascii=False), "code": "", "message": "",
             "updated_at": now}  # fmt: skip
 
 
@@ -644,7 +670,8 @@ def _forget(db: sa.Connection, pks: Sequence[str]) -> None:
 
 def _stored(row: Any) -> StoredChunk:
     chunk = Chunk(doc_id=row.doc_id, ordinal=row.ordinal, start=row.start, end=row.end, text=row.text,
-                  context=row.context, page=row.page, n_tokens=row.n_tokens)  # fmt: skip
+                  context=row.context, page=row.page, n_tokens=row.n_tokens, extra=row.extra, level=row.level,
+                  parent_start=row.parent_start, parent_end=row.parent_end)  # fmt: skip
     return StoredChunk(pk=row.pk, chunk=chunk, source=row.source, title=row.title, type=row.type,
                        metadata=json.loads(row.meta), vector_key=row.vector_key)  # fmt: skip
 
@@ -654,4 +681,5 @@ def _info(row: Any) -> DocumentInfo:
         doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, state=row.state, version=row.version,
         n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
         metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
+        container=row.container, aliases=tuple(json.loads(row.aliases)),
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """The child process that reads documents: `python -m rag.parse_child`, spoken to over stdin and stdout.
 
 A request is a frame: 4 bytes length, a JSON head {"name", "password", "size"}, then `size` bytes of the document.
-The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text and the blocks.
+The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text, the
+blocks and the bytes of each file found inside.
 Nothing is opened for it: the parent has read the file, so this process needs no files, no network, no other programs.
 """
 
@@ -90,8 +91,9 @@ def _reply(parsed: ParsedDocument) -> tuple[dict[str, Any], list[bytes]]:
     head = {
         "title": parsed.title, "type": parsed.type, "metadata": dict(parsed.metadata), "warnings": list(parsed.warnings),
         "n_pages": parsed.n_pages, "text_bytes": len(text), "block_bytes": len(blocks),
+        "parts": [[part.name, len(part.data)] for part in parsed.parts],
     }  # fmt: skip
-    return head, [text, blocks]
+    return head, [text, blocks, *(part.data for part in parsed.parts)]
 
 
 # ---------------------------------------------------------------- frames

@@ -19,7 +19,7 @@ import rag.parse_child as protocol
 from rag.errors import DocumentError
 from rag.settings import ParseSettings
 from rag.sources import FoundFile, content_hash, read_stable
-from rag.types import Failure, ParsedDocument
+from rag.types import Failure, ParsedDocument, Part
 
 MAX_FILES_PER_CHILD = 500  # memory that libraries do not give back must not add up to somebody's E_MEMORY
 _ENVIRONMENT = (
@@ -246,10 +246,11 @@ def _parsed(head: dict[str, Any], stream: BinaryIO) -> ParsedDocument:
     if len(encoded) != head["text_bytes"] or len(blocks) != head["block_bytes"]:
         raise ValueError("the answer is cut off")
     text = encoded.decode("utf-8")
+    parts = tuple(Part(name=str(name), data=protocol.read_exactly(stream, int(size))) for name, size in head["parts"])
     return ParsedDocument(
         text=text, title=str(head["title"]), type=str(head["type"]), blocks=protocol.unpack_blocks(blocks, len(text)),
         metadata=dict(head["metadata"]), warnings=tuple(map(str, head["warnings"])),
-        n_pages=None if head["n_pages"] is None else int(head["n_pages"]),
+        n_pages=None if head["n_pages"] is None else int(head["n_pages"]), parts=parts,
     )  # fmt: skip
 
 

@@ -41,10 +41,22 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A file inside a file, such as an archive's member or an attachment. It becomes a document of its own.
+
+    name: its path inside the container, as a label; nothing is ever written under it.
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedDocument:
     """What a loader makes of a file: text (Markdown where the source has structure) and where its parts lie.
 
     Characters between blocks are white space. Offsets count Unicode code points of `text`.
+    parts: files found inside, still to be read. `text` may be empty when there are parts.
     """
 
     text: str
@@ -54,6 +66,7 @@ class ParsedDocument:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     n_pages: int | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,9 @@ class Chunk:
     """An indexed piece of a document: the document's text[start:end], nothing added or taken away.
 
     context: title and headings it stands under; embedded and searched with the text, never part of it.
+    extra: words for the index alone that follow the text, such as questions it answers or keywords.
+    level: 0 for the document's own text. From 1 on, `text` is a summary of text[start:end] and is not quoted.
+    parent_start, parent_end: the wider stretch that a reader gets in place of the chunk; None: the chunk itself.
     """
 
     doc_id: str
@@ -70,16 +86,25 @@ class Chunk:
     text: str
     context: str = ""
     page: int | None = None
-    n_tokens: int = 0  # of the embedding model, context included
+    n_tokens: int = 0  # of the embedding model, context and extra included
+    extra: str = ""
+    level: int = 0
+    parent_start: int | None = None
+    parent_end: int | None = None
 
     @property
     def chunk_id(self) -> str:
-        return f"{self.doc_id}#{self.start}-{self.end}"
+        return chunk_id(self.doc_id, self.start, self.end, self.level)
 
     @property
     def indexed_text(self) -> str:
         """What is embedded and what full-text search sees."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return "\n".join(part for part in (self.context, self.text, self.extra) if part)
+
+
+def chunk_id(doc_id: str, start: int, end: int, level: int = 0) -> str:
+    """A chunk's name: its document and place; a summary's ends in ~ and its level."""
+    return f"{doc_id}#{start}-{end}" + (f"~{level}" if level else "")
 
 
 # ---------------------------------------------------------------- ingest
@@ -130,6 +155,8 @@ class DocumentInfo:
     code: str = ""  # of the failure, when state is failed
     message: str = ""
     warnings: tuple[str, ...] = ()
+    container: str = ""  # doc_id of the file that this one was found in: an archive, a mail
+    aliases: tuple[str, ...] = ()  # other sources with the same content; they hold no chunks of their own
 
 
 # ---------------------------------------------------------------- search
@@ -153,6 +180,7 @@ class Hit:
     type: str = "text"
     metadata: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, float] = field(default_factory=dict)
+    level: int = 0  # from 1 on, `text` is a summary of the document's text[start:end]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
     if kind.startswith("unsupported:"):
         raise _refusal(kind.removeprefix("unsupported:"), name)
     parsed: ParsedDocument = importlib.import_module(_LOADERS[kind]).load(data, name=name, password=password)
-    if not _VISIBLE.search(parsed.text):
+    if not parsed.parts and not _VISIBLE.search(parsed.text):
         raise DocumentError("E_NO_TEXT", f"{name} holds no text.")
     claimed = _BY_NAME.get(_extension(name))
     warnings = parsed.warnings
