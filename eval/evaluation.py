@@ -20,8 +20,23 @@ from rag.types import Document, Hit, Hits, IngestReport
 Search = Callable[[str, str, int], Sequence[tuple[str, float]]]  # (system, question, depth) -> (doc_id, score)
 Progress = Callable[[str, int, int], None]  # (what, done, of how many)
 
-# What the built-in names mean: the mode a knowledge base is searched in.
-BUILT_IN = {"bm25": "bm25", "dense": "dense", "hybrid": "hybrid"}
+# What the built-in names mean: the options a knowledge base is searched with. All else is off, whatever the settings say.
+_OFF: dict[str, Any] = {"rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
+                        "translate": False, "auto_filter": False}  # fmt: skip
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "bm25": {**_OFF, "mode": "bm25"},
+    "dense": {**_OFF, "mode": "dense"},
+    "hybrid": {**_OFF, "mode": "hybrid"},
+    "hybrid+mmr": {**_OFF, "mode": "hybrid", "mmr": 0.7},
+    "hybrid+rerank": {**_OFF, "mode": "hybrid", "rerank": True},
+    "hybrid+rewrite": {**_OFF, "mode": "hybrid", "rewrite": True},
+    "hybrid+multi-query": {**_OFF, "mode": "hybrid", "multi_query": 3},
+    "hybrid+hyde": {**_OFF, "mode": "hybrid", "hyde": 1},
+    "hybrid+decompose": {**_OFF, "mode": "hybrid", "decompose": True},
+    "hybrid+step-back": {**_OFF, "mode": "hybrid", "step_back": True},
+    "hybrid+translate": {**_OFF, "mode": "hybrid", "translate": True},
+    "auto": {**_OFF, "mode": "auto"},
+}
 
 _FEW_QUESTIONS = 20
 _MOST_CHUNKS = 16_384  # Milvus returns no more
@@ -158,7 +173,7 @@ class SearchedKnowledgeBase(Protocol):
     """The part of rag.knowledge_base.KnowledgeBase that an evaluation needs."""
 
     def ingest(self, sources: Iterable[Document]) -> IngestReport: ...
-    def search(self, query: str, *, top_k: int, mode: Any) -> Hits: ...
+    def search(self, query: str, **options: Any) -> Hits: ...
 
 
 def run_on_knowledge_base(
@@ -324,12 +339,12 @@ def _counted(dataset: Dataset, progress: Progress | None) -> Iterable[Document]:
 
 
 def _deep_search(
-    kb: SearchedKnowledgeBase, question: str, mode: str, depth: int, named: Callable[[Hit], str] | None
+    kb: SearchedKnowledgeBase, question: str, options: Mapping[str, Any], depth: int, named: Callable[[Hit], str] | None
 ) -> tuple[Hits, Ranking]:
     """Ask for more chunks until `depth` documents are found or there is nothing left to find."""
     top_k = min(_MOST_CHUNKS, depth * _CHUNKS_PER_DOCUMENT)
     while True:
-        hits = kb.search(question, top_k=top_k, mode=mode)
+        hits = kb.search(question, top_k=top_k, **options)
         found = ranking((named(hit), hit.score) for hit in hits) if named else collapse_to_documents(hits)
         if len(found) >= depth or len(hits) < top_k or top_k == _MOST_CHUNKS:
             return hits, found[:depth]
@@ -352,7 +367,7 @@ def _warm_up(kb: SearchedKnowledgeBase, systems: Sequence[str], dataset: Dataset
     question = next(iter(dataset.questions.values()))
     for system in systems:
         try:
-            kb.search(question, top_k=1, mode=BUILT_IN[system])
+            kb.search(question, top_k=1, **BUILT_IN[system])
         except RagstoneError:
             return  # the measured searches will fail the same way, and are counted
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import log
 
 from rag import prompts
+from rag.chat import complete
 from rag.citations import Checked, Passage, check, missing_names, terms, with_markers
 from rag.errors import ChatError
 from rag.settings import AnswerSettings
@@ -21,6 +22,7 @@ NO_MODEL = (
     "qwen2.5-coder-1.5b`, or set llm.base_url to an OpenAI-compatible endpoint."
 )
 MAX_SENTENCE_CHARS = 500
+MAX_SHORT_ANSWER = 120  # characters; a longer one is no name, date or number to search with
 MIN_COVERAGE = 0.45  # share of the question, by weight, that an extracted sentence and its surroundings must hold
 SECOND_SHARE = 0.75  # of the best sentence's score, that a second one needs
 SURE_SHARE = 0.5  # of the question in the best passage, from which on passages may be left out for holding far less
@@ -71,6 +73,27 @@ def answer_events(
         step.detail.update(unsupported=len(answer.unsupported), abstained=answer.abstained)
     yield Event(kind="step", step=trace.steps[-1])
     yield from _finish(answer, question, hits, trace)
+
+
+def short_answer(
+    question: str, hits: Sequence[Hit], *, chat: ChatModel | None, settings: AnswerSettings, deadline_s: float
+) -> str:
+    """The answer without markers, for putting into another question; "" when the hits do not hold it or the model fails."""
+    if chat is None or not hits:
+        return ""
+    passages = pack(question, hits, max_passages=settings.max_passages, passage_tokens=settings.passage_tokens)
+    shown = [prompts.ShownPassage(passage.number, passage.header, passage.text) for passage in passages]
+    messages = prompts.task_messages(
+        prompts.BRIEF, prompts.asked(question, shown, language(question)), language(question)
+    )
+    try:
+        reply = complete(
+            chat, messages, max_tokens=prompts.BRIEF.max_tokens, json_schema=prompts.BRIEF.schema, deadline_s=deadline_s
+        )
+    except ChatError:
+        return ""
+    said = next(iter(prompts.task_reply(prompts.BRIEF, reply)), "")
+    return "" if prompts.says_no_answer(said) or len(said) > MAX_SHORT_ANSWER else said
 
 
 # ---------------------------------------------------------------- pack

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from rag.errors import CatalogError
 from rag.types import Chunk, DocumentInfo, chunk_id
 
 SCHEMA_VERSION = 2
+_FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
 
 metadata = sa.MetaData()
@@ -487,6 +489,18 @@ class Catalog:
         rows = [{"key": key, "vector": vector.astype("<f4").tobytes()} for key, vector in vectors.items()]
         with self._engine.begin() as db:
             _insert(db, vectors_table, rows, ignore=True)
+
+    def field_values(self, collection: str, limit: int = 8) -> dict[str, list[str]]:
+        """Fields that filters can test, each with some of the values that live documents have, most frequent first."""
+        d = documents_table.c
+        query = sa.select(d.type, d.meta).where(d.collection == collection, d.version > 0).limit(_FIELD_SAMPLE)
+        counts: dict[str, Counter[str]] = {}
+        with self._engine.connect() as db:
+            for row in db.execute(query):
+                for name, value in {"type": row.type, **json.loads(row.meta)}.items():
+                    if isinstance(value, (str, int, float)) and len(str(value)) <= 40:
+                        counts.setdefault(name, Counter())[str(value)] += 1
+        return {name: [value for value, _ in found.most_common(limit)] for name, found in sorted(counts.items())}
 
     # ------------------------------------------------------------ recovery
 

@@ -181,6 +181,37 @@ class OpenAIChat:
     def close(self) -> None:
         """Nothing stays open between calls."""
 
+    def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """One exchange with the same server beside the chat, under the same guards. Not repeated. Raises ChatError."""
+        limit = self._settings.deadline_s
+        deltas = run_call(
+            Call(limit), lambda call: self._post(call, path, body), who=f"The endpoint {self._host}", daemon=True
+        )
+        return _parsed_body("".join(delta.text for delta in deltas), self._host)
+
+    def _post(self, call: Call, path: str, body: Mapping[str, Any]) -> None:
+        import httpx2
+
+        url = self._settings.base_url.rstrip("/") + path
+        headers = {"Accept-Encoding": "identity"}
+        if key := self._settings.api_key.get_secret_value():
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            with (
+                self._http(call) as http,
+                http.stream("POST", url, json=dict(body), headers=headers) as response,
+            ):
+                encoding = response.headers.get("content-encoding", "")
+                content = b"".join(decoded(response.iter_raw(), encoding, self._max_bytes))
+        except _BadStatus as bad:
+            raise ChatError(
+                "E_LLM_REFUSED",
+                f"The endpoint {url} answered {bad.status}: {_excerpt(bad.text)}. Check its address and model.",
+            ) from None
+        except (httpx2.TransportError, OSError) as error:
+            raise self._broken(error, begun=False) from error
+        call.put(ChatDelta(text=content.decode("utf-8", "replace"), done=True))
+
     def _work(self, call: Call, request: _Request) -> None:
         n_failed = 0
         while not call.cancelled.is_set():
@@ -222,13 +253,27 @@ class OpenAIChat:
             raise
 
     def _client(self, call: Call) -> Any:
-        """An SDK client for one call: no retries, redirects or compression of its own, and it can be cut off."""
+        """An SDK client for one call: no retries or compression of its own."""
+        import openai
+
+        key = self._settings.api_key.get_secret_value() or "none"
+        headers = {"Accept-Encoding": "identity"}
+        return openai.OpenAI(
+            base_url=self._settings.base_url,
+            api_key=key,
+            max_retries=0,
+            http_client=self._http(call),
+            default_headers=headers,
+        )
+
+    def _http(self, call: Call) -> Any:
+        """The connection of one call: follows no redirect, and can be cut off."""
         import httpx2
         import openai
 
         left = max(0.0, call.remaining())
         loopback = urlsplit(self._settings.base_url).hostname in ("localhost", "127.0.0.1", "::1")
-        http = openai.DefaultHttpxClient(
+        return openai.DefaultHttpxClient(
             timeout=httpx2.Timeout(
                 left + 1, connect=min(left + 1, self._settings.connect_timeout_s)
             ),  # the deadline comes first
@@ -236,11 +281,6 @@ class OpenAIChat:
             trust_env=not loopback,  # a proxy of the environment cannot reach this machine's own ports
             limits=httpx2.Limits(max_keepalive_connections=0),
             event_hooks={"request": [lambda request: _trace_sockets(request, call)], "response": [_check_status]},
-        )
-        key = self._settings.api_key.get_secret_value() or "none"
-        headers = {"Accept-Encoding": "identity"}
-        return openai.OpenAI(
-            base_url=self._settings.base_url, api_key=key, max_retries=0, http_client=http, default_headers=headers
         )
 
     def _first_model(self, client: Any) -> str:
@@ -570,6 +610,15 @@ def _events(body: Iterable[bytes]) -> Iterator[Any]:
                 f"The chat endpoint answered with {_excerpt(line)}, which is no chat reply. Check that llm.base_url points to an "
                 "OpenAI-compatible API.",
             )
+
+
+def _parsed_body(text: str, host: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ChatError(
+            "E_LLM_PROTOCOL", f"The endpoint {host} answered {_excerpt(text)}, which is not JSON."
+        ) from error
 
 
 def _parsed(data: str) -> Any:

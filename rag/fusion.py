@@ -88,8 +88,13 @@ def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, 
     if not depth or all(len(one) <= depth for one in rankings):
         return combine(rankings)
     head = combine([one[:depth] for one in rankings])
+    return followed_by(head, combine(rankings))
+
+
+def followed_by(head: Ranking, more: Ranking) -> Ranking:
+    """`head`, then what `more` holds beyond it in its order, with scores below those of the head."""
     chosen = {key for key, _ in head}
-    tail = [(key, score) for key, score in combine(rankings) if key not in chosen]
+    tail = [(key, score) for key, score in more if key not in chosen]
     drop = (tail[0][1] - head[-1][1]) if tail and head else 0.0
     return head + [(key, score - max(drop, 0.0) - 1e-9) for key, score in tail]
 

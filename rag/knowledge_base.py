@@ -18,21 +18,27 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import FingerprintError, LockedError, SettingsError, StoreError, UsageError
 from rag.settings import Settings
 from rag.trace import Trace
-from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport
+from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport, Query, Reranker
 
 if TYPE_CHECKING:
+    from rag import pipeline
     from rag.catalog import Catalog, Collection
     from rag.filters import Expr
     from rag.ingest import Progress
     from rag.lite import LiteServer
     from rag.store import MilvusStore
+    from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification
 
-MODES = ("hybrid", "dense", "bm25")
+MODES = ("hybrid", "dense", "bm25", "auto")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
 MAX_TOP_K = 16_384
+SUB_QUESTION_HITS = 5
+_NO_UNDERSTANDING: dict[str, Any] = {
+    "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
+}  # fmt: skip
 
 
 class KnowledgeBase:
@@ -55,6 +61,7 @@ class KnowledgeBase:
         self._embedder: Embedder | None = None
         self._chat: ChatModel | None = None
         self._chat_opened = False
+        self._reranker: Reranker | None = None
         self._checked = ""  # collection whose embedding model was compared
 
     @classmethod
@@ -105,7 +112,7 @@ class KnowledgeBase:
                 if part is not None:
                     part.close()
             self._chat = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked = False, ""
+            self._chat_opened, self._checked, self._reranker = False, "", None
 
     # ------------------------------------------------------------ documents
 
@@ -181,23 +188,18 @@ class KnowledgeBase:
 
     # ------------------------------------------------------------ search and ask
 
-    def search(
-        self,
-        query: str,
-        *,
-        top_k: int | None = None,
-        mode: str | None = None,
-        filter: str | None = None,
-        mmr: float | None = None,
-        explain: bool = False,
-    ) -> Hits:
+    def search(self, query: str, **options: Any) -> Hits:
         """The best chunks for a query.
 
-        mode: hybrid, dense or bm25. filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off).
-        explain: put each step's candidates into the trace.
+        Options, each with its default in the settings:
+        top_k: how many. mode: hybrid, dense or bm25; auto searches hybrid and asks the chat model for more only where
+            that did not find enough. filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off).
+        rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
+            does with the question first. rerank: False leaves the reranker out, True demands one.
+        history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
-        return self._search(query, Trace(), top_k=top_k, mode=mode, filter=filter, mmr=mmr, explain=explain)
+        return self._search(query, Trace(), **options)
 
     def ask(self, question: str, **options: Any) -> Answer:
         """A cited answer; takes the options of `search`. Raises what `search` raises; a failing chat model does not raise."""
@@ -217,7 +219,7 @@ class KnowledgeBase:
         with trace.span("chat model"):
             chat = self.chat if len(hits) else None  # nothing to read: no model is needed to say so
         events = answer_events(
-            question,
+            hits.question or question,
             hits,
             chat=chat,
             settings=self.settings.answer,
@@ -238,26 +240,66 @@ class KnowledgeBase:
         mode: str | None = None,
         filter: str | None = None,
         mmr: float | None = None,
+        rerank: bool | None = None,
         explain: bool = False,
+        history: Sequence[tuple[str, str]] = (),
+        **understanding: Any,
     ) -> Hits:
-        from rag import filters, pipeline
+        from rag import filters, pipeline, routing
 
-        defaults = self.settings.search
+        defaults, chosen = self.settings.search, mode or self.settings.search.mode
+        wanted = self._understanding(understanding, history)
+        reranker = self._reranker_for(rerank)
         options = pipeline.SearchOptions(
-            retrievers=_weights(mode or defaults.mode, defaults.dense_weight),
+            retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults.dense_weight),
             top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
             depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(mmr),
+            rerank_depth=self.settings.rerank.depth if reranker else 0, rerank_weight=self.settings.rerank.weight,
+            rerank_threshold=self.settings.rerank.threshold,
             filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
         )  # fmt: skip
+        pipeline.check_query(query)
         collection = self.catalog.collection(self.collection)
         if collection is None:
-            pipeline.check_query(query)
             return Hits(
                 (), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",)
             )
-        return pipeline.search(query, parts=self._search_parts(collection), options=options, trace=trace)
+        parts = self._search_parts(collection, wanted, reranker)
+        if chosen != "auto":
+            return pipeline.search(query, parts=parts, options=options, trace=trace)
+        more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+        return routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
 
-    def _search_parts(self, collection: Collection) -> Any:
+    def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
+        """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
+        from rag import prompts
+        from rag.understanding import UnderstandOptions
+
+        names = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
+        if unknown := sorted(given.keys() - set(names)):
+            raise UsageError(
+                f"search() has no option {unknown[0]!r}. Known: {', '.join(names)}, and those of its help."
+            )
+        values = {name: getattr(self.settings.understand, name) for name in names}
+        values |= {name: value for name, value in given.items() if value is not None}
+        for name in ("multi_query", "hyde"):
+            if not isinstance(values[name], int) or not 0 <= values[name] <= prompts.MOST_ITEMS:
+                raise UsageError(f"{name} must be a whole number from 0 to {prompts.MOST_ITEMS}, not {values[name]!r}.")
+        return UnderstandOptions(history=tuple((asked, answered) for asked, answered in history), **values)
+
+    def _reranker_for(self, wanted: bool | None) -> Reranker | None:
+        if wanted is False:
+            return None
+        if wanted and not self.settings.rerank.model:
+            raise UsageError(
+                "Reranking was asked for, but rerank.model is empty. Name a cross-encoder (a folder or a hub name), or "
+                '"chat" for the chat model: --set rerank.model=chat'
+            )
+        return self.reranker
+
+    def _search_parts(
+        self, collection: Collection, wanted: UnderstandOptions, reranker: Reranker | None
+    ) -> pipeline.SearchParts:
         from rag.pipeline import SearchParts
 
         catalog, name = self.catalog, self.collection
@@ -266,6 +308,38 @@ class KnowledgeBase:
             live=lambda pks: catalog.live_rows(name, pks),
             load=lambda pks: catalog.live_chunks(name, pks),
             vectors=catalog.vectors,
+            understand=self._planner(collection, wanted) if wanted.needs_chat else None,
+            reranker=reranker,
+        )
+
+    def _planner(self, collection: Collection, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
+        """Plans the queries of a question with the chat model, which is opened when it is first needed."""
+        from rag.understanding import UnderstandParts, understand
+
+        def plan(question: str, trace: Trace) -> Understood:
+            parts = UnderstandParts(
+                chat=self.chat,
+                deadline_s=self.settings.understand.deadline_s,
+                fields=lambda: self.catalog.field_values(collection.name),
+                answer=self._short_answer,
+            )
+            return understand(question, parts=parts, options=wanted, trace=trace)
+
+        return plan
+
+    def _short_answer(self, question: str) -> str:
+        """A sub-question answered from the documents; "" when they do not say."""
+        from rag.answering import short_answer
+
+        hits = self._search(
+            question, Trace(), top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, **_NO_UNDERSTANDING
+        )
+        return short_answer(
+            question,
+            hits,
+            chat=self.chat,
+            settings=self.settings.answer,
+            deadline_s=self.settings.understand.deadline_s,
         )
 
     def _retrievers(self, collection: Collection) -> Mapping[str, Any]:
@@ -273,12 +347,12 @@ class KnowledgeBase:
 
         store, index = self.store, self._index(collection.generation)
 
-        def dense(query: str, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            vector = self._query_embedder(collection).embed_queries([query])[0]
+        def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            vector = query_vector(self._query_embedder(collection), query)
             return store.dense(index, vector, depth=depth, expression=to_milvus(where) if where else "")
 
-        def bm25(query: str, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            return store.bm25(index, query, depth=depth, expression=to_milvus(where) if where else "")
+        def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            return store.bm25(index, query.text, depth=depth, expression=to_milvus(where) if where else "")
 
         return {"dense": dense, "bm25": bm25}
 
@@ -364,6 +438,16 @@ class KnowledgeBase:
                 self._chat, self._chat_opened = open_chat(self.settings, notify=self._notify), True
             return self._chat
 
+    @property
+    def reranker(self) -> Reranker | None:
+        """The reranker that the settings name; None when they name none."""
+        with self._lock:
+            if self._reranker is None and self.settings.rerank.model:
+                from rag.reranking import open_reranker
+
+                self._reranker = open_reranker(self.settings, lambda: self.chat, notify=self._notify)
+            return self._reranker
+
     # ------------------------------------------------------------ inside
 
     def _index(self, generation: int) -> str:
@@ -433,10 +517,24 @@ class KnowledgeBase:
             lock.release()
 
 
+def query_vector(embedder: Embedder, query: Query) -> Any:
+    """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
+
+    Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
+    """
+    vector = embedder.embed_queries([query.text])[0]
+    if not query.passages:
+        return vector
+    import numpy as np
+
+    mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
 def _weights(mode: str, dense_weight: float) -> dict[str, float]:
     if mode == "hybrid":
         return {"dense": dense_weight, "bm25": 1.0 - dense_weight}
-    if mode in MODES:
+    if mode in ("dense", "bm25"):
         return {mode: 1.0}
     raise UsageError(f"Unknown mode {mode!r}. Known: {', '.join(MODES)}.")
 

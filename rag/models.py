@@ -26,7 +26,7 @@ from typing import IO, Any, Literal
 
 from rag.errors import ModelError
 
-Role = Literal["embedding", "chat"]
+Role = Literal["embedding", "chat", "rerank"]
 Progress = Callable[[int, int, str], None]  # packages done, packages in all, what is happening
 
 _BLOCK = 1 << 20
@@ -240,7 +240,7 @@ def resolve(name: str, role: Role, dir: Path) -> Path | str:
 
     An alias becomes its folder, or its GGUF file for a chat model; when it is not in `dir` but its carrier packages are
     installed, it is assembled from them. A path that exists is returned as it is. Any other name is a hub id for an
-    embedding model, returned as a string.
+    embedding model or a reranker, returned as a string.
 
     Raises: ModelError when the alias has no files yet, a path does not exist, or the name fits no role.
     """
@@ -255,7 +255,7 @@ def resolve(name: str, role: Role, dir: Path) -> Path | str:
     if role == "chat":
         raise ModelError(f"Unknown chat model {name!r}: it is no alias and no .gguf file. {hint(name, role)}")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise ModelError(f"{name!r} is no name of an embedding model. {_known(role)}")
+        raise ModelError(f"{name!r} is no name of a model for {role}. {_known(role)}")
     return name
 
 
@@ -335,7 +335,7 @@ def _looks_like_path(name: str) -> bool:
 def _known(role: Role) -> str:
     names = ", ".join(spec.alias for spec in ALIASES.values() if spec.role == role)
     other = "a .gguf file" if role == "chat" else "a sentence-transformers folder or a hub name"
-    return f"Name one of {names}, or {other}."
+    return f"Name one of {names}, or {other}." if names else f"Name {other}."
 
 
 def hint(name: str, role: Role) -> str:

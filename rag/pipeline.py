@@ -1,4 +1,4 @@
-"""The path of a question, top to bottom: recall → resolve → fuse → diversify → hits.
+"""The path of a question, top to bottom: understand → recall → resolve → fuse → rerank → diversify → hits.
 
 Every step is a plain function of what it is given; `search` calls them in order and notes each in the trace.
 A retriever is any function (query, depth, filter) → Ranking, so a new one is added without touching this file.
@@ -13,13 +13,14 @@ import numpy as np
 
 from rag import fusion
 from rag.catalog import LiveRow, StoredChunk
-from rag.errors import UsageError
-from rag.filters import Expr
+from rag.errors import ChatError, ModelError, UsageError
+from rag.filters import All, Expr
 from rag.fusion import Ranking
 from rag.trace import Trace
-from rag.types import Hit, Hits
+from rag.types import Hit, Hits, Query, Reranker
+from rag.understanding import Understood
 
-Retriever = Callable[[str, int, Expr | None], Ranking]
+Retriever = Callable[[Query, int, Expr | None], Ranking]
 """(query, depth, filter) → the best `depth` rows by store key."""
 
 SHOWN_CANDIDATES = 20  # per step, when the trace explains
@@ -34,6 +35,9 @@ class SearchOptions:
     depth: int
     fusion: str = "zscore"
     rrf_k: int = 60
+    rerank_depth: int = 0  # how many of the fused candidates the reranker reads; 0: none
+    rerank_weight: float = 1.0  # of the reranker's scores; the fused ones get the rest
+    rerank_threshold: float | None = None  # lowest reranker score that is kept
     mmr: float | None = None  # λ; None: no diversification
     filter: Expr | None = None
     explain: bool = False
@@ -44,28 +48,34 @@ class SearchParts:
     """What a search needs of the system.
 
     live: which keys are live, with their names. load: whole chunks by key. vectors: cached vectors by vector key.
+    understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     """
 
     retrievers: Mapping[str, Retriever]
     live: Callable[[Sequence[str]], Mapping[str, LiveRow]]
     load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
+    understand: Callable[[str, Trace], Understood] | None = None
+    reranker: Reranker | None = None
 
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
     """Find the best chunks for a query. Raises UsageError for an empty query."""
     check_query(query)
     depth = max(options.depth, options.top_k)
-    rankings = recall(query, parts.retrievers, options, depth, trace)
-    rows = resolve(rankings, parts.live, trace)
-    rankings = {name: [(pk, score) for pk, score in one if pk in rows] for name, one in rankings.items()}
-    fused = fuse(rankings, options, trace)
-    final = fused if options.mmr is None else diversify(fused, rows, parts.vectors, options, trace)
+    plan = understand(query, parts.understand, trace)
+    where = _joined(options.filter, plan.filter)
+    recalled = recall(plan.queries, parts.retrievers, options, depth, where, trace)
+    rows = resolve(recalled, parts.live, trace)
+    recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
+    fused = fuse(recalled, options, trace)
+    ranked = rerank(plan.question, fused, parts, options, trace)
+    final = ranked if options.mmr is None else diversify(ranked, rows, parts.vectors, options, trace)
     if options.explain:
-        lists = {f"recall:{name}": one for name, one in rankings.items()} | {"fuse": fused, "mmr": final}
+        lists = {one.step: one.ranking for one in recalled} | {"fuse": fused, "rerank": ranked, "mmr": final}
         _explain(trace, lists, rows)
-    hits = load(final[: options.top_k], rankings, parts.load, trace)
-    return Hits(hits, tuple(trace.steps))
+    hits = load(final[: options.top_k], recalled, parts.load, trace)
+    return Hits(hits, tuple(trace.steps), tuple(f"Left out: {reason}." for reason in plan.skipped), plan.question)
 
 
 def check_query(query: str) -> None:
@@ -74,41 +84,115 @@ def check_query(query: str) -> None:
         raise UsageError("The query is empty. Type a question or some words to look for.")
 
 
+def understand(question: str, plan: Callable[[str, Trace], Understood] | None, trace: Trace) -> Understood:
+    """What is searched for a question: without a planner the question itself."""
+    return plan(question, trace) if plan else Understood(question=question, queries=(Query(text=question),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """What one retriever found for one query. name: the retriever's, with the query's kind where it is not the question."""
+
+    name: str
+    weight: float
+    ranking: Ranking
+
+    @property
+    def step(self) -> str:
+        return f"recall:{self.name}"
+
+
 def recall(
-    query: str, retrievers: Mapping[str, Retriever], options: SearchOptions, depth: int, trace: Trace
-) -> dict[str, Ranking]:
-    """Ask each retriever for its best `depth` rows."""
-    rankings: dict[str, Ranking] = {}
-    for name in options.retrievers:
-        with trace.span(f"recall:{name}") as step:
-            rankings[name] = fusion.ranking(dict(retrievers[name](query, depth, options.filter)))
-            step.n_out = len(rankings[name])
-    return rankings
+    queries: Sequence[Query],
+    retrievers: Mapping[str, Retriever],
+    options: SearchOptions,
+    depth: int,
+    where: Expr | None,
+    trace: Trace,
+) -> list[Recalled]:
+    """Ask each retriever for its best `depth` rows for each query."""
+    found: list[Recalled] = []
+    for query, label in zip(queries, _labels(queries), strict=True):
+        for retriever, weight in options.retrievers.items():
+            name = f"{retriever}{label}"
+            with trace.span(f"recall:{name}") as step:
+                ranking = fusion.ranking(dict(retrievers[retriever](query, depth, where)))
+                step.n_out = len(ranking)
+                if label:
+                    step.detail = {"query": query.text}
+            found.append(Recalled(name=name, weight=weight * query.weight, ranking=ranking))
+    return found
+
+
+def _labels(queries: Sequence[Query]) -> list[str]:
+    """What tells the queries' rankings apart: nothing for the question, else the kind, numbered where it recurs."""
+    kinds = [query.kind for query in queries]
+    numbers = [kinds[: at + 1].count(kind) for at, kind in enumerate(kinds)]
+    return [
+        "" if kind == "question" else f":{kind}" + (f"-{n}" if kinds.count(kind) > 1 else "")
+        for kind, n in zip(kinds, numbers, strict=True)
+    ]
+
+
+def _joined(left: Expr | None, right: Expr | None) -> Expr | None:
+    return All((left, right)) if left and right else left or right
 
 
 def resolve(
-    rankings: Mapping[str, Ranking], live: Callable[[Sequence[str]], Mapping[str, LiveRow]], trace: Trace
+    recalled: Sequence[Recalled], live: Callable[[Sequence[str]], Mapping[str, LiveRow]], trace: Trace
 ) -> Mapping[str, LiveRow]:
     """Ask the catalog which candidates are live. Rows of versions that are not stay behind."""
     with trace.span("resolve") as step:
-        keys = sorted({pk for one in rankings.values() for pk, _ in one})
+        keys = sorted({pk for one in recalled for pk, _ in one.ranking})
         rows = live(keys)
         step.n_in, step.n_out = len(keys), len(rows)
     return rows
 
 
-def fuse(rankings: Mapping[str, Ranking], options: SearchOptions, trace: Trace) -> Ranking:
+def fuse(recalled: Sequence[Recalled], options: SearchOptions, trace: Trace) -> Ranking:
     """One ranking out of several; a single one passes as it is."""
-    if len(rankings) == 1:
-        return next(iter(rankings.values()))
+    if len(recalled) == 1:
+        return recalled[0].ranking
     with trace.span("fuse") as step:
-        weights = [options.retrievers[name] for name in rankings]
-        fused = fusion.fuse(
-            list(rankings.values()), weights, method=options.fusion, rrf_k=options.rrf_k, depth=options.depth
-        )
-        step.n_in, step.n_out = sum(map(len, rankings.values())), len(fused)
-        step.detail = {"method": options.fusion, "weights": dict(zip(rankings, weights, strict=True))}
+        weights = [one.weight for one in recalled]
+        rankings = [one.ranking for one in recalled]
+        fused = fusion.fuse(rankings, weights, method=options.fusion, rrf_k=options.rrf_k, depth=options.depth)
+        step.n_in, step.n_out = sum(map(len, rankings)), len(fused)
+        step.detail = {"method": options.fusion, "weights": {one.name: one.weight for one in recalled}}
     return fused
+
+
+def rerank(question: str, fused: Ranking, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranking:
+    """Let the reranker read the best candidates beside the question. What it does not read follows in its old order.
+
+    How many it reads does not depend on how many are shown, so asking for more hits never changes the first ones. A
+    reranker that fails costs the step: the fused order stays, and the trace says why.
+    """
+    if parts.reranker is None or not options.rerank_depth or not fused:
+        return fused
+    with trace.span("rerank") as step:
+        head, tail = fused[: options.rerank_depth], fused[options.rerank_depth :]
+        chunks = parts.load([pk for pk, _ in head])
+        read = [(pk, score) for pk, score in head if pk in chunks]
+        step.n_in, step.detail = len(read), {"reranker": parts.reranker.name, "weight": options.rerank_weight}
+        try:
+            scores = parts.reranker.scores(question, [chunks[pk].chunk.indexed_text for pk, _ in read])
+        except (ModelError, ChatError) as error:
+            step.n_out, step.detail["skipped"] = len(fused), str(error)
+            return fused
+        by_model = fusion.ranking({pk: score for (pk, _), score in zip(read, scores, strict=True)})
+        if options.rerank_threshold is not None:
+            kept = {pk for pk, score in by_model if score >= options.rerank_threshold}
+            by_model, read, tail = (
+                [one for one in by_model if one[0] in kept],
+                [one for one in read if one[0] in kept],
+                [],
+            )
+        weights = [options.rerank_weight, 1.0 - options.rerank_weight]
+        mixed = fusion.weighted([by_model, read], weights, fusion.zscore)
+        ranked = fusion.followed_by(mixed, tail)
+        step.n_out = len(ranked)
+    return ranked
 
 
 def diversify(
@@ -131,14 +215,14 @@ def diversify(
 
 def load(
     final: Ranking,
-    rankings: Mapping[str, Ranking],
+    recalled: Sequence[Recalled],
     read: Callable[[Sequence[str]], Mapping[str, StoredChunk]],
     trace: Trace,
 ) -> tuple[Hit, ...]:
     """Read the chunks that are shown. One that was deleted since it was resolved is left out."""
     with trace.span("load") as step:
         chunks = read([pk for pk, _ in final])
-        scores = {name: dict(one) for name, one in rankings.items()}
+        scores = {one.name: dict(one.ranking) for one in recalled}
         there = [(pk, score) for pk, score in final if pk in chunks]
         hits = tuple(_hit(rank, pk, score, chunks[pk], scores) for rank, (pk, score) in enumerate(there, start=1))
         step.n_in, step.n_out = len(final), len(hits)

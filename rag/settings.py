@@ -62,12 +62,41 @@ class ParseSettings(_Section):
 class SearchSettings(_Section):
     """[search] defaults of retrieval."""
 
-    mode: Literal["hybrid", "dense", "bm25"] = "hybrid"
+    mode: Literal["hybrid", "dense", "bm25", "auto"] = Field(
+        "hybrid", description="auto: hybrid, and the chat model's help where that does not find enough"
+    )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
     rrf_k: int = Field(60, ge=1)
+
+
+class UnderstandSettings(_Section):
+    """[understand] what a chat model does with a question before the search. Off by default: each costs a model call."""
+
+    rewrite: bool = Field(False, description="reword the question as a search query")
+    multi_query: int = Field(0, ge=0, le=8, description="reworded queries beside the question")
+    hyde: int = Field(0, ge=0, le=8, description="imagined passages whose vectors are averaged with the question's")
+    decompose: bool = Field(False, description="search for sub-questions, too")
+    step_back: bool = Field(False, description="search for the more general question, too")
+    translate: bool = Field(False, description="search in the other language, too (English, Chinese)")
+    auto_filter: bool = Field(False, description="read conditions on documents from the question")
+    deadline_s: float = Field(20, gt=0, description="per model call; the search then goes on without it")
+
+
+class RerankSettings(_Section):
+    """[rerank] a model that reads the best candidates beside the question."""
+
+    model: str = Field("", description='cross-encoder: alias, folder or hub name; "chat": the chat model; empty: none')
+    base_url: str = Field("", description="endpoint with /rerank; empty: the model runs here")
+    api_key: SecretStr = Field(SecretStr(""), description="key for the endpoint")
+    depth: int = Field(30, ge=1, le=1000, description="candidates that are read")
+    weight: float = Field(1.0, ge=0, le=1, description="of the reranker's scores; the first ranking's get the rest")
+    threshold: float | None = Field(None, description="lowest score that is kept; none: all")
+    batch_size: int = Field(16, ge=1, le=1024)
+    threads: int = Field(0, ge=0, description="model threads; 0: torch decides")
+    deadline_s: float = Field(30, gt=0, description="per call of an endpoint or chat model")
 
 
 class AnswerSettings(_Section):
@@ -135,6 +164,8 @@ class Settings(_Section):
     chunk: ChunkSettings = ChunkSettings()
     parse: ParseSettings = ParseSettings()
     search: SearchSettings = SearchSettings()
+    understand: UnderstandSettings = UnderstandSettings()
+    rerank: RerankSettings = RerankSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings = LlmSettings()
     milvus: MilvusSettings = MilvusSettings()

@@ -163,6 +163,21 @@ class DocumentInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What a retriever is asked. One question may become several of these.
+
+    kind: question, or how it was made: rewrite, variant, part, step-back, translation.
+    weight: of its rankings in the fusion. passages: imagined answers; dense search averages their vectors with the
+    text's (HyDE), other retrievers pass over them.
+    """
+
+    text: str
+    kind: str = "question"
+    weight: float = 1.0
+    passages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A chunk that was found. `score` compares only within one result; `parts` says what each retriever gave."""
 
@@ -196,11 +211,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Hits(Sequence[Hit]):
-    """Ranked hits, best first; behaves like a list of Hit and carries the trace of how they were found."""
+    """Ranked hits, best first; behaves like a list of Hit and carries the trace of how they were found.
+
+    question: what was searched: the question as it was asked, or made standalone in a conversation.
+    """
 
     items: tuple[Hit, ...]
     trace: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
+    question: str = ""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -259,6 +278,14 @@ class ChatModel(Protocol):
     ) -> Iterator[ChatDelta]: ...
 
     def close(self) -> None: ...
+
+
+class Reranker(Protocol):
+    """Scores passages for a question by reading both together; higher is better. Thread-safe. Raises ModelError, ChatError."""
+
+    name: str
+
+    def scores(self, question: str, passages: Sequence[str]) -> Sequence[float]: ...
 
 
 class Embedder(Protocol):

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from rag.errors import RagstoneError, UsageError
 
-MODES = ("bm25", "dense", "hybrid")
+MODES = ("bm25", "dense", "hybrid", "auto")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,6 +169,18 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
     parser.add_argument("--explain", action="store_true", help="show what every step did")
+    model = parser.add_argument_group("with the chat model's help (each costs one call)")
+    switch = argparse.BooleanOptionalAction
+    model.add_argument("--rewrite", action=switch, default=None, help="reword the question as a search query")
+    model.add_argument("--multi-query", type=int, metavar="N", help="N reworded queries beside the question")
+    model.add_argument("--hyde", nargs="?", type=int, const=1, metavar="N", help="search with N imagined answers, too")
+    model.add_argument("--decompose", action=switch, default=None, help="search for sub-questions, too")
+    model.add_argument("--step-back", action=switch, default=None, help="search for the more general question, too")
+    model.add_argument("--translate", action=switch, default=None, help="search in the other language, too")
+    model.add_argument(
+        "--auto-filter", action=switch, default=None, help="read conditions on documents from the question"
+    )
+    parser.add_argument("--rerank", action=switch, default=None, help="let rerank.model read the best candidates")
 
 
 def _lazy(name: str) -> Callable[[argparse.Namespace], Any]:

@@ -17,6 +17,7 @@ from rag.settings import Settings, load_with_origins, walk
 from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
 from ui import printing
 
+UNDERSTANDING = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
 FAILED = 3  # exit code: finished, but something failed
 
 
@@ -98,9 +99,12 @@ def ask(options: argparse.Namespace) -> Outcome:
 def chat(options: argparse.Namespace) -> Outcome:
     if _json(options):
         raise UsageError("`ragstone chat` is a conversation and has no JSON form. Use `ragstone ask --json`.")
+    history: list[tuple[str, str]] = []
     with _open(options) as kb:
         for question in printing.questions():
-            answer = printing.stream_answer(kb.stream(question, **_search_arguments(options)), quiet=False)
+            events = kb.stream(question, history=history, **_search_arguments(options))
+            answer = printing.stream_answer(events, quiet=False)
+            history.append((answer.question, answer.text))
             printing.after_answer(answer_json(answer), explain=options.explain)
     return Outcome(data={}, show=lambda _: None)
 
@@ -270,6 +274,8 @@ def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "filter": options.filter,
         "mmr": options.mmr,
         "explain": options.explain,
+        "rerank": options.rerank,
+        **{name: getattr(options, name) for name in UNDERSTANDING},
     }
 
 

@@ -105,17 +105,20 @@ def conversation(kb: KnowledgeBase, language: str, mode: str) -> None:
     if question := st.chat_input(word("placeholder", language)):
         st.chat_message("user").markdown(safe(question))
         with st.chat_message("assistant"):
-            answer, seconds = stream(kb, question, mode, language)
+            history = [(asked, answered.text) for asked, answered, _ in turns]
+            answer, seconds = stream(kb, question, mode, language, history)
         turns.append((question, answer, seconds))
         st.rerun()
 
 
-def stream(kb: KnowledgeBase, question: str, mode: str, language: str) -> tuple[Answer, float]:
+def stream(
+    kb: KnowledgeBase, question: str, mode: str, language: str, history: list[tuple[str, str]]
+) -> tuple[Answer, float]:
     """Show steps and text as they come; give the whole answer and its seconds."""
     start = time.perf_counter()
     status, place, text = st.status(word("searching", language)), st.empty(), ""
     answer: Answer | None = None
-    for event in kb.stream(question, mode=mode):
+    for event in kb.stream(question, mode=mode, history=history):
         if event.step is not None:
             status.write(safe(f"{event.step.name} · {event.step.ms:.0f} ms"))
         if event.kind == "text":

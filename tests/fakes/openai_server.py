@@ -10,7 +10,7 @@ The script is strict: each chat request takes the next reply, a request beyond t
 instead, for tests where the number of calls does not matter. A reply may also be a function of the request, so that
 an answer can depend on the prompt: `lambda request: says(request.json["messages"][-1]["content"].upper())`.
 
-Replies: says, status, html, bad_json, no_choices, error_body, whole, drip, cut_after, error_after, never_ending,
+Replies: says, status, html, json_reply, bad_json, no_choices, error_body, whole, drip, cut_after, error_after, never_ending,
 gzip_bomb, endless_body, redirect. A request with "stream": false gets one JSON object from says; faults are the same
 for both. GET /v1/models lists `models` (or plays `models_reply`). `closed_port()` gives a port that refuses.
 """
@@ -90,6 +90,11 @@ def no_choices(choices: Any = None, *, streamed: bool = True) -> Reply:
     if not streamed:
         return _json(body)
     return Reply(pieces=lambda: iter([_event(body), b"data: [DONE]\n\n"]))
+
+
+def json_reply(body: Any) -> Reply:
+    """Any JSON document, as a rerank endpoint gives."""
+    return _json(body)
 
 
 def error_body(message: str = "model overloaded") -> Reply:
@@ -237,7 +242,7 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.path != "/v1/chat/completions":
+            if self.path not in ("/v1/chat/completions", "/v1/rerank"):
                 self._send(status(404, "no such path"))
                 return
             request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, json.loads(body))

@@ -18,9 +18,9 @@ HOMES = {
     "xllamacpp": {"rag/local_chat.py"},
     "sqlalchemy": {"rag/catalog.py"},
     "streamlit": {"ui/page.py"},
-    "sentence_transformers": {"rag/embedding.py"},
+    "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py"},
     "openvino": {"rag/embedding.py"},
-    "torch": {"rag/embedding.py"},
+    "torch": {"rag/embedding.py", "rag/cross_encoder.py"},
     "pypdfium2": {"rag/loaders/pdf.py"},
     "docx": {"rag/loaders/docx.py"},
 }

@@ -1,0 +1,113 @@
+"""Rerankers: models that read a question and a passage together. Which one to open, and the two that need no weights here.
+
+A cross-encoder on this machine lives in `cross_encoder.py`, the home of that part of sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rag import prompts
+from rag.chat import OpenAIChat, complete
+from rag.errors import ChatError, ModelError
+from rag.settings import LlmSettings, RerankSettings
+from rag.text import language
+from rag.types import ChatModel, Reranker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rag.settings import Settings
+
+CHAT = "chat"
+MOST_LISTED = 20  # passages that a chat model orders in one call
+LISTED_CHARS = 500  # of each of them
+
+
+def open_reranker(
+    settings: Settings, chat: Callable[[], ChatModel | None], notify: Callable[[str], None] | None = None
+) -> Reranker | None:
+    """The reranker that `rerank.model` names: "chat", a model at `rerank.base_url`, else a cross-encoder; None for "".
+
+    Raises: ModelError when the model cannot be had.
+    """
+    chosen = settings.rerank
+    if not chosen.model:
+        return None
+    if chosen.base_url:
+        return EndpointReranker(chosen)
+    if chosen.model == CHAT:
+        model = chat()
+        if model is None:
+            raise ModelError('rerank.model = "chat" needs a chat model. Set [llm], or name a cross-encoder.')
+        return ChatReranker(model, chosen.deadline_s)
+    from rag.cross_encoder import CrossEncoderReranker
+    from rag.models import models_dir, resolve
+
+    if notify:
+        notify(f"loading the reranker {chosen.model}")
+    folder = resolve(chosen.model, "rerank", models_dir(settings.models.dir))
+    return CrossEncoderReranker(str(folder), name=chosen.model, batch_size=chosen.batch_size, threads=chosen.threads)
+
+
+class EndpointReranker:
+    """A reranker behind `POST {base_url}/rerank`, as vLLM, text-embeddings-inference, Jina and Cohere offer it."""
+
+    def __init__(self, settings: RerankSettings) -> None:
+        self.name = settings.model
+        self._endpoint = OpenAIChat(
+            LlmSettings(
+                model=settings.model,
+                base_url=settings.base_url,
+                api_key=settings.api_key,
+                deadline_s=settings.deadline_s,
+            )
+        )
+
+    def scores(self, question: str, passages: Sequence[str]) -> list[float]:
+        """Raises: ChatError, also for a reply that does not score each passage once."""
+        body = {"model": self.name, "query": question, "documents": list(passages), "top_n": len(passages)}
+        return _scores_of(self._endpoint.post_json("/rerank", body), len(passages))
+
+
+def _scores_of(reply: Any, n: int) -> list[float]:
+    results = reply.get("results", reply.get("data")) if isinstance(reply, dict) else reply
+    scores: dict[int, float] = {}
+    for one in results if isinstance(results, list) else ():
+        index = one.get("index") if isinstance(one, dict) else None
+        score = one.get("relevance_score", one.get("score")) if isinstance(one, dict) else None
+        if isinstance(index, int) and isinstance(score, (int, float)) and math.isfinite(score):
+            scores[index] = float(score)
+    if scores.keys() != set(range(n)):
+        raise ChatError(
+            "E_LLM_PROTOCOL",
+            f"The rerank endpoint was asked to score {n} passages and gave {len(scores)} usable scores. Check rerank.base_url and "
+            "rerank.model.",
+        )
+    return [scores[index] for index in range(n)]
+
+
+class ChatReranker:
+    """A chat model that orders passages, all in one call (listwise).
+
+    Source: Sun et al., EMNLP 2023, arXiv:2304.09542.
+    """
+
+    def __init__(self, chat: ChatModel, deadline_s: float) -> None:
+        self.name = f"chat:{chat.name}"
+        self._chat, self._deadline_s = chat, deadline_s
+
+    def scores(self, question: str, passages: Sequence[str]) -> list[float]:
+        """Minus the rank that the model gives; what it leaves out follows in the old order. Raises: ChatError."""
+        shown = [text[:LISTED_CHARS] for text in passages[:MOST_LISTED]]
+        reply = complete(
+            self._chat, prompts.order_messages(question, shown, language(question)),
+            max_tokens=8 * len(shown) + 32, json_schema=prompts.ORDER_SCHEMA, deadline_s=self._deadline_s,
+        )  # fmt: skip
+        order = prompts.order_reply(reply, len(shown))
+        if not order:
+            raise ChatError("E_LLM_PROTOCOL", f"The chat model {self._chat.name} gave no order of the passages.")
+        ranks = {number: rank for rank, number in enumerate(order)}
+        return [-float(ranks.get(number, len(order) + number)) for number in range(1, len(passages) + 1)]

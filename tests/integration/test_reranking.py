@@ -1,0 +1,124 @@
+"""Rerankers on real parts: a tiny random cross-encoder, an endpoint over the real protocol, a scripted chat model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rag.errors import ChatError, ModelError, UsageError
+from rag.knowledge_base import KnowledgeBase
+from rag.reranking import open_reranker
+from rag.settings import Settings
+from rag.types import Document
+from tests.fakes.openai_server import OpenAIServer, html, json_reply, says, status
+
+DOCUMENTS = [Document(f"Tea garden {n} steeps leaves for {n} minutes.", doc_id=f"d{n}") for n in range(1, 7)]
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A random BERT with one output, in a folder."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("cross-encoder")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_orders_the_hits(tmp_path: Path, tiny_settings: Settings, tiny_cross_encoder: Path) -> None:
+    settings = tiny_settings.with_values(rerank__model=str(tiny_cross_encoder), rerank__depth=4)
+    with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+        kb.ingest(DOCUMENTS)
+        plain = kb.search("tea garden", rerank=False, top_k=6)
+        hits = kb.search("tea garden", top_k=6)
+        reranker = open_reranker(settings, lambda: None)
+        assert reranker is not None
+        scores = dict(
+            zip(
+                (hit.doc_id for hit in plain[:4]),
+                reranker.scores("tea garden", [hit.text for hit in plain[:4]]),
+                strict=True,
+            )
+        )
+        assert [hit.doc_id for hit in hits[:4]] == sorted(scores, key=lambda doc: (-scores[doc], doc))
+        assert [hit.doc_id for hit in hits[4:]] == [hit.doc_id for hit in plain[4:]]
+        assert reranker.scores("tea", []) == []
+
+
+def test_a_model_that_is_no_reranker_is_refused(tmp_path: Path, tiny_settings: Settings) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        open_reranker(tiny_settings.with_values(rerank__model="./nowhere"), lambda: None)
+    (tmp_path / "empty").mkdir()
+    reranker = open_reranker(tiny_settings.with_values(rerank__model=str(tmp_path / "empty")), lambda: None)
+    assert reranker is not None
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        reranker.scores("q", ["p"])
+
+
+def test_reranking_that_is_demanded_needs_a_model(tiny_kb: KnowledgeBase) -> None:
+    tiny_kb.ingest(DOCUMENTS)
+    with pytest.raises(UsageError, match="rerank.model is empty"):
+        tiny_kb.search("tea", rerank=True)
+
+
+def test_an_endpoint_scores_the_hits(tmp_path: Path, tiny_settings: Settings) -> None:
+    def score(request):  # type: ignore[no-untyped-def]
+        results = [
+            {"index": at, "relevance_score": float("garden 3" in text)}
+            for at, text in enumerate(request.json["documents"])
+        ]
+        return json_reply({"results": results})
+
+    with OpenAIServer(always=score) as server:
+        settings = tiny_settings.with_values(rerank__model="m", rerank__base_url=server.url, rerank__api_key="secret")
+        with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+            kb.ingest(DOCUMENTS)
+            assert kb.search("tea garden")[0].doc_id == "d3"
+        request = server.requests[0]
+        assert request.path.endswith("/rerank") and request.headers["authorization"] == "Bearer secret"
+        assert request.json["query"] == "tea garden" and request.json["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    "reply", [html(), status(500), status(307), {"results": []}, {"results": [{"index": 0, "relevance_score": None}]}]
+)
+def test_an_endpoint_that_fails_costs_the_step(tmp_path: Path, tiny_settings: Settings, reply) -> None:  # type: ignore[no-untyped-def]
+    with OpenAIServer(always=json_reply(reply) if isinstance(reply, dict) else reply) as server:
+        settings = tiny_settings.with_values(rerank__model="m", rerank__base_url=server.url, rerank__deadline_s=5)
+        reranker = open_reranker(settings, lambda: None)
+        assert reranker is not None
+        with pytest.raises(ChatError):
+            reranker.scores("q", ["p"])
+        with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+            kb.ingest(DOCUMENTS)
+            hits = kb.search("tea garden 3")
+            assert len(hits) == 6
+            assert next(step for step in hits.trace if step.name == "rerank").detail["skipped"]
+
+
+def test_the_chat_model_orders_the_hits(tmp_path: Path, tiny_settings: Settings) -> None:
+    with OpenAIServer(always=lambda request: says(_order(request))) as server:
+        settings = tiny_settings.with_values(rerank__model="chat", llm__base_url=server.url, llm__model="m")
+        with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+            kb.ingest(DOCUMENTS)
+            assert kb.search("tea garden")[0].doc_id == "d5"
+
+
+def _order(request) -> str:  # type: ignore[no-untyped-def]
+    shown = request.json["messages"][-1]["content"]
+    number = shown[: shown.index("garden 5")].rsplit("<passage>[", 1)[1].split("]")[0]
+    return json.dumps({"order": [int(number)]})

@@ -1,0 +1,143 @@
+"""The path of a question with made-up parts: several queries, reranking, and what stays when a part fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.catalog import LiveRow, StoredChunk
+from rag.errors import ModelError
+from rag.filters import Compare, parse
+from rag.pipeline import SearchOptions, SearchParts, search
+from rag.trace import Trace
+from rag.types import Chunk, Query
+from rag.understanding import Understood
+
+TEXTS = {f"{n:032x}": f"text {n}" for n in range(30)}
+PKS = list(TEXTS)
+
+
+def stored(pk: str) -> StoredChunk:
+    chunk = Chunk(doc_id=pk[-2:], ordinal=0, start=0, end=9, text=TEXTS[pk])
+    return StoredChunk(pk=pk, chunk=chunk, source=pk, title="", type="text", metadata={}, vector_key=pk)
+
+
+class Reads:
+    """A reranker that likes the texts it is told to, in that order."""
+
+    name = "reads"
+
+    def __init__(self, *liked: int, fails: bool = False) -> None:
+        self.liked, self.fails, self.n_read = liked, fails, 0
+
+    def scores(self, question: str, passages: Sequence[str]) -> list[float]:
+        if self.fails:
+            raise ModelError("The reranker is gone.")
+        self.n_read = len(passages)
+        liked = [f"text {n}" for n in self.liked]
+        return [float(10 - liked.index(text)) if text in liked else 0.0 for text in passages]
+
+
+def parts(order: Mapping[str, Sequence[int]], asked: list[tuple[str, Any]] | None = None, **more: Any) -> SearchParts:
+    """Retrievers that find these numbers, best first, per query text."""
+
+    def retriever(query: Query, depth: int, where: Any) -> list[tuple[str, float]]:
+        if asked is not None:
+            asked.append((query.text, where))
+        return [(PKS[n], 1.0 / rank) for rank, n in enumerate(order[query.text], start=1)][:depth]
+
+    return SearchParts(
+        retrievers={"dense": retriever},
+        live=lambda pks: {pk: LiveRow(pk[-2:], pk) for pk in pks},
+        load=lambda pks: {pk: stored(pk) for pk in pks},
+        vectors=lambda keys: {key: np.ones(2, np.float32) for key in keys},
+        **more,
+    )
+
+
+def found(hits: Any) -> list[int]:
+    return [int(hit.text.split()[1]) for hit in hits]
+
+
+def options(**more: Any) -> SearchOptions:
+    return SearchOptions(**({"retrievers": {"dense": 1.0}, "top_k": 10, "depth": 30} | more))
+
+
+def test_several_queries_are_fused_and_named_in_the_trace() -> None:
+    plan = Understood(
+        question="q",
+        queries=(
+            Query(text="q"),
+            Query(text="a", kind="variant", weight=0.5),
+            Query(text="b", kind="variant", weight=0.5),
+        ),
+        filter=Compare("type", "==", "pdf"),
+        skipped=("rewrite: no model",),
+    )
+    asked: list[tuple[str, Any]] = []
+    order = {"q": [1, 2, 3], "a": [4, 1], "b": [4, 5]}
+    hits = search(
+        "q",
+        parts=parts(order, asked, understand=lambda question, trace: plan),
+        options=options(filter=parse("page > 1")),
+        trace=Trace(),
+    )
+    assert found(hits)[:2] == [1, 4]
+    assert hits[0].parts.keys() == {"dense", "dense:variant-1"} and hits.warnings == ("Left out: rewrite: no model.",)
+    assert [step.name for step in hits.trace][:3] == [
+        "recall:dense",
+        "recall:dense:variant-1",
+        "recall:dense:variant-2",
+    ]
+    assert hits.trace[1].detail == {"query": "a"}
+    assert all(len(where.parts) == 2 for _, where in asked)  # the caller's condition and the question's
+
+
+def test_the_reranker_decides_among_what_it_reads_and_the_rest_follows() -> None:
+    reader = Reads(7, 5)
+    hits = search(
+        "q", parts=parts({"q": range(12)}, reranker=reader), options=options(rerank_depth=8, top_k=12), trace=Trace()
+    )
+    assert found(hits)[:2] == [7, 5] and found(hits)[8:] == [8, 9, 10, 11] and reader.n_read == 8
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_reranker_that_fails_leaves_the_order_alone() -> None:
+    hits = search(
+        "q", parts=parts({"q": range(5)}, reranker=Reads(fails=True)), options=options(rerank_depth=5), trace=Trace()
+    )
+    assert found(hits) == [0, 1, 2, 3, 4]
+    (step,) = [step for step in hits.trace if step.name == "rerank"]
+    assert step.detail["skipped"] == "The reranker is gone."
+
+
+def test_the_threshold_drops_what_the_reranker_does_not_believe() -> None:
+    hits = search(
+        "q",
+        parts=parts({"q": range(10)}, reranker=Reads(3, 2)),
+        options=options(rerank_depth=5, rerank_threshold=0.5),
+        trace=Trace(),
+    )
+    assert found(hits) == [3, 2]
+
+
+@given(liked=st.permutations(range(12)), shorter=st.integers(1, 12), weight=st.sampled_from([0.3, 1.0]))
+def test_asking_for_more_never_changes_the_first(liked: list[int], shorter: int, weight: float) -> None:
+    made = parts({"q": range(20)}, reranker=Reads(*liked))
+    few, many = (
+        found(search("q", parts=made, options=options(rerank_depth=12, rerank_weight=weight, top_k=n), trace=Trace()))
+        for n in (shorter, 20)
+    )
+    assert few == many[:shorter]
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_an_empty_query_is_refused(text: str) -> None:
+    with pytest.raises(Exception, match="The query is empty"):
+        search(text, parts=parts({}), options=options(), trace=Trace())
