@@ -59,6 +59,14 @@ class ParseSettings(_Section):
     workers: int = Field(0, ge=0, description="child processes; 0: number of cores, at most 4")
 
 
+class IngestSettings(_Section):
+    """[ingest] what an import knows of documents beyond their content."""
+
+    path_patterns: list[str] = Field(
+        [], description='metadata from paths below the imported folder: ["{department}/{year:int}/*"]'
+    )
+
+
 class FetchSettings(_Section):
     """[fetch] pages and files from the web."""
 
@@ -156,6 +164,7 @@ class Settings(_Section):
     chunk: ChunkSettings = ChunkSettings()
     parse: ParseSettings = ParseSettings()
     fetch: FetchSettings = FetchSettings()
+    ingest: IngestSettings = IngestSettings()
     search: SearchSettings = SearchSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings = LlmSettings()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from rag import sitemap
+from rag.describing import MAX_SIDECAR, SIDECAR_ENDS, sidecar_names
 from rag.errors import DocumentError, SourceError
 from rag.fetch import Fetched, clean_url, fetch
 from rag.settings import FetchSettings
@@ -41,12 +42,14 @@ class FoundFile:
 
     path: for opening; bytes that are no UTF-8 stand in it as surrogates, as the operating system gives them.
     source: the same path for people and for the catalog: absolute, one line, valid UTF-8.
+    sidecar: path of the file beside it that describes it, or empty; see describing.sidecar_names.
     """
 
     path: str
     source: str
     size: int
     mtime_ns: int
+    sidecar: str = ""
 
     @property
     def name(self) -> str:
@@ -81,7 +84,7 @@ def find(
     """Files under the given files and folders, and pages, in a fixed order, each once; what cannot be read is a Failure.
 
     Folders are searched all the way down. Hidden files and folders are passed over unless named themselves; links in
-    folders are not followed. A URL is one page, and is not fetched here; a sitemap's URL (its name says sitemap, or it
+    folders are not followed; a sidecar beside its document is no document of its own. A URL is one page, and is not fetched here; a sitemap's URL (its name says sitemap, or it
     stands behind `sitemap:`) becomes the pages it lists, which needs the network.
     Raises: SourceError at once for a path that does not exist or no URL that is fetched; while running, for a folder
     without files and for a sitemap that cannot be read.
@@ -109,6 +112,16 @@ def read(found: Found, max_bytes: int, settings: FetchSettings | None = None) ->
     if isinstance(found, FoundFile):
         return read_stable(found.path, max_bytes)
     return read_page(found, max_bytes, settings).data
+
+
+def sidecar(found: Found) -> tuple[str, bytes] | None:
+    """Name and content of the file that describes what was found; None where there is none, or none any more."""
+    if not isinstance(found, FoundFile) or not found.sidecar:
+        return None
+    try:
+        return source_name(found.sidecar).rpartition("/")[2], read_stable(found.sidecar, MAX_SIDECAR + 1)
+    except DocumentError:
+        return None
 
 
 def read_page(
@@ -221,11 +234,12 @@ def _find(roots: list[str], settings: FetchSettings) -> Iterator[FoundFile | Fou
 
 def _under(root: str) -> Iterator[FoundFile | Failure]:
     if not os.path.isdir(root):
-        yield _file(root)
+        folder, name = os.path.split(root)
+        yield _file(root, next(filter(os.path.isfile, (os.path.join(folder, one) for one in sidecar_names(name))), ""))
         return
-    stack = [iter(_entries(root))]
+    stack = [_listed(root)]
     while stack:
-        entry = next(stack[-1], None)
+        entry, beside = next(stack[-1], (None, ""))
         if entry is None:
             stack.pop()
         elif isinstance(entry, Failure):
@@ -234,9 +248,33 @@ def _under(root: str) -> Iterator[FoundFile | Failure]:
             if link := _link(entry.path, root):
                 yield link
         elif entry.is_dir(follow_symlinks=False):
-            stack.append(iter(_entries(entry.path)))
+            stack.append(_listed(entry.path))
         else:
-            yield _file(entry.path)
+            yield _file(entry.path, beside)
+
+
+def _listed(folder: str) -> Iterator[tuple[os.DirEntry[str] | Failure, str]]:
+    """The entries of a folder, each with the path of its sidecar; sidecars themselves are left out."""
+    entries = _entries(folder)
+    ends = {
+        entry.name: entry.path
+        for entry in entries
+        if not isinstance(entry, Failure) and entry.name.lower().endswith(SIDECAR_ENDS)
+    }
+    if not ends:
+        return zip(entries, [""] * len(entries), strict=True)
+    beside: dict[str, str] = {}
+    for entry in entries:
+        if not isinstance(entry, Failure) and entry.name not in ends and not entry.is_dir(follow_symlinks=False):
+            beside[entry.name] = next((name for name in sidecar_names(entry.name) if name in ends), "")
+    used = set(beside.values())
+    return iter(
+        [
+            (entry, "" if isinstance(entry, Failure) else ends.get(beside.get(entry.name, ""), ""))
+            for entry in entries
+            if isinstance(entry, Failure) or entry.name not in used
+        ]
+    )
 
 
 def _entries(folder: str) -> Sequence[os.DirEntry[str] | Failure]:
@@ -257,7 +295,7 @@ def _entries(folder: str) -> Sequence[os.DirEntry[str] | Failure]:
         ]
 
 
-def _file(path: str) -> FoundFile | Failure:
+def _file(path: str, beside: str = "") -> FoundFile | Failure:
     source = source_name(path)
     try:
         found = os.lstat(path)
@@ -269,7 +307,7 @@ def _file(path: str) -> FoundFile | Failure:
             code="E_NOT_REGULAR",
             message=f"{source} is a pipe, socket or device, not a file. Leave it out.",
         )
-    return FoundFile(path=path, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns)
+    return FoundFile(path=path, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns, sidecar=beside)
 
 
 def _link(path: str, root: str) -> Failure | None:
