@@ -87,6 +87,10 @@ CODES = {
     "E_OUTSIDE_ROOT": "a link leads out of the folder",
     "E_NOT_REGULAR": "not a regular file (a pipe, socket or device)",
     "E_PARSE": "the parser failed",
+    "E_URL_FORBIDDEN": "the URL leads to a private network, or has a scheme, port or form that is not fetched",
+    "E_URL_UNREACHABLE": "the server of the URL cannot be reached, or broke off",
+    "E_URL_STATUS": "the server answered with an error",
+    "E_URL_TYPE": "the URL leads to something that is no document",
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from rag.errors import SettingsError
 
@@ -57,6 +57,35 @@ class ParseSettings(_Section):
     memory_mb: int = Field(1024, ge=128, description="address space of the child beyond its start")
     max_file_mb: float = Field(500, gt=0, description="larger files are refused before reading")
     workers: int = Field(0, ge=0, description="child processes; 0: number of cores, at most 4")
+
+
+class IngestSettings(_Section):
+    """[ingest] what an import knows of documents beyond their content."""
+
+    path_patterns: list[str] = Field(
+        [], description='metadata from paths below the imported folder: ["{department}/{year:int}/*"]'
+    )
+
+
+class FetchSettings(_Section):
+    """[fetch] pages and files from the web."""
+
+    allow_hosts: list[str] = Field(
+        [], description="hosts, addresses or networks (10.0.0.0/8) that may be private, such as an intranet wiki"
+    )
+    ports: list[int] = Field([80, 443], description="ports that may be asked")
+    timeout_s: float = Field(15, gt=0, description="whole fetch, redirects included")
+    max_page_mb: float = Field(10, gt=0, description="longest web page or text, unpacked")
+    max_file_mb: float = Field(100, gt=0, description="largest PDF, Office file or other document")
+    max_redirects: int = Field(5, ge=0, le=20)
+    max_pages: int = Field(500, ge=1, description="most pages taken from one sitemap")
+    user_agent: str = Field("ragstone/0.1", pattern=r"^[\x20-\x7e]{1,200}$", description="name given to servers")
+
+    @field_validator("allow_hosts", "ports", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The environment and the command line give a list as text with commas."""
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 class SearchSettings(_Section):
@@ -163,6 +192,8 @@ class Settings(_Section):
     embedding: EmbeddingSettings = EmbeddingSettings()
     chunk: ChunkSettings = ChunkSettings()
     parse: ParseSettings = ParseSettings()
+    fetch: FetchSettings = FetchSettings()
+    ingest: IngestSettings = IngestSettings()
     search: SearchSettings = SearchSettings()
     understand: UnderstandSettings = UnderstandSettings()
     rerank: RerankSettings = RerankSettings()

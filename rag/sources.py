@@ -1,4 +1,4 @@
-"""From paths to bytes: find files, and read each one without being fooled by links, pipes or files that change."""
+"""From paths and URLs to bytes: find files and pages, read each without being fooled by links, pipes or changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
+from rag import sitemap
+from rag.describing import MAX_SIDECAR, SIDECAR_ENDS, sidecar_names
 from rag.errors import DocumentError, SourceError
+from rag.fetch import Fetched, clean_url, fetch
+from rag.settings import FetchSettings
 from rag.types import Failure
 
 Path_ = str | os.PathLike[str]
@@ -22,7 +27,12 @@ _FLAGS = (
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|sitemap:", re.IGNORECASE)
+# What a URL's last part can end in and be a document's name; .php, .aspx and the like are pages.
+_DOCUMENT_NAME = re.compile(
+    r"(?i)\.(?:html?|xhtml|mdx?|markdown|txt|text|log|rst|pdf|docx?|docm|pptx?|xlsx?|xlsm|ods|odt|odp|rtf|epub|csv|tsv|jsonl?|ndjson"
+    r"|ipynb|xml|rss|atom|eml|mbox|msg|tex|zip|ya?ml|toml|ini|cfg|py|js|ts|java|c|h|cc|cpp|hpp|rs|go|rb|sh|sql)$"
+)
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -32,27 +42,104 @@ class FoundFile:
 
     path: for opening; bytes that are no UTF-8 stand in it as surrogates, as the operating system gives them.
     source: the same path for people and for the catalog: absolute, one line, valid UTF-8.
+    sidecar: path of the file beside it that describes it, or empty; see describing.sidecar_names.
     """
 
     path: str
     source: str
     size: int
     mtime_ns: int
+    sidecar: str = ""
 
     @property
     def name(self) -> str:
         return self.source.rpartition("/")[2]
 
 
-def find(sources: Path_ | Iterable[Path_]) -> Iterator[FoundFile | Failure]:
-    """Files under the given files and folders, in a fixed order, each once; what cannot be read comes as a Failure.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPage:
+    """A page or file on the web to import. Only fetching tells whether it changed.
+
+    source: its URL in normal form (see fetch.clean_url), which is what is fetched.
+    last_modified: when its sitemap says that it changed, as it stands there; often empty, and often wrong.
+    """
+
+    source: str
+    last_modified: str = ""
+
+    @property
+    def name(self) -> str:
+        """A file's name for it: what follows the last / of its path; `.html` where that names no document type."""
+        path = urlsplit(self.source)
+        last = unquote(path.path.rpartition("/")[2]) or path.hostname or "page"
+        return last if _DOCUMENT_NAME.search(last) else f"{last}.html"
+
+
+Found = FoundFile | FoundPage
+
+
+def find(
+    sources: Path_ | Iterable[Path_], settings: FetchSettings | None = None
+) -> Iterator[FoundFile | FoundPage | Failure]:
+    """Files under the given files and folders, and pages, in a fixed order, each once; what cannot be read is a Failure.
 
     Folders are searched all the way down. Hidden files and folders are passed over unless named themselves; links in
-    folders are not followed.
-    Raises: SourceError at once for a path that does not exist or a URL; while running, for a folder without files.
+    folders are not followed; a sidecar beside its document is no document of its own. A URL is one page, and is not fetched here; a sitemap's URL (its name says sitemap, or it
+    stands behind `sitemap:`) becomes the pages it lists, which needs the network.
+    Raises: SourceError at once for a path that does not exist or no URL that is fetched; while running, for a folder
+    without files and for a sitemap that cannot be read.
     """
     paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-    return _find([_root(os.fspath(path)) for path in paths])
+    return _find([_root(os.fspath(path)) for path in paths], settings or FetchSettings())
+
+
+def root_name(path: Path_) -> str:
+    """The name that everything found under a source begins with; a sitemap's pages have nothing in common but that."""
+    text = os.fspath(path)
+    return _web_root(text) if is_url(text) else source_name(os.path.realpath(text))
+
+
+def is_url(source: Path_) -> bool:
+    """Whether a source is a URL (or a sitemap's, behind `sitemap:`) rather than a path."""
+    return isinstance(source, str) and bool(_URL.match(source))
+
+
+def read(found: Found, max_bytes: int, settings: FetchSettings | None = None) -> bytes:
+    """The bytes of what was found.
+
+    Raises: DocumentError: see read_stable for files, fetch.fetch for pages.
+    """
+    if isinstance(found, FoundFile):
+        return read_stable(found.path, max_bytes)
+    return read_page(found, max_bytes, settings).data
+
+
+def sidecar(found: Found) -> tuple[str, bytes] | None:
+    """Name and content of the file that describes what was found; None where there is none, or none any more."""
+    if not isinstance(found, FoundFile) or not found.sidecar:
+        return None
+    try:
+        return source_name(found.sidecar).rpartition("/")[2], read_stable(found.sidecar, MAX_SIDECAR + 1)
+    except DocumentError:
+        return None
+
+
+def read_page(
+    found: FoundPage, max_bytes: int, settings: FetchSettings | None = None, *, etag: str = "", last_modified: str = ""
+) -> Fetched:
+    """A page with the headers that tell later whether it changed.
+
+    etag, last_modified: from the `Fetched` of an earlier time. Where the server says that nothing changed since, the
+    result has `not_modified` set and no data.
+    Raises: DocumentError, see fetch.fetch.
+    """
+    return fetch(
+        found.source,
+        settings=settings or FetchSettings(),
+        etag=etag,
+        last_modified=last_modified,
+        max_bytes=max_bytes,
+    )
 
 
 def read_stable(path: Path_, max_bytes: int) -> bytes:
@@ -93,9 +180,9 @@ def source_name(path: Path_) -> str:
 
 
 def _root(path: str) -> str:
-    """The real path of a source. A link that the user names is followed, unlike those in folders."""
-    if _URL.match(path):
-        raise SourceError(f"{path[:200]}: URLs cannot be imported yet. Download the page and import the file.")
+    """The real path of a source, or its URL. A link that the user names is followed, unlike those in folders."""
+    if is_url(path):
+        return _web_root(path)
     if "\0" in path or not path:
         raise SourceError(f"{path!r} is no path. Name a file or a folder.")
     real = os.path.realpath(path)
@@ -111,15 +198,34 @@ def _root(path: str) -> str:
     return real
 
 
-def _find(roots: list[str]) -> Iterator[FoundFile | Failure]:
+def _web_root(url: str) -> str:
+    prefix, rest = ("sitemap:", url[8:].strip()) if url[:8].lower() == "sitemap:" else ("", url)
+    try:
+        return prefix + clean_url(rest)
+    except DocumentError as error:
+        raise SourceError(str(error)) from error
+
+
+def _pages(root: str, settings: FetchSettings) -> Iterator[FoundPage | Failure]:
+    """The page that a URL names, or the pages of a sitemap."""
+    if not root.startswith("sitemap:") and not sitemap.is_sitemap(root):
+        yield FoundPage(source=root)
+        return
+    for item in sitemap.expand(root.removeprefix("sitemap:"), settings=settings):
+        yield item if isinstance(item, Failure) else FoundPage(source=item.url, last_modified=item.last_modified)
+
+
+def _find(roots: list[str], settings: FetchSettings) -> Iterator[FoundFile | FoundPage | Failure]:
     seen: set[str] = set()
     for root in roots:
         n_found = 0
-        for item in _under(root):
+        for item in _pages(root, settings) if is_url(root) else _under(root):
             n_found += 1
             if item.source not in seen:
                 seen.add(item.source)
                 yield item
+        if n_found == 0 and is_url(root):
+            raise SourceError(f"The sitemap {root.removeprefix('sitemap:')} lists no pages of its own host to import.")
         if n_found == 0:
             raise SourceError(
                 f"The folder {source_name(root)} holds no files to import (hidden ones do not count). Name another folder."
@@ -128,11 +234,12 @@ def _find(roots: list[str]) -> Iterator[FoundFile | Failure]:
 
 def _under(root: str) -> Iterator[FoundFile | Failure]:
     if not os.path.isdir(root):
-        yield _file(root)
+        folder, name = os.path.split(root)
+        yield _file(root, next(filter(os.path.isfile, (os.path.join(folder, one) for one in sidecar_names(name))), ""))
         return
-    stack = [iter(_entries(root))]
+    stack = [_listed(root)]
     while stack:
-        entry = next(stack[-1], None)
+        entry, beside = next(stack[-1], (None, ""))
         if entry is None:
             stack.pop()
         elif isinstance(entry, Failure):
@@ -141,9 +248,33 @@ def _under(root: str) -> Iterator[FoundFile | Failure]:
             if link := _link(entry.path, root):
                 yield link
         elif entry.is_dir(follow_symlinks=False):
-            stack.append(iter(_entries(entry.path)))
+            stack.append(_listed(entry.path))
         else:
-            yield _file(entry.path)
+            yield _file(entry.path, beside)
+
+
+def _listed(folder: str) -> Iterator[tuple[os.DirEntry[str] | Failure, str]]:
+    """The entries of a folder, each with the path of its sidecar; sidecars themselves are left out."""
+    entries = _entries(folder)
+    ends = {
+        entry.name: entry.path
+        for entry in entries
+        if not isinstance(entry, Failure) and entry.name.lower().endswith(SIDECAR_ENDS)
+    }
+    if not ends:
+        return zip(entries, [""] * len(entries), strict=True)
+    beside: dict[str, str] = {}
+    for entry in entries:
+        if not isinstance(entry, Failure) and entry.name not in ends and not entry.is_dir(follow_symlinks=False):
+            beside[entry.name] = next((name for name in sidecar_names(entry.name) if name in ends), "")
+    used = set(beside.values())
+    return iter(
+        [
+            (entry, "" if isinstance(entry, Failure) else ends.get(beside.get(entry.name, ""), ""))
+            for entry in entries
+            if isinstance(entry, Failure) or entry.name not in used
+        ]
+    )
 
 
 def _entries(folder: str) -> Sequence[os.DirEntry[str] | Failure]:
@@ -164,7 +295,7 @@ def _entries(folder: str) -> Sequence[os.DirEntry[str] | Failure]:
         ]
 
 
-def _file(path: str) -> FoundFile | Failure:
+def _file(path: str, beside: str = "") -> FoundFile | Failure:
     source = source_name(path)
     try:
         found = os.lstat(path)
@@ -176,7 +307,7 @@ def _file(path: str) -> FoundFile | Failure:
             code="E_NOT_REGULAR",
             message=f"{source} is a pipe, socket or device, not a file. Leave it out.",
         )
-    return FoundFile(path=path, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns)
+    return FoundFile(path=path, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns, sidecar=beside)
 
 
 def _link(path: str, root: str) -> Failure | None:

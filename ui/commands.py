@@ -36,7 +36,7 @@ class Outcome:
 def ingest(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
         report = kb.ingest(
-            [_local(path) for path in options.paths], prune=options.prune, dry_run=options.dry_run,
+            options.paths, prune=options.prune, dry_run=options.dry_run,
             chunk_size=options.chunk_size, overlap=options.overlap, workers=options.workers, progress=progress,
         )  # fmt: skip
     return Outcome(data=report_json(report), show=printing.report, code=FAILED if report.failures else 0)
@@ -277,12 +277,6 @@ def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "rerank": options.rerank,
         **{name: getattr(options, name) for name in UNDERSTANDING},
     }
-
-
-def _local(path: str) -> str:
-    if "://" in path:
-        raise UsageError(f"Importing from a URL is not possible yet: {path}. Download it and name the file.")
-    return path
 
 
 def _find_document(kb: KnowledgeBase, name: str) -> DocumentInfo:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from rag import describing
 from rag.loaders.encoding import decode
 from rag.types import Block, BlockKind, ParsedDocument
 
@@ -36,7 +37,8 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     Raises: DocumentError E_BINARY, E_ENCODING.
     """
     text, warnings = decode(data, name=name)
-    metadata, text = front_matter(text)
+    metadata, text, more = front_matter(text)
+    warnings.extend(more)
     found = tuple(blocks(text))
     title = metadata.pop("title", "")
     if not isinstance(title, str) or not title:
@@ -236,22 +238,29 @@ def _html_end(lines: _Lines, i: int) -> int:
 # ---------------------------------------------------------------- front matter
 
 
-def front_matter(text: str) -> tuple[dict[str, Any], str]:
-    """Metadata from a YAML head and the text behind it; ({}, text) where there is none.
+def front_matter(text: str) -> tuple[dict[str, Any], str, list[str]]:
+    """Metadata from a head in YAML or TOML, the text behind it, and warnings; ({}, text, []) where there is none.
 
-    Reads flat keys with plain, quoted or list values and nothing else of YAML: no tags, no aliases, no nesting, so
-    nothing in it can run code or grow. A head without one readable key stays in the text.
+    A YAML head that is not read as a whole (tags, aliases, bad syntax) gives its flat keys with plain values: a colon
+    too many in a title does not cost the rest. A head without one readable key stays in the text.
     """
+    values, start, warnings = describing.front_matter(text)
+    if start:
+        return values, text[start:], warnings
+    values, rest = _flat_keys(text)
+    return values, rest, warnings
+
+
+def _flat_keys(text: str) -> tuple[dict[str, Any], str]:
     match = _FRONT.match(text[:MAX_FRONT_MATTER]) if text.startswith("---") else None
     if match is None:
         return {}, text
     values: dict[str, Any] = {}
     key = ""
-    n_lines = n_keys = 0
+    n_keys = 0
     for line in match.group(1).split("\n"):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        n_lines += 1
         if found := _KEY.match(line):
             n_keys += 1
             key = found.group(1).lower()
@@ -260,9 +269,8 @@ def front_matter(text: str) -> tuple[dict[str, Any], str]:
             _append(values, key, _value(item.group(1)))
     if n_keys == 0:
         return {}, text
-    return {key: value for key, value in values.items() if value not in (None, "", [])}, text[match.end() :].lstrip(
-        "\n"
-    )
+    kept = {key: value for key, value in values.items() if value not in (None, "", [])}
+    return kept, text[match.end() :].lstrip("\n")
 
 
 def _append(values: dict[str, Any], key: str, item: Any) -> None:

@@ -1,10 +1,11 @@
-"""Plain text: paragraphs are what blank lines part."""
+"""Plain text: paragraphs are what blank lines part, front matter becomes metadata."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from rag import describing
 from rag.loaders.encoding import decode
 from rag.types import Block, ParsedDocument
 
@@ -15,7 +16,13 @@ _PARAGRAPH = re.compile(r"\S[^\n]*+(?:\n(?![ \t\r\f\v]*+(?:\n|\Z))[^\n]*+)*+")
 def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     """Read text in any common encoding. Raises: DocumentError E_BINARY, E_ENCODING."""
     text, warnings = decode(data, name=name)
-    return ParsedDocument(text=text, type="text", blocks=tuple(paragraphs(text)), warnings=tuple(warnings))
+    metadata, start, _ = describing.front_matter(text)
+    text = text[start:]
+    title = metadata.pop("title", "")
+    return ParsedDocument(
+        text=text, title=title if isinstance(title, str) else "", type="text", blocks=tuple(paragraphs(text)),
+        metadata=metadata, warnings=tuple(warnings),
+    )  # fmt: skip
 
 
 def paragraphs(text: str) -> Iterator[Block]:

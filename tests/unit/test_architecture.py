@@ -23,6 +23,8 @@ HOMES = {
     "torch": {"rag/embedding.py", "rag/cross_encoder.py"},
     "pypdfium2": {"rag/loaders/pdf.py"},
     "docx": {"rag/loaders/docx.py"},
+    "yaml": {"rag/describing.py"},
+    "watchdog": {"rag/watching.py"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import sys
@@ -12,8 +13,9 @@ import pytest
 
 import rag.sources
 from rag.errors import DocumentError, SourceError
-from rag.sources import FoundFile, content_hash, find, read_stable, source_name
+from rag.sources import FoundFile, FoundPage, content_hash, find, read, read_stable, root_name, source_name
 from rag.types import Failure
+from tests.web import page, site
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
 
@@ -110,7 +112,7 @@ def test_source_names_of_different_files_differ() -> None:
     assert source_name("/ä/中") == "/ä/中"
 
 
-@pytest.mark.parametrize("source", ["https://example.org/a", "file:///etc/hosts", "missing.txt", "", "a\0b"])
+@pytest.mark.parametrize("source", ["ftp://example.org/a", "file:///etc/hosts", "missing.txt", "", "a\0b"])
 def test_what_cannot_be_a_source_is_refused_before_anything_is_read(tmp_path: Path, source: str) -> None:
     with pytest.raises(SourceError):
         find([tmp_path, source])
@@ -174,3 +176,90 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DocumentError) as caught:
         read_stable(path, 100)
     assert caught.value.code == "E_CHANGED"
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_a_url_is_one_page_and_is_not_asked_yet() -> None:
+    found = list(find(["https://Example.org/docs/Guide.pdf#p3", "https://example.org", "https://example.org/"]))
+    assert found == [
+        FoundPage(source="https://example.org/docs/Guide.pdf"),
+        FoundPage(source="https://example.org/"),
+    ]
+    assert [item.name for item in found if isinstance(item, FoundPage)] == ["Guide.pdf", "example.org.html"]
+    assert FoundPage(source="https://a.org/index.php").name == "index.php.html"
+    with pytest.raises(SourceError, match="http"):
+        find("ftp://example.org/a.txt")
+    with pytest.raises(SourceError, match="password"):
+        find(["https://me:word@example.org/"])
+
+
+def sitemap_xml(*urls: str, tag: str = "urlset") -> bytes:
+    entry = "url" if tag == "urlset" else "sitemap"
+    items = "".join(f"<{entry}><loc> {url} </loc><lastmod>2026-11-02</lastmod></{entry}>" for url in urls)
+    return f'<?xml version="1.0"?><{tag} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{items}</{tag}>'.encode()
+
+
+XML = {"Content-Type": "application/xml"}
+
+
+def test_a_sitemap_becomes_its_pages() -> None:
+    with site({}) as web:
+        web.answers |= {
+            "/robots.txt": (200, {"Content-Type": "text/plain"},
+                            f"User-agent: *\nDisallow: /private/\nSitemap: {web.url}/index-sitemap.xml\n".encode()),
+            "/index-sitemap.xml": (200, XML, sitemap_xml(f"{web.url}/one.xml", f"{web.url}/two.xml.gz", f"{web.url}/lost.xml",
+                                                         "http://127.0.0.2/sitemap.xml", tag="sitemapindex")),
+            "/one.xml": (200, XML, sitemap_xml(f"{web.url}/a", f"{web.url}/private/b", "https://elsewhere.example/", "file:///etc/passwd")),
+            "/two.xml.gz": (200, {"Content-Type": "application/x-gzip"}, gzip.compress(sitemap_xml(f"{web.url}/a", f"{web.url}/c"))),
+        }  # fmt: skip
+        for given in (f"{web.url}/index-sitemap.xml", f"sitemap:{web.url}/"):
+            found = list(find(given, web.settings()))
+            assert [item.source.removeprefix(web.url) for item in found] == ["/a", "/private/b", "/c", "/lost.xml"]
+            assert [item.code for item in found if isinstance(item, Failure)] == ["E_URL_FORBIDDEN", "E_URL_STATUS"]
+            assert found[0] == FoundPage(source=f"{web.url}/a", last_modified="2026-11-02")
+        cut = list(find(f"{web.url}/one.xml", web.settings(max_pages=1)))
+        assert cut == [FoundPage(source=f"{web.url}/one.xml")]  # its name does not say that it is a sitemap
+        cut = list(find(f"sitemap:{web.url}/one.xml", web.settings(max_pages=1)))
+        assert [item.code if isinstance(item, Failure) else "page" for item in cut] == ["page", "E_TOO_LARGE"]
+        assert "/private/b" not in web.paths
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><urlset><url><loc>&b;</loc></url></urlset>'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (BOMB, "entities"),
+        (b"<urlset><url>", "well-formed"),
+        (b"<html></html>", "no sitemap"),
+        (b"hello", "neither"),
+        (sitemap_xml(), "no pages"),
+    ],
+)
+def test_a_sitemap_that_is_none(body: bytes, message: str) -> None:
+    with site({"/sitemap.xml": (200, XML, body)}) as web, pytest.raises(SourceError, match=message):
+        list(find(f"{web.url}/sitemap.xml", web.settings()))
+
+
+def test_a_site_whose_robots_file_fails_is_left_alone() -> None:
+    with site({"/robots.txt": (503, {}, b"")}) as web:
+        web.answers["/sitemap.xml"] = (200, XML, sitemap_xml(f"{web.url}/a"))
+        assert names_of(find(f"{web.url}/sitemap.xml", web.settings())) == ["E_URL_FORBIDDEN"]
+
+
+def names_of(found: object) -> list[str]:
+    return [item.code if isinstance(item, Failure) else item.name for item in found]  # type: ignore[attr-defined]
+
+
+def test_read_gives_the_bytes_of_files_and_pages(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"file")
+    with site({"/p": page("page"), "/b": page("x" * 100)}) as web:
+        found = list(find([tmp_path / "a.txt", f"{web.url}/p", f"{web.url}/b"], web.settings()))
+        assert [read(item, 10, web.settings()) for item in found[:2]] == [b"file", b"page"]  # type: ignore[arg-type]
+        with pytest.raises(DocumentError) as caught:
+            read(found[2], 10, web.settings())  # type: ignore[arg-type]
+    assert caught.value.code == "E_TOO_LARGE"
+    assert root_name(f"{web.url}/p#x") == f"{web.url}/p"
