@@ -16,7 +16,7 @@ import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -52,7 +52,7 @@ documents_table = sa.Table(
     sa.Column("source", sa.String, nullable=False),
     sa.Column("title", sa.String, nullable=False, default=""),
     sa.Column("type", sa.String, nullable=False, default=""),
-    sa.Column("state", sa.String, nullable=False),  # new, live or failed
+    sa.Column("state", sa.String, nullable=False),  # waiting, new, live, duplicate or failed
     sa.Column("version", sa.Integer, nullable=False, default=0),  # the one that searches see; 0: none
     sa.Column("pending", sa.Integer, nullable=False, default=0),  # the one being written; 0: none
     sa.Column("content_hash", sa.String, nullable=False, default=""),
@@ -68,7 +68,8 @@ documents_table = sa.Table(
     sa.Column("message", sa.String, nullable=False, default=""),
     sa.Column("updated_at", sa.String, nullable=False, default=""),
     sa.Column("container", sa.String, nullable=False, server_default=""),  # doc_id of the file it was found in
-    sa.Column("aliases", sa.String, nullable=False, server_default="[]"),  # other sources of the same content
+    sa.Column("copy_of", sa.String, nullable=False, server_default=""),  # doc_id that holds the same content's chunks
+    sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag and last_modified
 )  # fmt: skip
 sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
 texts_table = sa.Table(
@@ -145,6 +146,9 @@ class Known:
     mtime_ns: int
     code: str
     message: str
+    container: str = ""
+    copy_of: str = ""
+    validators: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +168,7 @@ class Draft:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     container: str = ""
-    aliases: Sequence[str] = ()
+    validators: Mapping[str, str] = field(default_factory=dict)
     chunks: Sequence[Chunk] = ()
     vector_keys: Sequence[str] = ()
 
@@ -281,14 +285,24 @@ class Catalog:
 
     # ------------------------------------------------------------ documents
 
-    def known(self, collection: str) -> dict[str, Known]:
-        """Every document of the collection by doc_id, without texts."""
+    def known_one(self, collection: str, doc_id: str) -> Known:
+        """One document that is there."""
+        return self.known(collection, doc_id)[doc_id]
+
+    def known(self, collection: str, doc_id: str | None = None) -> dict[str, Known]:
+        """Every document of the collection by doc_id, without texts; with `doc_id` that one alone."""
         d = documents_table.c
         query = sa.select(
-            d.doc_id, d.source, d.state, d.version, d.content_hash, d.recipe, d.size, d.mtime_ns, d.code, d.message
-        ).where(d.collection == collection)
+            d.doc_id, d.source, d.state, d.version, d.content_hash, d.recipe, d.size, d.mtime_ns, d.code, d.message,
+            d.container, d.copy_of, d.validators,
+        ).where(d.collection == collection)  # fmt: skip
+        if doc_id is not None:
+            query = query.where(d.doc_id == doc_id)
         with self._engine.connect() as db:
-            return {row.doc_id: Known(**row._mapping) for row in db.execute(query)}
+            return {
+                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators)})
+                for row in db.execute(query)
+            }
 
     def documents(self, collection: str, doc_id: str | None = None) -> list[DocumentInfo]:
         """Documents in order of their source."""
@@ -296,8 +310,15 @@ class Catalog:
         query = sa.select(documents_table).where(d.collection == collection).order_by(d.source, d.doc_id)
         if doc_id is not None:
             query = query.where(d.doc_id == doc_id)
+        copies = sa.select(d.copy_of, d.source).where(d.collection == collection, d.copy_of != "").order_by(d.source)
+        if doc_id is not None:
+            copies = copies.where(d.copy_of == doc_id)
         with self._engine.connect() as db:
-            return [_info(row) for row in db.execute(query)]
+            rows = db.execute(query).all()
+            aliases: dict[str, list[str]] = {}
+            for copy in db.execute(copies):
+                aliases.setdefault(copy.copy_of, []).append(copy.source)
+        return [_info(row, tuple(aliases.get(row.doc_id, ()))) for row in rows]
 
     def text(self, collection: str, doc_id: str) -> str | None:
         """The live version's text."""
@@ -377,16 +398,101 @@ class Catalog:
                     stale = (t.collection == collection) & (t.doc_id == doc_id) & (t.version != version)
                     db.execute(sa.delete(texts_table).where(stale))
 
-    def touch(self, collection: str, stats: Iterable[tuple[str, int, int]]) -> None:
-        """Note (doc_id, size, mtime_ns) of files whose content turned out the same."""
+    def touch(self, collection: str, drafts: Sequence[Draft]) -> None:
+        """Note size, time and validators of sources whose content turned out the same."""
+        d = documents_table.c
+        mine = (d.collection == collection) & (d.doc_id == sa.bindparam("this"))
+        names = ("size", "mtime_ns", "validators")
+        rows = [{"this": draft.doc_id, "size": draft.size, "mtime_ns": draft.mtime_ns,
+                 "validators": json.dumps(dict(draft.validators))} for draft in drafts]  # fmt: skip
+        if rows:
+            with self._engine.begin() as db:
+                db.execute(
+                    sa.update(documents_table).where(mine).values({name: sa.bindparam(name) for name in names}), rows
+                )
+
+    def await_documents(self, collection: str, drafts: Sequence[Draft]) -> None:
+        """Note new documents that an import has found and not yet read, so that people see what is still to come."""
+        rows = [{"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting",
+                 "size": draft.size, "updated_at": utc_now()} for draft in drafts]  # fmt: skip
+        with self._engine.begin() as db:
+            _insert(db, documents_table, rows, ignore=True)
+
+    def mark_copies(self, collection: str, copies: Sequence[tuple[Draft, str]]) -> None:
+        """Note documents whose content the document of that doc_id has already. A version of their own goes."""
+        d = documents_table.c
+        for draft, _ in copies:
+            self._make_row(collection, draft)
+        names = (
+            "source",
+            "title",
+            "type",
+            "content_hash",
+            "recipe",
+            "size",
+            "mtime_ns",
+            "container",
+            "validators",
+            "copy_of",
+        )
+        with self._engine.begin() as db:
+            for draft, copy_of in copies:
+                _retire(db, collection, draft.doc_id)
+                values = {**_published(draft, 0, utc_now()), "copy_of": copy_of}
+                fresh = {"state": "duplicate", "version": 0, "pending": 0, "n_chunks": 0, "code": "", "message": ""}
+                mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
+                db.execute(
+                    sa.update(documents_table).where(mine).values({name: values[name] for name in names} | fresh)
+                )
+
+    def copies(self, collection: str, doc_ids: Sequence[str]) -> dict[str, list[str]]:
+        """For each of these documents that has copies, their doc_ids in order."""
+        d = documents_table.c
+        found: dict[str, list[str]] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(doc_ids), _BATCH):
+                query = sa.select(d.copy_of, d.doc_id).where(
+                    d.collection == collection, d.copy_of.in_(doc_ids[start : start + _BATCH])
+                )
+                for row in db.execute(query.order_by(d.doc_id)):
+                    found.setdefault(row.copy_of, []).append(row.doc_id)
+        return found
+
+    def point_copies(self, collection: str, old: str, new: str) -> None:
+        """Let the copies of one document be copies of another."""
         d = documents_table.c
         with self._engine.begin() as db:
-            for doc_id, size, mtime_ns in stats:
-                db.execute(
-                    sa.update(documents_table)
-                    .where((d.collection == collection) & (d.doc_id == doc_id))
-                    .values(size=size, mtime_ns=mtime_ns)
-                )
+            mine = (d.collection == collection) & (d.copy_of == old) & (d.doc_id != new)
+            db.execute(sa.update(documents_table).where(mine).values(copy_of=new))
+
+    def has_copies(self, collection: str) -> bool:
+        d = documents_table.c
+        with self._engine.connect() as db:
+            query = sa.select(d.doc_id).where(d.collection == collection, d.copy_of != "").limit(1)
+            return db.execute(query).first() is not None
+
+    def draft(self, collection: str, doc_id: str) -> Draft | None:
+        """A live document with everything in it, as it would be written again."""
+        d = documents_table.c
+        with self._engine.connect() as db:
+            row = db.execute(
+                sa.select(documents_table).where(d.collection == collection, d.doc_id == doc_id, d.version > 0)
+            ).first()
+        if row is None:
+            return None
+        stored = self.stored_chunks(collection, doc_id)
+        return Draft(
+            doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, text=self.text(collection, doc_id) or "",
+            content_hash=row.content_hash, recipe=row.recipe, size=row.size, mtime_ns=row.mtime_ns, n_pages=row.n_pages,
+            metadata=json.loads(row.meta), warnings=json.loads(row.warnings), container=row.container,
+            validators=json.loads(row.validators), chunks=[one.chunk for one in stored],
+            vector_keys=[one.vector_key for one in stored],
+        )  # fmt: skip
+
+    def _make_row(self, collection: str, draft: Draft) -> None:
+        row = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting"}
+        with self._engine.begin() as db:
+            _insert(db, documents_table, [row], ignore=True)
 
     def fail(self, collection: str, draft: Draft, code: str, message: str) -> None:
         """Record that a source could not be read. A version that is live stays live."""
@@ -410,7 +516,7 @@ class Catalog:
 
     def delete(self, collection: str, doc_ids: Sequence[str]) -> int:
         """Remove documents: invisible to searches when this returns. Returns how many there were."""
-        d, c, t = documents_table.c, chunks_table.c, texts_table.c
+        d = documents_table.c
         n_deleted = 0
         with self._engine.begin() as db:
             for doc_id in doc_ids:
@@ -418,8 +524,7 @@ class Catalog:
                     sa.delete(documents_table).where((d.collection == collection) & (d.doc_id == doc_id))
                 )
                 n_deleted += found.rowcount
-                _to_garbage(db, collection, (c.collection == collection) & (c.doc_id == doc_id))
-                db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == doc_id)))
+                _retire(db, collection, doc_id)
         return n_deleted
 
     # ------------------------------------------------------------ chunks and vectors
@@ -451,11 +556,15 @@ class Catalog:
 
     def chunks(self, collection: str, doc_id: str) -> list[Chunk]:
         """The live chunks of one document, in order."""
+        return [one.chunk for one in self.stored_chunks(collection, doc_id)]
+
+    def stored_chunks(self, collection: str, doc_id: str) -> list[StoredChunk]:
+        """The same with the keys of their rows and vectors."""
         query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.doc_id == doc_id).order_by(
             chunks_table.c.ordinal
         )
         with self._engine.connect() as db:
-            return [_stored(row).chunk for row in db.execute(query)]
+            return [_stored(row) for row in db.execute(query)]
 
     def live_keys(self, collection: str) -> set[str]:
         d, c = documents_table.c, chunks_table.c
@@ -580,6 +689,26 @@ class Catalog:
 
     # ------------------------------------------------------------ runs
 
+    def unfinished_run(self, collection: str) -> bool:
+        """Whether an earlier run ended without its last step, as a kill makes it."""
+        r = runs_table.c
+        with self._engine.connect() as db:
+            query = sa.select(r.run_id).where(r.collection == collection, r.finished_at == "").limit(1)
+            return db.execute(query).first() is not None
+
+    def forget_unfinished_runs(self, collection: str) -> None:
+        r = runs_table.c
+        with self._engine.begin() as db:
+            ended = sa.update(runs_table).where(r.collection == collection, r.finished_at == "")
+            db.execute(ended.values(finished_at=utc_now(), report='{"killed": true}'))
+
+    def last_reports(self, collection: str, limit: int = 5) -> list[dict[str, Any]]:
+        """Reports of the last runs that finished, newest first."""
+        r = runs_table.c
+        query = sa.select(r.report).where(r.collection == collection, r.finished_at != "").limit(limit)
+        with self._engine.connect() as db:
+            return [json.loads(text) for text in db.execute(query.order_by(r.started_at.desc(), r.run_id)).scalars()]
+
     def start_run(self, collection: str) -> str:
         run_id = secrets.token_hex(8)
         with self._engine.begin() as db:
@@ -666,9 +795,16 @@ def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
             "pending": 0, "content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size,
             "mtime_ns": draft.mtime_ns, "n_chunks": len(draft.chunks), "n_chars": len(draft.text),
             "n_pages": draft.n_pages, "meta": json.dumps(dict(draft.metadata), ensure_ascii=False),
-            "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "container": draft.container,
-            "aliases": json.dumps(list(draft.aliases), ensure_ascii=False), "code": "", "message": "",
+            "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "container": draft.container, "copy_of": "",
+            "validators": json.dumps(dict(draft.validators)), "code": "", "message": "",
             "updated_at": now}  # fmt: skip
+
+
+def _retire(db: sa.Connection, collection: str, doc_id: str) -> None:
+    """Take every version of a document out of the collection; its rows become garbage."""
+    c, t = chunks_table.c, texts_table.c
+    _to_garbage(db, collection, (c.collection == collection) & (c.doc_id == doc_id))
+    db.execute(sa.delete(texts_table).where((t.collection == collection) & (t.doc_id == doc_id)))
 
 
 def _to_garbage(db: sa.Connection, collection: str, which: Any) -> None:
@@ -690,10 +826,11 @@ def _stored(row: Any) -> StoredChunk:
                        metadata=json.loads(row.meta), vector_key=row.vector_key)  # fmt: skip
 
 
-def _info(row: Any) -> DocumentInfo:
+def _info(row: Any, aliases: tuple[str, ...]) -> DocumentInfo:
     return DocumentInfo(
-        doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, state=row.state, version=row.version,
+        doc_id=row.doc_id, source=row.source, title=row.title, type=row.type,
+        state="importing" if row.pending else row.state, version=row.version,
         n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
         metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
-        container=row.container, aliases=tuple(json.loads(row.aliases)),
+        container=row.container, copy_of=row.copy_of, aliases=aliases,
     )  # fmt: skip

@@ -385,7 +385,14 @@ def _result(
     status = answer.status
     kept = {"etag": answer.headers.get("ETag", ""), "last_modified": answer.headers.get("Last-Modified", "")}
     if status == 304 and conditional:
-        return Fetched(url=url, final_url=final, data=b"", not_modified=True, **kept)
+        return Fetched(
+            url=url,
+            final_url=final,
+            data=b"",
+            not_modified=True,
+            etag=kept["etag"],
+            last_modified=kept["last_modified"],
+        )
     if status != 200:
         raise DocumentError("E_URL_STATUS", f"{final} answered {status}. {_status_advice(status)}")
     content_type = answer.headers.get("Content-Type", "").strip().lower()
@@ -405,7 +412,14 @@ def _result(
             how = f"fetch.{key} allows" if key else "the limit is"
             raise DocumentError("E_TOO_LARGE", f"{final} has more bytes than {how} ({most:,}). Download a part of it.")
         parts.append(part)
-    return Fetched(url=url, final_url=final, data=b"".join(parts), content_type=content_type, **kept)
+    return Fetched(
+        url=url,
+        final_url=final,
+        data=b"".join(parts),
+        content_type=content_type,
+        etag=kept["etag"],
+        last_modified=kept["last_modified"],
+    )
 
 
 def _status_advice(status: int) -> str:

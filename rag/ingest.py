@@ -1,4 +1,4 @@
-"""The path of a document, top to bottom: find → compare → parse → chunk → embed → write → publish.
+"""The path of a document, top to bottom: find → compare → read → describe → cut → enrich → embed → write → publish.
 
 Nothing is published before the store has confirmed every row of it, and a run that is killed anywhere goes on where
 it stopped: finished documents are recognised as unchanged, vectors that were computed are in the catalog's cache.
@@ -8,86 +8,148 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rag import copies, describing, import_pipeline
 from rag.catalog import Catalog, Draft, Known, vector_key
 from rag.chunking import chunk_document
-from rag.errors import DocumentError, SourceError, StoreError, UsageError
+from rag.errors import DocumentError, SourceError, UsageError
+from rag.estimate import Sample, estimate
+from rag.import_pipeline import ImportPipeline
 from rag.loaders import markdown
-from rag.parsing import ParserPool
-from rag.settings import ChunkSettings, ParseSettings
-from rag.sources import FoundFile, content_hash, find, read_stable, source_name
+from rag.parsing import ParsedPart, ParserPool
+from rag.rows import store_rows, sweep
+from rag.settings import ChunkSettings, FetchSettings, IngestSettings, ParseSettings
+from rag.sources import Found, FoundFile, FoundPage, content_hash, find, read_page, read_stable, root_name, sidecar
 from rag.store import MAX_META_BYTES, MilvusStore
-from rag.types import Chunk, Document, Embedder, Failure, IngestReport, ParsedDocument
+from rag.types import Chunk, ChunkContext, Document, Embedder, Failure, IngestReport, ParsedDocument
 
-PARSER_VERSION = 1  # raise it when loaders read a file differently, so that the next import reads all of them again
+PARSER_VERSION = 2  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
+BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
 MAX_DOC_ID = 512
 DEFAULT_CHUNK_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOptions:
+    """stop: when it is set, the import ends after the documents it is writing."""
+
     chunk: ChunkSettings
     parse: ParseSettings
+    fetch: FetchSettings = FetchSettings()
+    ingest: IngestSettings = IngestSettings()
+    pipeline: ImportPipeline = ImportPipeline()
     prune: bool = False
     dry_run: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an import is. n_total grows to its final value before the first document is read."""
+    """How far an import is. n_total grows to its final value before the first document is read.
+
+    n_bytes, of n_total_bytes: of files whose size is known. seconds_left: None until there is something to tell it from.
+    """
 
     n_done: int
     n_total: int
     n_chunks: int
     source: str = ""
+    n_bytes: int = 0
+    n_total_bytes: int = 0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+
+    @property
+    def chunks_per_s(self) -> float:
+        return self.n_chunks / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestParts:
+    """What an import needs of the system. pool: opens the reader of files; replaced where other machines read."""
+
     catalog: Catalog
     store: MilvusStore | None  # None in a dry run
     embedder: Embedder
     collection: str
     index: str
+    pool: Callable[[ParseSettings], Any] = ParserPool
 
 
 @dataclass(slots=True)
 class _Tally:
     """What a run has done so far."""
 
+    started: float = field(default_factory=time.perf_counter)
     n_total: int = 0
     n_done: int = 0
+    n_bytes: int = 0
+    n_total_bytes: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    duplicates: int = 0
     n_chunks: int = 0
     n_embedded: int = 0
+    stopped: bool = False
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    steps: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.steps[step] = self.steps.get(step, 0.0) + time.perf_counter() - start
+
+    def progress(self, source: str) -> Progress:
+        seconds = time.perf_counter() - self.started
+        share = self.n_bytes / self.n_total_bytes if self.n_total_bytes else self.n_done / max(self.n_total, 1)
+        left = seconds * (1 - share) / share if share > 0.01 and seconds > 1 else None
+        return Progress(
+            n_done=self.n_done, n_total=self.n_total, n_chunks=self.n_chunks, source=source, n_bytes=self.n_bytes,
+            n_total_bytes=self.n_total_bytes, seconds=seconds, seconds_left=left,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
-    """A document to be written: what was found, its identity and what the catalog knows of it."""
+    """A document on its way: its identity, what the catalog knows of it, and where to get it.
+
+    described: metadata from outside the document: its path, a file beside it.
+    """
 
     draft: Draft  # without text and chunks
     known: Known | None
-    file: FoundFile | None = None
-    parsed: ParsedDocument | None = None  # given in code, nothing to parse
+    found: Found | None = None
+    described: tuple[str, tuple[str, bytes] | None] = ("", None)  # root, sidecar
+    parsed: ParsedDocument | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What became of reading an item. result: None when its content is what the catalog has already."""
+
+    item: _Item
+    result: ParsedDocument | Failure | None
+    parts: Sequence[ParsedPart] = ()
 
 
 def ingest(
-    sources: Iterable[Any],
+    sources: Any,
     *,
     parts: IngestParts,
     options: IngestOptions,
@@ -95,35 +157,47 @@ def ingest(
 ) -> IngestReport:
     """Import or update documents.
 
-    sources: paths of files and folders, or Document records (any iterable, read once).
+    sources: paths of files and folders, URLs, or Document records (any iterable, read once).
     Raises: SourceError for a path that is not there or holds nothing; StoreError; CatalogError; ModelError. Documents
     that cannot be read do not raise: they are in the report's failures.
     """
-    start = time.perf_counter()
     tally = _Tally()
-    size = chunk_size(options.chunk, parts.embedder)
-    recipe = _recipe(options.chunk, size, parts.embedder)
-    run_id = "" if options.dry_run else parts.catalog.start_run(parts.collection)
-    if not options.dry_run:
-        parts.catalog.recover(parts.collection)
-        _sweep(parts)
-
+    run = _Run(parts, options, tally, progress or (lambda _now: None))
+    run_id, killed = _begin(parts, options, tally)
     paths, documents = _split(sources)
-    todo, roots = _plan(paths, recipe, parts, tally)
-    tally.n_total = tally.n_done + len(todo)
-    drafts = _drafts(todo, documents, recipe, parts, options, tally, progress)
-    for batch in _batches(_chunked(drafts, parts, options, size, tally)):
-        _write(batch, parts, tally, dry_run=options.dry_run)
-    if options.prune:
-        _prune(roots, parts, tally, dry_run=options.dry_run)
+    todo, roots = run.plan(paths)
+    items = run.unless_stopped(run.read(todo, documents))
+    for batch in _batches(run.cut(items)):
+        run.write(batch)
+    if options.prune and not tally.stopped:
+        run.prune(roots)
     if not options.dry_run:
-        _sweep(parts)
-        parts.catalog.drop_unused_vectors()  # always: a run that was killed may have left some
-
-    report = _report(tally, time.perf_counter() - start, options.dry_run)
+        _tidy(parts, tally, thoroughly=killed or bool(tally.updated or tally.deleted))
+    report = run.report()
     if run_id:
         parts.catalog.finish_run(run_id, asdict(report))
     return report
+
+
+def _begin(parts: IngestParts, options: IngestOptions, tally: _Tally) -> tuple[str, bool]:
+    """Note the run, and clear away what a killed one left. Returns the run's id and whether there was a killed one."""
+    if options.dry_run:
+        return "", False
+    catalog, name = parts.catalog, parts.collection
+    killed = catalog.unfinished_run(name)
+    catalog.recover(name)
+    catalog.forget_unfinished_runs(name)
+    with tally.timed("sweep"):
+        sweep(catalog, parts.store, name, parts.index)
+    return catalog.start_run(name), killed
+
+
+def _tidy(parts: IngestParts, tally: _Tally, *, thoroughly: bool) -> None:
+    """Take what was replaced out of the store and, where anything was, out of the cache of vectors."""
+    with tally.timed("sweep"):
+        swept = sweep(parts.catalog, parts.store, parts.collection, parts.index)
+        if thoroughly or swept:
+            parts.catalog.drop_unused_vectors()
 
 
 def chunk_size(settings: ChunkSettings, embedder: Embedder) -> int:
@@ -146,10 +220,464 @@ def file_doc_id(source: str) -> str:
     return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-# ---------------------------------------------------------------- find and compare
+class _Run:
+    """One import: its parts and options, what it has done so far, and the steps, in the order they are taken."""
+
+    def __init__(
+        self, parts: IngestParts, options: IngestOptions, tally: _Tally, progress: Callable[[Progress], None]
+    ) -> None:
+        self.parts, self.options, self.tally, self.progress = parts, options, tally, progress
+        self.size = chunk_size(options.chunk, parts.embedder)
+        self.recipe = _recipe(options.chunk, self.size, parts.embedder) + options.pipeline.recipe
+        self.patterns = describing.path_patterns(options.ingest.path_patterns)
+        self.known: Mapping[str, Known] = {}
+        self.members: dict[str, list[Known]] = {}  # by container
+        self.gone: list[str] = []  # members that a changed container no longer has
+        self.first: dict[str, str] = {}  # content hash → doc_id of the document that holds it
+        self.sample = Sample()
+
+    # ------------------------------------------------------------ find and compare
+
+    def plan(self, paths: Sequence[str | Path]) -> tuple[list[_Item], list[_Root]]:
+        """What must be read. Files whose size and time are the same are counted as unchanged at once."""
+        if not paths:
+            return [], []
+        self._know()
+        todo: list[_Item] = []
+        seen: set[str] = set()
+        names = [root_name(path) for path in paths]
+        with self.tally.timed("find"):
+            for found in find(paths, self.options.fetch):
+                if isinstance(found, Failure):
+                    self.tally.failures.append(found)
+                    self.tally.n_done += 1
+                    continue
+                item = self._item(found, names)
+                if item.draft.doc_id in seen:
+                    continue
+                seen.add(item.draft.doc_id)
+                if self._looks_unchanged(item):
+                    self._count_unchanged(item.known)
+                    self.tally.n_done += 1
+                else:
+                    todo.append(item)
+                    self.tally.n_total_bytes += item.draft.size
+        self.tally.n_total = self.tally.n_done + len(todo)
+        if not self.options.dry_run:
+            fresh = [item.draft for item in todo if item.known is None]
+            self.parts.catalog.await_documents(self.parts.collection, fresh)
+        return todo, [_Root(name, frozenset(seen)) for name in names]
+
+    def _know(self) -> None:
+        self.known = self.parts.catalog.known(self.parts.collection)
+        for known in self.known.values():
+            if known.container:
+                self.members.setdefault(known.container, []).append(known)
+            if (
+                known.version
+                and not known.code
+                and self.options.ingest.dedupe
+                and known.doc_id == file_doc_id(known.source)
+            ):
+                self.first.setdefault(known.content_hash, known.doc_id)
+
+    def _item(self, found: Found, roots: Sequence[str]) -> _Item:
+        root = next(
+            (name for name in roots if found.source == name or found.source.startswith(name.rstrip("/") + "/")), ""
+        )
+        beside = sidecar(found)
+        outside = describing.fingerprint(found.source, root=root, patterns=self.patterns, sidecar=beside)
+        doc_id = file_doc_id(found.source)
+        stat = (found.size, found.mtime_ns) if isinstance(found, FoundFile) else (0, 0)
+        draft = Draft(doc_id=doc_id, source=found.source, title="", type="", text="", content_hash="",
+                      recipe=self.recipe + (f" described={outside}" if outside else ""), size=stat[0], mtime_ns=stat[1])  # fmt: skip
+        return _Item(draft=draft, known=self.known.get(doc_id), found=found, described=(root, beside))
+
+    def _looks_unchanged(self, item: _Item) -> bool:
+        known, draft = item.known, item.draft
+        if not isinstance(item.found, FoundFile) or not self._same_recipe(known, draft):
+            return False
+        assert known is not None
+        if known.copy_of and known.copy_of not in self.known:
+            return False
+        return (known.size, known.mtime_ns) == (draft.size, draft.mtime_ns)
+
+    @staticmethod
+    def _same_recipe(known: Known | None, draft: Draft) -> bool:
+        return known is not None and known.recipe == draft.recipe and bool(known.content_hash)
+
+    def _count_unchanged(self, known: Known | None) -> None:
+        """Count a document whose content the catalog has, and those found inside it. A failure is reported again."""
+        assert known is not None
+        for one in (known, *self.members.get(known.doc_id, ())):
+            if one.code:
+                self.tally.failures.append(Failure(source=one.source, code=one.code, message=one.message))
+            else:
+                self.tally.unchanged += 1
+
+    # ------------------------------------------------------------ read
+
+    def read(self, todo: Sequence[_Item], documents: Iterable[Document]) -> Iterator[_Item]:
+        """Documents as they are read, those found inside a file before the file itself; failures are recorded.
+
+        A container comes after its members: once it is published, an import takes it for finished.
+        """
+        if todo:
+            with self.parts.pool(self.options.parse) as pool:
+                start = time.perf_counter()
+                for read in pool.side_by_side(lambda item: self._read(pool, item), todo):
+                    self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
+                    yield from self._taken(read)
+                    self.tally.n_bytes += read.item.draft.size
+                    self._done(read.item.draft.source)
+                    start = time.perf_counter()
+        for item in self._documents(documents):
+            yield item
+            self._done(item.draft.source)
+
+    def _read(self, pool: ParserPool, item: _Item) -> _Read:
+        """Runs in a thread of its own. Touches nothing but what it is given."""
+        assert item.found is not None
+        name = item.found.name
+        try:
+            data, draft = self._bytes(pool, item)
+            item = replace(item, draft=draft)
+            if data is None:
+                return _Read(item=item, result=None)
+            loader = self.options.pipeline.loader(name)
+            parsed = import_pipeline.load_with(loader, data, name) if loader else pool.parse(data, name)
+            if not parsed.parts:
+                return _Read(item=item, result=parsed)
+            inside, warnings = pool.parse_parts(parsed, item.draft.source)
+            return _Read(
+                item=item, result=replace(parsed, parts=(), warnings=(*parsed.warnings, *warnings)), parts=inside
+            )
+        except DocumentError as error:
+            failure = Failure(source=item.draft.source, code=error.code, message=str(error))
+            return _Read(item=item, result=failure)
+
+    def _bytes(self, pool: ParserPool, item: _Item) -> tuple[bytes | None, Draft]:
+        """The content, None when it is what the catalog has, and the draft with what was learned on the way."""
+        draft, same = item.draft, self._same_recipe(item.known, item.draft)
+        if isinstance(item.found, FoundPage):
+            earlier = dict(item.known.validators) if same and item.known else {}
+            page = read_page(item.found, pool.max_bytes, self.options.fetch, **earlier)
+            if page.not_modified:
+                assert item.known is not None
+                return None, replace(
+                    draft, content_hash=item.known.content_hash, validators=earlier, size=item.known.size
+                )
+            given = {"etag": page.etag, "last_modified": page.last_modified}
+            draft = replace(
+                draft, validators={key: value for key, value in given.items() if value}, size=len(page.data)
+            )
+            data = page.data
+        else:
+            assert item.found is not None
+            data = read_stable(item.found.path, pool.max_bytes)
+        draft = replace(draft, content_hash=content_hash(data))
+        unchanged = same and item.known is not None and item.known.content_hash == draft.content_hash
+        return (None if unchanged else data), draft
+
+    def _taken(self, read: _Read) -> Iterator[_Item]:
+        """What goes on of an item that was read: the documents inside it, then itself."""
+        item, result = read.item, read.result
+        if result is None:
+            self._count_unchanged(item.known)
+            if not self.options.dry_run:
+                self.parts.catalog.touch(self.parts.collection, [item.draft])
+        elif isinstance(result, Failure):
+            self._fail(item, result)
+        else:
+            yield from self._inside(item, read.parts)
+            yield replace(item, parsed=result)
+
+    def _inside(self, container: _Item, parts: Sequence[ParsedPart]) -> Iterator[_Item]:
+        """The documents inside a container: those that are new or changed. The ones that are gone are noted."""
+        seen: set[str] = set()
+        for part in parts:
+            source = f"{container.draft.source}!/{part.name}"
+            doc_id = file_doc_id(source)
+            if doc_id in seen:
+                continue
+            seen.add(doc_id)
+            self.tally.n_total += 1
+            draft = replace(container.draft, doc_id=doc_id, source=source, content_hash=part.digest, size=part.size,
+                            container=container.draft.doc_id, validators={})  # fmt: skip
+            item = replace(container, draft=draft, known=self.known.get(doc_id))
+            if item.known and self._same_recipe(item.known, draft) and item.known.content_hash == part.digest:
+                self._count_unchanged(item.known)
+                self._done(source)
+                continue
+            if isinstance(part.result, Failure):
+                self._fail(item, part.result)
+            else:
+                yield replace(item, parsed=part.result)
+            self._done(source)
+        self.gone += [
+            known.doc_id for known in self.members.get(container.draft.doc_id, ()) if known.doc_id not in seen
+        ]
+
+    def _documents(self, documents: Iterable[Document]) -> Iterator[_Item]:
+        """Documents given in code, the unchanged ones left out."""
+        known: Mapping[str, Known] | None = None
+        seen: set[str] = set()
+        for document in documents:
+            if known is None:
+                known = self.parts.catalog.known(self.parts.collection)
+            self.tally.n_total += 1
+            item = _document_item(document, self.recipe, known)
+            if item.draft.doc_id in seen:
+                self.tally.warnings.append(
+                    f"Two documents are named {item.draft.doc_id!r}; the later one was left out."
+                )
+                self.tally.n_done += 1
+                continue
+            seen.add(item.draft.doc_id)
+            before = item.known
+            if (
+                before
+                and self._same_recipe(before, item.draft)
+                and before.content_hash == item.draft.content_hash
+                and not before.code
+            ):
+                self._count_unchanged(before)
+                self._done(item.draft.source)
+                continue
+            assert item.parsed is not None
+            if item.parsed.text.strip():
+                yield item
+            else:
+                text = f"The document {item.draft.source} holds no text."
+                self._fail(item, Failure(source=item.draft.source, code="E_NO_TEXT", message=text))
+                self._done(item.draft.source)
+
+    def _fail(self, item: _Item, failure: Failure) -> None:
+        self.tally.failures.append(failure)
+        if not self.options.dry_run:
+            self.parts.catalog.fail(self.parts.collection, item.draft, failure.code, failure.message)
+
+    def _done(self, source: str) -> None:
+        self.tally.n_done += 1
+        self.progress(self.tally.progress(source))
+
+    def unless_stopped(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        """The items until somebody asks to stop; what was not read yet stays for the next run."""
+        for item in items:
+            if self.options.stop.is_set():
+                self.tally.stopped = True
+                items.close()  # type: ignore[attr-defined]
+                return
+            yield item
+
+    # ------------------------------------------------------------ cut
+
+    def cut(self, items: Iterable[_Item]) -> Iterator[tuple[_Item, Draft]]:
+        """Documents described, cut into chunks, enriched; each chunk with the key of its vector."""
+        pipeline, embedder = self.options.pipeline, self.parts.embedder
+        for item in items:
+            assert item.parsed is not None
+            with self.tally.timed("cut"):
+                parsed = import_pipeline.clean(item.parsed, pipeline.cleaners)
+                metadata, notes = self._describe(item, parsed)
+                warnings = (*parsed.warnings, *notes)
+                chunks = import_pipeline.cut(
+                    parsed, self._context(item), chunker=pipeline.chunker or self._chunker(), enrichers=pipeline.enrichers
+                ) if parsed.text.strip() else []  # fmt: skip
+                keys = [vector_key(embedder.fingerprint, chunk.indexed_text) for chunk in chunks]
+            self.tally.warnings.extend(f"{item.draft.source}: {warning}" for warning in warnings)
+            title = item.draft.title or parsed.title or Path(item.draft.source).name
+            yield item, replace(
+                item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=metadata,
+                warnings=warnings, chunks=chunks, vector_keys=keys,
+            )  # fmt: skip
+
+    def _describe(self, item: _Item, parsed: ParsedDocument) -> tuple[dict[str, Any], list[str]]:
+        """Metadata from inside the document, its path and the file beside it."""
+        if item.found is None:
+            return dict(parsed.metadata), []
+        root, beside = item.described
+        metadata, warnings = describing.describe(
+            item.draft.source, root=root, patterns=self.patterns, front=parsed.metadata, sidecar=beside
+        )
+        try:
+            return _metadata(metadata), warnings
+        except SourceError as error:
+            return {}, [*warnings, f"Its metadata were left out: {error}"]
+
+    def _context(self, item: _Item) -> ChunkContext:
+        embedder, chunk = self.parts.embedder, self.options.chunk
+        return ChunkContext(
+            doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=self.size, overlap=chunk.overlap,
+            context_tokens=chunk.context_tokens, overhead=embedder.passage_overhead(), embed=embedder.embed_passages,
+        )  # fmt: skip
+
+    def _chunker(self) -> Callable[[ParsedDocument, ChunkContext], Sequence[Chunk]]:
+        return recursive
+
+    # ------------------------------------------------------------ embed, write, publish
+
+    def write(self, batch: Sequence[tuple[_Item, Draft]]) -> None:
+        """Embed, write and publish a group of documents; then, and only then, they count."""
+        own, twins = self._apart(batch)
+        if self.options.dry_run:
+            self.sample.add([chunk for _, draft in own for chunk in draft.chunks])
+        else:
+            self._publish([draft for _, draft in own], [item.known for item, _ in own])
+            self.parts.catalog.mark_copies(self.parts.collection, twins)
+        self.tally.duplicates += len(twins)
+        for item, draft in batch:
+            is_twin = any(draft is one for one, _ in twins)
+            self.tally.n_chunks += 0 if is_twin else len(draft.chunks)
+            if item.known is not None and (item.known.version > 0 or item.known.copy_of):
+                self.tally.updated += 1
+            else:
+                self.tally.added += 1
+
+    def _apart(self, batch: Sequence[tuple[_Item, Draft]]) -> tuple[list[tuple[_Item, Draft]], list[tuple[Draft, str]]]:
+        """The documents that get chunks of their own, and those whose content another document has, with its id."""
+        if not self.options.ingest.dedupe:
+            return list(batch), []
+        own: list[tuple[_Item, Draft]] = []
+        twins: list[tuple[Draft, str]] = []
+        for item, draft in batch:
+            first = self.first.get(draft.content_hash) if item.found is not None else None
+            if first is not None and first != draft.doc_id and draft.chunks:
+                twins.append((draft, first))
+                continue
+            own.append((item, draft))
+            if item.found is not None and draft.chunks:
+                self.first[draft.content_hash] = draft.doc_id
+            if item.known and self.first.get(item.known.content_hash) == draft.doc_id != self.first.get(
+                draft.content_hash
+            ):
+                del self.first[item.known.content_hash]
+        return own, twins
+
+    def _publish(self, drafts: Sequence[Draft], known: Sequence[Known | None]) -> None:
+        catalog, store, name = self.parts.catalog, self.parts.store, self.parts.collection
+        assert store is not None
+        vectors = self._embed(drafts)
+        with self.tally.timed("write"):
+            changed = [one.doc_id for one in known if one is not None and one.version > 0]
+            if changed:
+                copies.release(catalog, store, name, self.parts.index, changed)
+            keys = catalog.stage(name, drafts)
+            rows = [row for draft, pks in zip(drafts, keys, strict=True) for row in store_rows(draft, pks)]
+            if rows:
+                store.upsert(self.parts.index, rows, [vectors[key] for draft in drafts for key in draft.vector_keys])
+            catalog.publish(name, drafts)
+
+    def _embed(self, drafts: Sequence[Draft]) -> dict[str, np.ndarray]:
+        """The vector of every chunk by its key. What the cache lacks is computed, and cached piece by piece."""
+        texts = {
+            key: chunk.indexed_text
+            for draft in drafts
+            for key, chunk in zip(draft.vector_keys, draft.chunks, strict=True)
+        }
+        vectors = self.parts.catalog.vectors(list(texts))
+        missing = sorted(texts.keys() - vectors.keys(), key=lambda key: len(texts[key]))
+        with self.tally.timed("embed"):
+            for start in range(0, len(missing), BATCH_CHUNKS):
+                keys = missing[start : start + BATCH_CHUNKS]
+                computed = self.parts.embedder.embed_passages([texts[key] for key in keys])
+                new = dict(zip(keys, computed, strict=True))
+                self.parts.catalog.put_vectors(new)
+                vectors |= new
+        self.tally.n_embedded += len(missing)
+        return vectors
+
+    # ------------------------------------------------------------ remove and report
+
+    def prune(self, roots: Sequence[_Root]) -> None:
+        """Delete documents that lie under the imported paths but are no longer there, with what was found inside them."""
+        known = self.parts.catalog.known(self.parts.collection)
+        lost = {one.doc_id for one in known.values() if not one.container and any(root.lost(one) for root in roots)}
+        lost |= {one.doc_id for one in known.values() if one.container in lost}
+        self._delete(sorted(lost))
+
+    def _delete(self, doc_ids: Sequence[str]) -> None:
+        if self.options.dry_run or not doc_ids:
+            self.tally.deleted += len(doc_ids)
+            return
+        self.tally.deleted += delete(
+            self.parts.catalog, self.parts.store, self.parts.collection, self.parts.index, doc_ids
+        )
+
+    def report(self) -> IngestReport:
+        tally = self.tally
+        if self.gone and not tally.stopped:
+            self._delete(self.gone)
+        seconds = time.perf_counter() - tally.started
+        estimated = None
+        if self.options.dry_run:
+            estimated = estimate(
+                self.sample, embedder=self.parts.embedder, catalog=self.parts.catalog, collection=self.parts.collection,
+                seconds_so_far=seconds,
+            )  # fmt: skip
+        return IngestReport(
+            added=tally.added, updated=tally.updated, unchanged=tally.unchanged, deleted=tally.deleted,
+            duplicates=tally.duplicates, failures=tuple(tally.failures), n_chunks=tally.n_chunks,
+            n_embedded=tally.n_embedded, seconds=round(seconds, 3), dry_run=self.options.dry_run, stopped=tally.stopped,
+            seconds_by_step={name: round(value, 3) for name, value in tally.steps.items()}, estimate=estimated,
+            warnings=tuple(tally.warnings),
+        )  # fmt: skip
 
 
-def _split(sources: Iterable[Any]) -> tuple[list[str | Path], Iterable[Document]]:
+def delete(catalog: Catalog, store: MilvusStore | None, collection: str, index: str, doc_ids: Sequence[str]) -> int:
+    """Remove documents: invisible to searches when this returns. Copies of them take their chunks over first.
+
+    Their rows are garbage then, for `sweep`. Returns how many there were.
+    """
+    if catalog.has_copies(collection):
+        assert store is not None
+        copies.release(catalog, store, collection, index, doc_ids)
+    return catalog.delete(collection, doc_ids)
+
+
+def recursive(parsed: ParsedDocument, context: ChunkContext) -> list[Chunk]:
+    """The default chunker: along headings, blocks and sentences, with overlap."""
+    return chunk_document(
+        parsed, doc_id=context.doc_id, tokens=context.tokens, size=context.size, overlap=context.overlap,
+        context_tokens=context.context_tokens, overhead=context.overhead,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """A path that was imported, and the documents found in all of the paths together."""
+
+    path: str
+    seen: frozenset[str]
+
+    def lost(self, known: Known) -> bool:
+        inside = known.source == self.path or known.source.startswith(self.path.rstrip("/") + "/")
+        return inside and known.doc_id not in self.seen
+
+
+def _batches(drafts: Iterable[tuple[_Item, Draft]]) -> Iterator[list[tuple[_Item, Draft]]]:
+    """Groups of about BATCH_CHUNKS chunks; a large document is a group of its own."""
+    batch: list[tuple[_Item, Draft]] = []
+    n_chunks = 0
+    for item, draft in drafts:
+        batch.append((item, draft))
+        n_chunks += len(draft.chunks)
+        if n_chunks >= BATCH_CHUNKS or len(batch) >= BATCH_DOCUMENTS:
+            yield batch
+            batch, n_chunks = [], 0
+    if batch:
+        yield batch
+
+
+def _recipe(settings: ChunkSettings, size: int, embedder: Embedder) -> str:
+    """Names everything besides the content that decides what is stored."""
+    return f"parser={PARSER_VERSION} size={size} overlap={settings.overlap} context={settings.context_tokens} model={embedder.fingerprint[:16]}"
+
+
+# ---------------------------------------------------------------- documents given in code
+
+
+def _split(sources: Any) -> tuple[list[str | Path], Iterable[Document]]:
     """Paths, and a stream of documents. The two are not mixed in one call."""
     if isinstance(sources, (str, Path)):
         return [sources], ()
@@ -160,7 +688,7 @@ def _split(sources: Iterable[Any]) -> tuple[list[str | Path], Iterable[Document]
     if first is None:
         raise SourceError("Nothing to import: the list of sources is empty. Name files, folders or Document records.")
     if isinstance(first, Document):
-        return [], _documents(first, stream)
+        return [], _checked_documents(first, stream)
     paths = [first, *stream]
     for path in paths:
         if not isinstance(path, (str, Path)):
@@ -168,90 +696,12 @@ def _split(sources: Iterable[Any]) -> tuple[list[str | Path], Iterable[Document]
     return paths, ()
 
 
-def _documents(first: Document, rest: Iterator[Any]) -> Iterator[Document]:
+def _checked_documents(first: Document, rest: Iterator[Any]) -> Iterator[Document]:
     yield first
     for one in rest:
         if not isinstance(one, Document):
             raise SourceError(f"A source must be a Document like the ones before it, not {type(one).__name__}.")
         yield one
-
-
-def _plan(
-    paths: Sequence[str | Path], recipe: str, parts: IngestParts, tally: _Tally
-) -> tuple[list[_Item], list[_Root]]:
-    """The files that must be read. Unchanged ones are counted at once."""
-    if not paths:
-        return [], []
-    known = parts.catalog.known(parts.collection)
-    todo: list[_Item] = []
-    seen: set[str] = set()
-    touched: list[tuple[str, int, int]] = []
-    for found in find(paths):
-        if isinstance(found, Failure):
-            tally.failures.append(found)
-            tally.n_done += 1
-            continue
-        doc_id = file_doc_id(found.source)
-        if doc_id in seen:
-            continue
-        seen.add(doc_id)
-        draft = Draft(doc_id=doc_id, source=found.source, title="", type="", text="", content_hash="", recipe=recipe,
-                      size=found.size, mtime_ns=found.mtime_ns)  # fmt: skip
-        item = _Item(draft=draft, known=known.get(doc_id), file=found)
-        if not _is_unchanged(item, touched):
-            todo.append(item)
-            continue
-        tally.n_done += 1
-        if item.known and item.known.code:
-            tally.failures.append(Failure(source=found.source, code=item.known.code, message=item.known.message))
-        else:
-            tally.unchanged += 1
-    parts.catalog.touch(parts.collection, touched)
-    return todo, [_Root(source_name(os.path.realpath(path)), frozenset(seen)) for path in paths]
-
-
-def _is_unchanged(item: _Item, touched: list[tuple[str, int, int]]) -> bool:
-    """Same recipe, and same size and time, or else the same bytes."""
-    known, draft, file = item.known, item.draft, item.file
-    if known is None or known.recipe != draft.recipe or not known.content_hash or file is None:
-        return False
-    if (known.size, known.mtime_ns) == (draft.size, draft.mtime_ns):
-        return True
-    if known.size != draft.size:
-        return False
-    try:
-        same = content_hash(read_stable(file.path, draft.size)) == known.content_hash
-    except DocumentError:
-        return False
-    if same:
-        touched.append((draft.doc_id, draft.size, draft.mtime_ns))
-    return same
-
-
-def _document_items(documents: Iterable[Document], recipe: str, parts: IngestParts, tally: _Tally) -> Iterator[_Item]:
-    """Documents given in code, the unchanged ones left out."""
-    known: Mapping[str, Known] | None = None
-    seen: set[str] = set()
-    for document in documents:
-        if known is None:
-            known = parts.catalog.known(parts.collection)
-        tally.n_total += 1
-        item = _document_item(document, recipe, known)
-        if item.draft.doc_id in seen:
-            tally.warnings.append(f"Two documents are named {item.draft.doc_id!r}; the later one was left out.")
-            tally.n_done += 1
-            continue
-        seen.add(item.draft.doc_id)
-        if (
-            item.known
-            and item.known.recipe == recipe
-            and item.known.content_hash == item.draft.content_hash
-            and not item.known.code
-        ):
-            tally.n_done += 1
-            tally.unchanged += 1
-            continue
-        yield item
 
 
 def _document_item(document: Document, recipe: str, known: Mapping[str, Known]) -> _Item:
@@ -289,193 +739,3 @@ def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
             f"Document metadata may take {MAX_META_BYTES} bytes, not {len(encoded)}. Put long texts into the document."
         )
     return dict(json.loads(_valid(encoded)))
-
-
-# ---------------------------------------------------------------- parse and chunk
-
-
-def _drafts(
-    todo: Sequence[_Item],
-    documents: Iterable[Document],
-    recipe: str,
-    parts: IngestParts,
-    options: IngestOptions,
-    tally: _Tally,
-    progress: Callable[[Progress], None] | None,
-) -> Iterator[tuple[_Item, ParsedDocument]]:
-    """Parsed documents as they come; those that fail are recorded on the way."""
-
-    def done(source: str) -> None:
-        tally.n_done += 1
-        if progress:
-            progress(Progress(n_done=tally.n_done, n_total=tally.n_total, n_chunks=tally.n_chunks, source=source))
-
-    if todo:
-        by_source = {item.draft.source: item for item in todo}
-        with ParserPool(options.parse) as pool:
-            for file, digest, result in pool.parse_many(item.file for item in todo if item.file):
-                item = by_source[file.source]
-                draft = replace(item.draft, content_hash=digest)
-                if isinstance(result, Failure):
-                    tally.failures.append(result)
-                    if not options.dry_run:
-                        parts.catalog.fail(parts.collection, draft, result.code, result.message)
-                else:
-                    yield replace(item, draft=draft), result
-                done(file.source)
-    for item in _document_items(documents, recipe, parts, tally):
-        assert item.parsed is not None
-        if not item.parsed.text.strip():
-            failure = Failure(
-                source=item.draft.source, code="E_NO_TEXT", message=f"The document {item.draft.source} holds no text."
-            )
-            tally.failures.append(failure)
-            if not options.dry_run:
-                parts.catalog.fail(parts.collection, item.draft, failure.code, failure.message)
-        else:
-            yield item, item.parsed
-        done(item.draft.source)
-
-
-def _chunked(
-    drafts: Iterable[tuple[_Item, ParsedDocument]], parts: IngestParts, options: IngestOptions, size: int, tally: _Tally
-) -> Iterator[tuple[_Item, Draft]]:
-    """Documents cut into chunks, each with the key of its vector."""
-    embedder = parts.embedder
-    for item, parsed in drafts:
-        chunks = chunk_document(
-            parsed, doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=size, overlap=options.chunk.overlap,
-            context_tokens=options.chunk.context_tokens, overhead=embedder.passage_overhead(),
-        )  # fmt: skip
-        keys = [vector_key(embedder.fingerprint, chunk.indexed_text) for chunk in chunks]
-        tally.warnings.extend(f"{item.draft.source}: {warning}" for warning in parsed.warnings)
-        title = item.draft.title or parsed.title or Path(item.draft.source).name
-        yield item, replace(
-            item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=dict(parsed.metadata),
-            warnings=parsed.warnings, chunks=chunks, vector_keys=keys,
-        )  # fmt: skip
-
-
-def _batches(drafts: Iterable[tuple[_Item, Draft]]) -> Iterator[list[tuple[_Item, Draft]]]:
-    """Groups of about BATCH_CHUNKS chunks; a large document is a group of its own."""
-    batch: list[tuple[_Item, Draft]] = []
-    n_chunks = 0
-    for item, draft in drafts:
-        batch.append((item, draft))
-        n_chunks += len(draft.chunks)
-        if n_chunks >= BATCH_CHUNKS:
-            yield batch
-            batch, n_chunks = [], 0
-    if batch:
-        yield batch
-
-
-# ---------------------------------------------------------------- embed, write, publish
-
-
-def _write(batch: Sequence[tuple[_Item, Draft]], parts: IngestParts, tally: _Tally, *, dry_run: bool) -> None:
-    """Embed, write and publish a group of documents; then, and only then, they count."""
-    drafts = [draft for _, draft in batch]
-    if not dry_run:
-        assert parts.store is not None
-        vectors = _embed(drafts, parts, tally)
-        keys = parts.catalog.stage(parts.collection, drafts)
-        rows = [row for draft, pks in zip(drafts, keys, strict=True) for row in store_rows(draft, pks)]
-        parts.store.upsert(parts.index, rows, [vectors[key] for draft in drafts for key in draft.vector_keys])
-        parts.catalog.publish(parts.collection, drafts)
-    for item, draft in batch:
-        tally.n_chunks += len(draft.chunks)
-        if item.known is not None and item.known.version > 0:
-            tally.updated += 1
-        else:
-            tally.added += 1
-
-
-def _embed(drafts: Sequence[Draft], parts: IngestParts, tally: _Tally) -> dict[str, np.ndarray]:
-    """The vector of every chunk by its key. What the cache lacks is computed, and cached piece by piece."""
-    texts = {
-        key: chunk.indexed_text for draft in drafts for key, chunk in zip(draft.vector_keys, draft.chunks, strict=True)
-    }
-    vectors = parts.catalog.vectors(list(texts))
-    missing = sorted(texts.keys() - vectors.keys(), key=lambda key: len(texts[key]))
-    for start in range(0, len(missing), BATCH_CHUNKS):
-        keys = missing[start : start + BATCH_CHUNKS]
-        computed = parts.embedder.embed_passages([texts[key] for key in keys])
-        new = dict(zip(keys, computed, strict=True))
-        parts.catalog.put_vectors(new)
-        vectors |= new
-    tally.n_embedded += len(missing)
-    return vectors
-
-
-def store_rows(draft: Draft, pks: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a document in the store."""
-    for pk, chunk in zip(pks, draft.chunks, strict=True):
-        yield store_row(pk, chunk, source=draft.source, title=draft.title, type=draft.type, metadata=draft.metadata)
-
-
-def store_row(
-    pk: str, chunk: Chunk, *, source: str, title: str, type: str, metadata: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A chunk as a row of the store, without its vector."""
-    return {"pk": pk, "doc_id": chunk.doc_id, "source": source, "title": title, "type": type, "page": chunk.page,
-            "meta": metadata, "text": chunk.indexed_text}  # fmt: skip
-
-
-# ---------------------------------------------------------------- remove
-
-
-@dataclass(frozen=True, slots=True)
-class _Root:
-    """A path that was imported, and the documents found in all of the paths together."""
-
-    path: str
-    seen: frozenset[str]
-
-    def lost(self, known: Known) -> bool:
-        inside = known.source == self.path or known.source.startswith(self.path.rstrip("/") + "/")
-        return inside and known.doc_id not in self.seen
-
-
-def _prune(roots: Sequence[_Root], parts: IngestParts, tally: _Tally, *, dry_run: bool) -> None:
-    """Delete documents that lie under the imported paths but are no longer there."""
-    lost = [
-        doc_id
-        for doc_id, known in parts.catalog.known(parts.collection).items()
-        if any(root.lost(known) for root in roots)
-    ]
-    tally.deleted += len(lost) if dry_run else parts.catalog.delete(parts.collection, lost)
-
-
-def _sweep(parts: IngestParts) -> None:
-    """Take rows of replaced and deleted versions out of the store."""
-    sweep(parts.catalog, parts.store, parts.collection, parts.index)
-
-
-def sweep(catalog: Catalog, store: MilvusStore | None, collection: str, index: str) -> int:
-    """Take garbage out of the store, then out of the catalog. Returns how many rows there were."""
-    n_swept = 0
-    while garbage := catalog.garbage(collection):
-        if store is None:
-            raise StoreError("The store is not open.")
-        store.delete(index, garbage)
-        store.flush(index)
-        catalog.forget_garbage(garbage)
-        n_swept += len(garbage)
-    return n_swept
-
-
-# ---------------------------------------------------------------- report
-
-
-def _recipe(settings: ChunkSettings, size: int, embedder: Embedder) -> str:
-    """Names everything besides the content that decides what is stored."""
-    return f"parser={PARSER_VERSION} size={size} overlap={settings.overlap} context={settings.context_tokens} model={embedder.fingerprint[:16]}"
-
-
-def _report(tally: _Tally, seconds: float, dry_run: bool) -> IngestReport:
-    return IngestReport(
-        added=tally.added, updated=tally.updated, unchanged=tally.unchanged, deleted=tally.deleted,
-        failures=tuple(tally.failures), n_chunks=tally.n_chunks, n_embedded=tally.n_embedded, seconds=round(seconds, 3),
-        dry_run=dry_run, warnings=tuple(tally.warnings),
-    )  # fmt: skip

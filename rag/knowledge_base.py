@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rag import pipeline
     from rag.catalog import Catalog, Collection
     from rag.filters import Expr
+    from rag.import_pipeline import ImportPipeline
     from rag.ingest import Progress
     from rag.lite import LiteServer
     from rag.store import MilvusStore
@@ -120,26 +121,34 @@ class KnowledgeBase:
         self,
         sources: Any,
         *,
+        pipeline: ImportPipeline | None = None,
         prune: bool = False,
         dry_run: bool = False,
         chunk_size: int | None = None,
         overlap: int | None = None,
         workers: int | None = None,
         progress: Callable[[Progress], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> IngestReport:
         """Import or update documents; what is unchanged costs nothing, and a run that was stopped goes on.
 
-        sources: a path, paths of files and folders, a Document, or an iterable of Document.
-        prune: delete documents that lay under these paths and are gone.
+        sources: a path or URL, several of them, a Document, or an iterable of Document.
+        pipeline: loaders, cleaners, a chunker and enrichers of your own.
+        prune: delete documents that lay under these paths and are gone. dry_run: read and count, write nothing, and
+            estimate what the import would take. stop: set it from another thread to end after the current documents.
         Raises: SourceError, LockedError, StoreError, FingerprintError, ModelError. Documents that cannot be read do
             not raise; they are listed in the report's failures.
         """
+        from rag.import_pipeline import ImportPipeline
         from rag.ingest import IngestOptions, IngestParts, ingest
 
         settings = self.settings
         changes = {"chunk__size": chunk_size, "chunk__overlap": overlap, "parse__workers": workers}
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
-        options = IngestOptions(chunk=settings.chunk, parse=settings.parse, prune=prune, dry_run=dry_run)
+        options = IngestOptions(
+            chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest,
+            pipeline=pipeline or ImportPipeline(), prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
+        )  # fmt: skip
         if dry_run:
             parts = IngestParts(
                 catalog=self.catalog, store=None, embedder=self.embedder, collection=self.collection, index=""
@@ -171,15 +180,23 @@ class KnowledgeBase:
         return self.catalog.chunks(self.collection, doc_id)
 
     def delete(self, *doc_ids: str) -> int:
-        """Remove documents by doc_id or source: gone from every search when this returns. Returns how many there were."""
-        from rag.ingest import sweep
+        """Remove documents by doc_id or source, with what was found inside them: gone from every search when this returns.
+
+        Returns how many there were.
+        """
+        from rag.ingest import delete
+        from rag.rows import sweep
 
         with self._writing():
-            by_source = {info.source: info.doc_id for info in self.documents()}
+            documents = self.documents()
+            by_source = {info.source: info.doc_id for info in documents}
             wanted = [by_source.get(name, name) for name in doc_ids]
-            n_deleted = self.catalog.delete(self.collection, wanted)
-            if n_deleted and (collection := self.catalog.collection(self.collection)):
-                sweep(self.catalog, self.store, self.collection, self._index(collection.generation))
+            wanted += [info.doc_id for info in documents if info.container in wanted and info.doc_id not in wanted]
+            collection = self.catalog.collection(self.collection)
+            index = self._index(collection.generation) if collection else ""
+            n_deleted = delete(self.catalog, self.store if collection else None, self.collection, index, wanted)
+            if n_deleted and collection:
+                sweep(self.catalog, self.store, self.collection, index)
                 self.catalog.drop_unused_vectors()
         return n_deleted
 

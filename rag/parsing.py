@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import rag.parse_child as protocol
 from rag.errors import DocumentError
 from rag.settings import ParseSettings
-from rag.sources import FoundFile, content_hash, read_stable
+from rag.sources import content_hash, read_stable
 from rag.types import Failure, ParsedDocument, Part
 
 MAX_FILES_PER_CHILD = 500  # memory that libraries do not give back must not add up to somebody's E_MEMORY
@@ -34,6 +35,23 @@ _ENVIRONMENT = (
     "LD_LIBRARY_PATH",
     "VIRTUAL_ENV",
 )
+
+
+MAX_PART_DEPTH = 3  # archives in archives
+MAX_PARTS = 5_000  # files in one file, at all depths
+MAX_PART_BYTES = 500_000_000
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPart:
+    """A file inside a file. name: its path in the container; digest: of its bytes."""
+
+    name: str
+    digest: str
+    size: int
+    result: ParsedDocument | Failure
 
 
 class ParserPool:
@@ -90,18 +108,65 @@ class ParserPool:
 
     def parse_file(self, path: str | os.PathLike[str], password: str = "") -> ParsedDocument:
         """Read a document from a file. Raises: DocumentError, see also sources.read_stable."""
-        return self.parse(read_stable(path, self._max_bytes()), Path(path).name, password)
+        return self.parse(read_stable(path, self.max_bytes), Path(path).name, password)
 
-    def parse_many(self, files: Iterable[FoundFile]) -> Iterator[tuple[FoundFile, str, ParsedDocument | Failure]]:
-        """Each file with the hash of the bytes that were read (empty if none were) and what came of them, in order.
+    def parse_parts(self, parsed: ParsedDocument, source: str) -> tuple[list[ParsedPart], list[str]]:
+        """The files inside a document, each read as a document of its own, and theirs; what was left out, as warnings.
 
-        Files are read and parsed side by side, a few ahead of the one that is asked for.
+        source: of the document, for messages. Each part has its own limits, so one that hangs costs itself alone.
         """
-        waiting: deque[Future[tuple[FoundFile, str, ParsedDocument | Failure]]] = deque()
+        found: list[ParsedPart] = []
+        warnings: list[str] = []
+        left = [MAX_PARTS, MAX_PART_BYTES]
+        self._parts(parsed, source, "", 1, found, warnings, left)
+        return found, warnings
+
+    def _parts(
+        self,
+        parsed: ParsedDocument,
+        source: str,
+        above: str,
+        depth: int,
+        found: list[ParsedPart],
+        warnings: list[str],
+        left: list[int],
+    ) -> None:
+        for part in parsed.parts:
+            name = f"{above}{part.name}"
+            left[0] -= 1
+            left[1] -= len(part.data)
+            if min(left) < 0 or depth > MAX_PART_DEPTH:
+                limit = f"{MAX_PART_DEPTH} levels, {MAX_PARTS} files and {MAX_PART_BYTES // 1_000_000} MB"
+                message = f"{source}!/{name} was left out: at most {limit} are read of one file. Unpack it and import the files."
+                found.append(
+                    ParsedPart(
+                        name,
+                        "",
+                        len(part.data),
+                        Failure(source=f"{source}!/{name}", code="E_TOO_LARGE", message=message),
+                    )
+                )
+                return
+            digest = content_hash(part.data)
+            try:
+                inner = self.parse(part.data, part.name)
+            except DocumentError as error:
+                failure = Failure(source=f"{source}!/{name}", code=error.code, message=str(error))
+                found.append(ParsedPart(name, digest, len(part.data), failure))
+                continue
+            if inner.text.strip():
+                found.append(ParsedPart(name, digest, len(part.data), replace(inner, parts=())))
+            else:
+                warnings.extend(f"{name}: {warning}" for warning in inner.warnings)
+            self._parts(inner, source, f"{name}!/", depth + 1, found, warnings, left)
+
+    def side_by_side(self, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+        """`work` on each item in threads, as many as there are children; results in order, a few made ahead."""
+        waiting: deque[Future[_R]] = deque()
         threads = ThreadPoolExecutor(self.workers, thread_name_prefix="parse")
         try:
-            for file in files:
-                waiting.append(threads.submit(self._one, file))
+            for item in items:
+                waiting.append(threads.submit(work, item))
                 if len(waiting) > 2 * self.workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -109,21 +174,14 @@ class ParserPool:
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 
-    def _one(self, file: FoundFile) -> tuple[FoundFile, str, ParsedDocument | Failure]:
-        digest = ""
-        try:
-            data = read_stable(file.path, self._max_bytes())
-            digest = content_hash(data)
-            return file, digest, self.parse(data, file.name)
-        except DocumentError as error:
-            return file, digest, Failure(source=file.source, code=error.code, message=str(error))
-
     def _timeout(self, n_bytes: int) -> float:
         return min(
             self.settings.timeout_s + n_bytes / 1_000_000, max(self.settings.max_timeout_s, self.settings.timeout_s)
         )
 
-    def _max_bytes(self) -> int:
+    @property
+    def max_bytes(self) -> int:
+        """Larger files are refused before they are read."""
         return int(self.settings.max_file_mb * 1_000_000)
 
 

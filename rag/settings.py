@@ -65,6 +65,7 @@ class IngestSettings(_Section):
     path_patterns: list[str] = Field(
         [], description='metadata from paths below the imported folder: ["{department}/{year:int}/*"]'
     )
+    dedupe: bool = Field(True, description="files with the same content share one copy; all their sources are kept")
 
 
 class FetchSettings(_Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload
 
@@ -107,6 +107,36 @@ def chunk_id(doc_id: str, start: int, end: int, level: int = 0) -> str:
     return f"{doc_id}#{start}-{end}" + (f"~{level}" if level else "")
 
 
+# ---------------------------------------------------------------- import steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkContext:
+    """What a chunker may need beside the document.
+
+    tokens: character spans of a text's tokens, int array of shape (n, 2). size: most tokens of a chunk's indexed text,
+    `overhead` of the model included. embed: texts to unit vectors, float32 of shape (n, dim).
+    """
+
+    doc_id: str
+    tokens: Callable[[str], Any]
+    size: int
+    overlap: int
+    context_tokens: int
+    overhead: int
+    embed: Callable[[Sequence[str]], Any]
+
+
+Loader = Callable[[bytes, str], "ParsedDocument | Document"]
+"""(bytes, file name) → the document. Raises DocumentError, or anything else, which fails this document alone."""
+Cleaner = Callable[[ParsedDocument], ParsedDocument]
+"""Changes a document before it is cut. Blocks must fit the text it returns; without blocks they are found anew."""
+Chunker = Callable[[ParsedDocument, ChunkContext], Sequence[Chunk]]
+"""Cuts a document. Each chunk's text is the document's text[start:end], in order of `ordinal` from 0."""
+Enricher = Callable[[ParsedDocument, Sequence[Chunk]], Sequence[Chunk]]
+"""Adds to chunks what helps to find them: `context`, `extra`, or whole chunks of level 1 and above."""
+
+
 # ---------------------------------------------------------------- ingest
 
 
@@ -120,16 +150,39 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What the import that a dry run looked at would take, from measurements of this run and earlier ones."""
+
+    seconds: float
+    n_chunks: int
+    n_tokens: int  # that the embedding model would read
+    n_to_embed: int  # chunks whose vectors are not cached
+    n_model_calls: int = 0  # of the chat model, for enrichment
+    n_model_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
+    """What an import did. seconds_by_step: where the time went, steps that run side by side overlapping.
+
+    duplicates: documents whose content another one has already; they count as added or updated, too, and hold no chunks.
+    stopped: the import was stopped; the same call goes on.
+    """
+
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    duplicates: int = 0
     failures: tuple[Failure, ...] = ()
     n_chunks: int = 0  # chunks written in this run
     n_embedded: int = 0  # texts the embedding model was called for
     seconds: float = 0.0
+    seconds_by_step: Mapping[str, float] = field(default_factory=dict)
     dry_run: bool = False
+    stopped: bool = False
+    estimate: Estimate | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -145,7 +198,7 @@ class DocumentInfo:
     source: str
     title: str
     type: str
-    state: str  # live, failed or deleting
+    state: str  # waiting, importing, live, duplicate or failed
     version: int
     n_chunks: int
     n_chars: int
@@ -156,7 +209,8 @@ class DocumentInfo:
     message: str = ""
     warnings: tuple[str, ...] = ()
     container: str = ""  # doc_id of the file that this one was found in: an archive, a mail
-    aliases: tuple[str, ...] = ()  # other sources with the same content; they hold no chunks of their own
+    copy_of: str = ""  # doc_id of the document with the same content, when state is duplicate
+    aliases: tuple[str, ...] = ()  # sources of the documents that are copies of this one
 
 
 # ---------------------------------------------------------------- search

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rag.catalog import Catalog, StoredChunk
 from rag.errors import StoreError
-from rag.ingest import store_row, sweep
+from rag.rows import store_row, sweep
 from rag.store import MilvusStore
 from rag.types import Embedder
 

@@ -17,7 +17,7 @@ from rag.parse_child import KINDS, pack_blocks, unpack_blocks
 from rag.parsing import ParserPool
 from rag.settings import ParseSettings
 from rag.sources import FoundFile, content_hash, find
-from rag.types import Block, Failure, ParsedDocument
+from rag.types import Block, Failure, ParsedDocument, Part
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc as on Linux")
 
@@ -140,6 +140,14 @@ def test_the_child_sees_no_secrets(hostile: Path, monkeypatch: pytest.MonkeyPatc
     assert "PYTHONPATH" in names and "OPENAI" not in names
 
 
+def outcome(pool: ParserPool, file: FoundFile) -> ParsedDocument | str:
+    """What a file parses to, or the code that it fails with."""
+    try:
+        return pool.parse_file(file.path)
+    except DocumentError as error:
+        return error.code
+
+
 def test_many_files_in_order_with_failures_between(tmp_path: Path) -> None:
     for i in range(12):
         (tmp_path / f"{i:02}.txt").write_text(f"text {i}")
@@ -148,14 +156,35 @@ def test_many_files_in_order_with_failures_between(tmp_path: Path) -> None:
     files = [item for item in find(tmp_path) if isinstance(item, FoundFile)]
     files.append(FoundFile(path=str(tmp_path / "gone"), source="gone", size=1, mtime_ns=0))
     with ParserPool(ParseSettings(), workers=2) as pool:
-        results = list(pool.parse_many(iter(files)))
-    assert [file for file, _, _ in results] == files
-    by_name = {file.name: (digest, result) for file, digest, result in results}
-    codes = {name: result.code for name, (_, result) in by_name.items() if isinstance(result, Failure)}
+        results = list(pool.side_by_side(lambda file: (file.name, outcome(pool, file)), iter(files)))
+    assert [name for name, _ in results] == [file.name for file in files]
+    codes = {name: result for name, result in results if isinstance(result, str)}
     assert codes == {"05.txt": "E_EMPTY", "07.pdf": "E_CORRUPT", "gone": "E_UNREADABLE"}
-    digest, result = by_name["03.txt"]
-    assert isinstance(result, ParsedDocument) and result.text == "text 3"
-    assert digest == content_hash(b"text 3") and by_name["gone"][0] == ""
+    assert [result.text for name, result in results if name == "03.txt" and not isinstance(result, str)] == ["text 3"]
+
+
+def test_files_inside_files_are_read_each_on_its_own() -> None:
+    parts = (
+        Part(name="a.txt", data=b"first"),
+        Part(name="sub/b.pdf", data=b"%PDF-1.7\n"),
+        Part(name="c.md", data=b"# Third"),
+    )
+    with ParserPool(ParseSettings(), workers=1) as pool:
+        found, warnings = pool.parse_parts(ParsedDocument(text="", parts=parts), "/x/box.zip")
+    assert [part.name for part in found] == ["a.txt", "sub/b.pdf", "c.md"] and warnings == []
+    assert isinstance(found[0].result, ParsedDocument) and found[0].result.text == "first"
+    assert isinstance(found[1].result, Failure) and found[1].result.source == "/x/box.zip!/sub/b.pdf"
+    assert found[0].digest == content_hash(b"first") and found[0].size == 5
+
+
+def test_more_parts_than_the_limit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.parsing.MAX_PARTS", 2)
+    parts = tuple(Part(name=f"{n}.txt", data=b"text") for n in range(5))
+    with ParserPool(ParseSettings(), workers=1) as pool:
+        found, _ = pool.parse_parts(ParsedDocument(text="", parts=parts), "box.zip")
+    assert [isinstance(part.result, Failure) for part in found] == [False, False, True]
+    last = found[-1].result
+    assert isinstance(last, Failure) and last.code == "E_TOO_LARGE"
 
 
 def test_only_a_few_files_are_read_ahead(tmp_path: Path) -> None:
@@ -170,7 +199,7 @@ def test_only_a_few_files_are_read_ahead(tmp_path: Path) -> None:
             yield file
 
     with ParserPool(ParseSettings(), workers=1) as pool:
-        results = pool.parse_many(endless())  # type: ignore[arg-type]
+        results = pool.side_by_side(lambda file: outcome(pool, file), endless())  # type: ignore[arg-type, var-annotated]
         next(results)
         assert asked <= 4
         results.close()  # type: ignore[attr-defined]
@@ -261,9 +290,7 @@ def test_the_hostile_collection(shared: Path) -> None:
                 for item in find(shared / "data" / "bad" / folder)
                 if isinstance(item, FoundFile) and not item.name.endswith(".json")
             ]
-            for file, _, result in pool.parse_many(files):
-                assert not isinstance(result, Failure) or result.code not in ("E_PARSE", "E_CRASH", "E_TIMEOUT"), (
-                    file.name
-                )
+            for name, result in pool.side_by_side(lambda file: (file.name, outcome(pool, file)), files):
+                assert result not in ("E_PARSE", "E_CRASH", "E_TIMEOUT"), name
                 n_text += isinstance(result, ParsedDocument)
     assert n_text >= 5
