@@ -42,8 +42,10 @@ class TextBuilder:
             Block(kind=kind, start=start + lead, end=self._length, level=level if kind == "heading" else 0, page=page)
         )
 
-    def include(self, parsed: ParsedDocument, *, deeper: int = 0) -> None:
-        """Append the blocks of another document, its headings `deeper` levels down. Pages are not carried over."""
+    def include(self, parsed: ParsedDocument, *, under: int = 0) -> None:
+        """Append the blocks of another document, its headings below level `under`. Pages are not carried over."""
+        levels = [block.level for block in parsed.blocks if block.kind == "heading"]
+        deeper = max(under + 1 - min(levels, default=1), 0)
         for block in parsed.blocks:
             text = parsed.text[block.start : block.end]
             if block.kind == "heading":

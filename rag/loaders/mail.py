@@ -10,6 +10,7 @@ import base64
 import binascii
 import quopri
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -87,7 +88,7 @@ def document(mail: Mail, kind: str) -> ParsedDocument:
     for page in mail.pages:
         try:
             body = html.load(page.encode("utf-8", "replace"), name="message")
-            builder.include(body, deeper=1)
+            builder.include(body, under=1)
             mail.subject = mail.subject or (body.title if kind == "mht" else "")
         except DocumentError as error:
             mail.warnings.append(str(error))
@@ -111,7 +112,7 @@ def _add_plain(builder: TextBuilder, text: str) -> None:
     for line in [*text.split("\n"), ""]:
         is_quote = bool(_QUOTE_LINE.match(line))
         if run and (is_quote != quotes or not line.strip()):
-            block = "\n".join(run)
+            block = textwrap.dedent("\n".join(run))
             builder.add("quote" if quotes else "paragraph", quoted(_unquoted(block)) if quotes else block)
             run.clear()
         quotes = is_quote
@@ -141,14 +142,17 @@ def _collect(message: Message, mail: Mail, depth: int) -> None:
     if depth > MAX_DEPTH:
         mail.warnings.append(f"Parts nested more than {MAX_DEPTH} deep were left out.")
         return
+    for key, value in message.raw_items():
+        if len(str(value)) > MAX_HEADER:  # the standard library takes quadratic time for parameters
+            message.replace_header(key, str(value)[:MAX_HEADER])
     kind = message.get_content_type()
     if kind == "message/rfc822":
         _attach_message(message, mail)
         return
-    parts = message.get_payload()
-    if not message.is_multipart() or not isinstance(parts, list):
+    if not message.is_multipart():
         _leaf(message, mail, kind)
         return
+    parts: Any = message.get_payload()
     parts = [part for part in parts if isinstance(part, Message)][:MAX_PARTS]
     if kind == "multipart/encrypted":
         mail.warnings.append("The message is encrypted; its text was not read.")
@@ -251,14 +255,16 @@ def _body(message: Message, mail: Mail) -> str:
 
 def _raw(message: Message) -> bytes:
     """The bytes of a leaf. What claims to be base64 and is not stays as it is."""
-    try:
-        content = message.get_payload(decode=True)
-    except (ValueError, LookupError, binascii.Error, AssertionError):
-        content = None
-    if isinstance(content, bytes):
-        return content
-    payload = message.get_payload()
-    return payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else b""
+    for decoding in (True, False):
+        try:
+            content: Any = message.get_payload(decode=decoding)
+        except (ValueError, LookupError, binascii.Error, AssertionError):
+            continue
+        if isinstance(content, bytes):
+            return content
+        if isinstance(content, str):
+            return content.encode("utf-8", "surrogateescape")
+    return b""
 
 
 def _unflow(text: str) -> str:

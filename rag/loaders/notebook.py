@@ -108,7 +108,7 @@ def _output(builder: TextBuilder, output: dict[str, Any]) -> bool:
 
 def _table(builder: TextBuilder, page: str) -> None:
     try:
-        builder.include(html.load(f"<html><body>{page}".encode(), name="output"), deeper=1)
+        builder.include(html.load(f"<html><body>{page}".encode(), name="output"), under=1)
     except DocumentError:
         builder.add("paragraph", " ".join(re.sub(r"<[^<>]*>", " ", page).split())[:MAX_OUTPUT])
 

@@ -19,7 +19,7 @@ class Streams:
 
         self.name = name
         self._errors = (
-            olefile.OleFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error,
+            olefile.olefile.OleFileError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error,
             RecursionError, OverflowError,
         )  # fmt: skip
         try:

@@ -78,7 +78,7 @@ def _is_wanted(path: str) -> bool:
 
 def _zip(data: bytes, name: str, password: str) -> ParsedDocument:
     opened = open_zip(data, name)
-    infos = [info for info in opened.infolist() if not info.is_dir()]
+    infos = [info for info in opened.infolist() if not info.filename.endswith("/")]
     check_sizes([info.file_size for info in infos], len(data), name)
     labels = [label(path) for path in _zip_names(infos)]
     names: list[str] = []

@@ -47,8 +47,8 @@ _PYTHON = re.compile(r"(?:async\s+)?(def|class)\s+(\w+)")
 _BRACES = re.compile(
     r"(?:(?:export|default|public|private|protected|internal|static|abstract|final|sealed|open|data|partial|async|unsafe|pub(?:\([^)]*\))?|"
     r"extern|virtual|override|inline|case|declare|unsigned|const|@\w+)\s+){0,6}"
-    r"(class|interface|enum|struct|trait|impl|object|record|namespace|module|protocol|extension|type|func|fun|fn|function|macro_rules!|contract)\b"
-    r"\s*(?:<[^<>{]*>\s*)?(?:\([^()]*\)\s*)?([\w$.:~<>, ]*\w>?)"
+    r"(class|interface|enum|struct|trait|impl|object|record|namespace|module|protocol|extension|type|func|fun|fn|function|macro_rules!|contract)"
+    r"(?:\s+|(?=[<(]))(?:<[^<>{]*>\s*)?(?:\([^()]*\)\s*)?([\w$.:~<>, ]*\w>?)"
 )
 _ARROW = re.compile(
     r"(?:export\s+)?(?:default\s+)?(const|let|var)\s+([\w$]+)\s*(?::[^=]{1,200})?=\s*(?:async\s*)?(?:\([^()]*\)|[\w$]+)\s*(?::[^=]{1,100})?=>"
@@ -126,9 +126,9 @@ def _definitions(lines: Sequence[str], language: str) -> Iterator[tuple[int, int
         for kind, called in [hit]
     ]
     outer = [(i, kind, called) for i, depth, kind, called in found if depth == 0]
-    ends = [i for i, _, _ in outer[1:]] + [len(lines)]
+    ends = [*(i for i, _, _ in outer), len(lines)][1:]
     last = -1
-    for (i, kind, called), end in zip(outer, ends, strict=True):
+    for (i, kind, called), end in zip(outer, ends, strict=False):
         start = _with_comments(lines, i, last + 1)
         yield start, 2, f"{kind} {called}".strip()
         last = i
@@ -138,7 +138,7 @@ def _definitions(lines: Sequence[str], language: str) -> Iterator[tuple[int, int
             if depth == 1 and i < j < end:
                 start = _with_comments(lines, j, last + 1)
                 if start > last:
-                    yield start, 3, f"{inner_kind} {called}.{inner}".strip()
+                    yield start, 3, f"{inner_kind} {called.split()[0]}.{inner}".strip()
                     last = j
 
 
@@ -151,7 +151,7 @@ def _depth(line: str) -> int:
 def _opens(line: str, patterns: Sequence[re.Pattern[str]]) -> tuple[str, str] | None:
     """The kind and name of the definition that a line opens."""
     line = line.strip()[:400]
-    if not line or line.endswith(";") and not line.startswith("("):
+    if not line or (line.endswith(";") and _SQL not in patterns):
         return None
     for pattern in patterns:
         if found := pattern.match(line):

@@ -24,7 +24,7 @@ LONG = 160  # characters; a longer value is a paragraph of its own
 
 _DECLARATION = re.compile(r"\s*<\?xml\s[^>]{0,500}\?>")
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]{2,40})""")
-_TAG = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>|<[^<>]*>", re.DOTALL)
+_TAG = re.compile(r"<!\[CDATA\[|\]\]>|<[^<>]*>|<!--|-->")
 _TITLES = ("title", "head", "heading", "name", "label")
 _QUIET_ATTRIBUTES = frozenset(("style", "class", "space", "lang", "schemaLocation", "noNamespaceSchemaLocation"))
 
@@ -60,9 +60,18 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
 
 
 def _without_tags(text: str, warnings: list[str]) -> ParsedDocument:
-    text = html_entities.unescape(_TAG.sub(" ", text)).replace("\0", "")
+    text = html_entities.unescape(_TAG.sub(" ", _without_comments(text))).replace("\0", "")
     text = "\n".join(line.strip() for line in text.split("\n"))
     return ParsedDocument(text=text, type="xml", blocks=tuple(plain.paragraphs(text)), warnings=tuple(warnings))
+
+
+def _without_comments(text: str) -> str:
+    parts: list[str] = []
+    at = 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
+        parts.append(text[at:start])
+        at = end + 3
+    return "".join([*parts, text[at:]])
 
 
 # ---------------------------------------------------------------- any XML
@@ -202,7 +211,7 @@ def _add_html(builder: TextBuilder, source: str) -> None:
     if not source.strip():
         return
     page = f"<html><body>{source}</body></html>"
-    builder.include(html.load(page.encode("utf-8", "replace"), name="entry"), deeper=2)
+    builder.include(html.load(page.encode("utf-8", "replace"), name="entry"), under=2)
 
 
 def _plain(title: str) -> str:
