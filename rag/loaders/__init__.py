@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import importlib
 import re
+import zipfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import PurePosixPath
 
 from rag.errors import DocumentError
+from rag.loaders.archive import UNPACK_ERRORS
 from rag.loaders.encoding import looks_binary
 from rag.loaders.source_code import language_of
 from rag.types import ParsedDocument
@@ -142,13 +145,13 @@ def _zip_kind(data: bytes, extension: str) -> str:
         for mime, kind in _ZIP_TYPES.items():
             if data[38:138].startswith(mime):
                 return f"unsupported:{kind}"
-    tail = data[-2_000_000:]
+    names = _zip_names(data)
     for marker, kind in (
         (b"word/document", "docx"),
         (b"ppt/", "unsupported:pptx"),
         (b"xl/workbook", "unsupported:xlsx"),
     ):
-        if marker in tail or marker in data[:200_000]:
+        if b"\n" + marker in names or (not names and (marker in data[-2_000_000:] or marker in data[:200_000])):
             return kind
     if extension in (".docx", ".docm"):
         return "docx"  # its loader says what is missing
@@ -156,6 +159,15 @@ def _zip_kind(data: bytes, extension: str) -> str:
     if extension in _PROGRAMS:
         return "unsupported:program"
     return f"unsupported:{known}" if known in _ADVICE and known != "zip" else "zip"
+
+
+def _zip_names(data: bytes) -> bytes:
+    """The names in an archive's directory, a line end before each, so that no member's bytes are taken for one."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as opened:
+            return b"".join(b"\n" + name.encode("utf-8", "replace") for name in opened.namelist())
+    except UNPACK_ERRORS:
+        return b""
 
 
 def _ole_kind(data: bytes) -> str:

@@ -156,7 +156,12 @@ class _Writer:
             self.builder.add("heading", title, level=level)
         skipped = not title
         for key, value in record.pairs:
-            if not skipped and isinstance(value, str) and key.lower() in _TITLES and _scalar(value) == title:
+            if (
+                not skipped
+                and isinstance(value, str)
+                and key.lower() in _TITLES
+                and " ".join(_scalar(value).split()) == title
+            ):
                 skipped = True
                 continue
             self.value(f"{path}.{_scalar(key)}" if path else _scalar(key), value, level + 1)

@@ -22,6 +22,7 @@ def _words(words: str) -> frozenset[str]:
 
 
 _RULE = re.compile(r"([!-/:-@\[-`{-~])\1+\s*$")
+_UNDERLINE = re.compile(r"([!-/:-@\[-`{-~])\1*\s*$")
 _ITEM = re.compile(r"(?:[-*+•]|\(?(?:\d{1,9}|#|[A-Za-z])[.)])(?:[ ]+|$)")
 _DIRECTIVE = re.compile(r"\.\. (?:\|([^|]+)\| )?([\w:+.-]+)::[ ]*(.*)$")
 _FIELD = re.compile(r":(?![: ])((?:[^:\\]|\\.|:(?! |$))+):(?:[ ]+(.*)|$)")
@@ -87,7 +88,7 @@ class _Scanner:
         if _RULE.match(line) and i + 2 < len(lines) and lines[i + 2].rstrip() == line and lines[i + 1].strip():
             style, words, end = "over" + line[0], lines[i + 1], i + 3
         elif (
-            i + 1 < len(lines) and not line.startswith(" ") and _RULE.match(lines[i + 1]) and not _RULE.match(line)
+            i + 1 < len(lines) and not line.startswith(" ") and _UNDERLINE.match(lines[i + 1]) and not _RULE.match(line)
             and len(lines[i + 1].rstrip()) >= min(_width(line), 4)
         ):  # fmt: skip
             style, words, end = lines[i + 1][0], line, i + 2

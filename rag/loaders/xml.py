@@ -53,9 +53,12 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
             if _local(element.tag) in ("text", "title", "desc"):
                 builder.add("paragraph", _run(element))
         return builder.document(type="svg", title=_child_text(root, "title"), warnings=warnings)
-    writer = _Writer(builder)
-    writer.element(root, "", 1)
-    writer.flush()
+    if len(root):
+        writer = _Writer(builder)
+        writer.element(root, "", 1)
+        writer.flush()
+    else:
+        builder.add("paragraph", _run(root))
     return builder.document(type="xml", title=_child_text(root, *_TITLES[:1]), warnings=warnings)
 
 
