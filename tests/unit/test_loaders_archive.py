@@ -14,7 +14,7 @@ import zipfile
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.errors import CODES, DocumentError
@@ -125,9 +125,9 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(pack([("a.txt", b"\0" * 210_000_000)]), "a.zip") == "E_TOO_LARGE"
     assert refused(pack([("a.txt", b"\0" * 30_000_000)]), "a.zip") == "E_TOO_LARGE"
     assert refused(pack([(f"{i}.txt", b"") for i in range(MAX_MEMBERS + 1)]), "a.zip") == "E_TOO_LARGE"
-    assert refused(gzip.compress(b"\0" * 250_000_000), "a.gz") == "E_TOO_LARGE"
-    assert refused(bz2.compress(b"\0" * 30_000_000), "a.bz2") == "E_TOO_LARGE"
-    assert refused(gzip.compress(tar([("a.txt", b"\0" * 30_000_000)])), "a.tgz") == "E_TOO_LARGE"
+    assert refused(gzip.compress(b"\0" * 30_000_000), "a.gz") == "E_TOO_LARGE"
+    assert refused(bz2.compress(b"\0" * 3_000_000), "a.bz2") == "E_TOO_LARGE"
+    assert refused(gzip.compress(tar([("a.txt", b"\0" * 3_000_000)])), "a.tgz") == "E_TOO_LARGE"
     noise = random.Random(1).randbytes(400_000)
     monkeypatch.setattr("rag.loaders.archive.MAX_TOTAL", 500_000)
     monkeypatch.setattr("rag.loaders.packed.MAX_TOTAL", 500_000)
@@ -242,6 +242,7 @@ def test_a_single_compressed_file_keeps_its_name() -> None:
     flip=st.integers(0, 400),
     seed=st.sampled_from(["zip", "tar", "gz", "bz2", "xz"]),
 )
+@settings(deadline=None)
 def test_any_bytes_give_parts_or_a_known_code(data: bytes, cut: int, flip: int, seed: str) -> None:
     members: list[tuple[str, bytes]] = [("a/ü.txt", b"one"), ("b.txt", b"two" * 50)]
     whole = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
 import time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rag.errors import CODES, DocumentError
@@ -533,6 +534,7 @@ PIECES = st.sampled_from(
 @given(data=st.one_of(st.binary(max_size=300), st.lists(PIECES, max_size=60).map(b"".join)))
 @example(data=b"")
 @example(data=b"\xff\xfe\x00\xd8")
+@settings(deadline=None)
 def test_any_bytes_give_text_or_a_known_code(name: str, data: bytes) -> None:
     module = importlib.import_module(f"rag.loaders.{LOADERS[name]}")
     try:
@@ -561,10 +563,8 @@ def test_linear_time(name: str, unit: str) -> None:
     def cost(n: int) -> float:
         data = (unit * (n // len(unit))).encode()
         start = time.process_time()
-        try:
+        with contextlib.suppress(DocumentError):
             module.load(data, name=name)
-        except DocumentError:
-            pass
         return time.process_time() - start
 
     assert cost(160_000) < 30 * max(cost(20_000), 0.02)
