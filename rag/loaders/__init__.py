@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import importlib
 import re
+import zipfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import PurePosixPath
 
 from rag.errors import DocumentError
+from rag.loaders.archive import UNPACK_ERRORS
 from rag.loaders.encoding import looks_binary
+from rag.loaders.source_code import language_of
 from rag.types import ParsedDocument
 
 _LOADERS = {
@@ -20,6 +24,20 @@ _LOADERS = {
     "html": "rag.loaders.html",
     "markdown": "rag.loaders.markdown",
     "text": "rag.loaders.plain",
+    "csv": "rag.loaders.delimited",
+    "json": "rag.loaders.json_text",
+    "ipynb": "rag.loaders.notebook",
+    "xml": "rag.loaders.xml",
+    "rst": "rag.loaders.rst",
+    "code": "rag.loaders.source_code",
+    "eml": "rag.loaders.mail",
+    "mbox": "rag.loaders.mailbox",
+    "msg": "rag.loaders.outlook",
+    "zip": "rag.loaders.packed",
+    "tar": "rag.loaders.packed",
+    "gzip": "rag.loaders.packed",
+    "bzip2": "rag.loaders.packed",
+    "xz": "rag.loaders.packed",
 }
 
 # Extensions of formats that are told by content; with another content the file is not what its name says.
@@ -30,9 +48,11 @@ _BY_NAME = {
 # Text formats that need a loader of their own: read as plain text their structure would be lost.
 _TEXT_FORMATS = {
     ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".geojson": "json", ".ipynb": "ipynb",
-    ".xml": "xml", ".rss": "xml", ".atom": "xml", ".svg": "xml", ".xsd": "xml", ".xsl": "xml", ".xslt": "xml", ".eml": "eml", ".mbox": "eml",
-    ".mht": "eml", ".mhtml": "eml", ".rtf": "rtf", ".tex": "text", ".ics": "text",
+    ".xml": "xml", ".rss": "xml", ".atom": "xml", ".rdf": "xml", ".svg": "xml", ".opml": "xml", ".eml": "eml", ".mbox": "mbox", ".mbx": "mbox",
+    ".mht": "eml", ".mhtml": "eml", ".rtf": "rtf", ".rst": "rst", ".rest": "rst",
 }  # fmt: skip
+# Zip archives that are programs: their members are nothing to read.
+_PROGRAMS = (".jar", ".war", ".aar", ".apk", ".ipa", ".xpi", ".crx", ".nupkg", ".appx", ".msix")
 _MAGIC = (
     (b"{\\rtf", "rtf"), (b"\x89PNG\r\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"), (b"II*\0", "image"),
     (b"MM\0*", "image"), (b"BM", "image"), (b"\x1f\x8b\x08", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"7z\xbc\xaf\x27\x1c", "7z"),
@@ -48,6 +68,9 @@ _HTML_START = re.compile(
     rb"(?is)\s*(?:<\?xml[^>]{0,300}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html[\s>])"
 )
 _XML_START = re.compile(rb"(?s)\s*<\?xml\s")
+_MAIL_START = re.compile(rb"(?:From [^\r\n]*\r?\n)?[A-Za-z][A-Za-z0-9-]{0,60}:")
+_MAILBOX_START = re.compile(rb"From [^\r\n]{0,500}\d{4}[^\r\n]{0,500}\r?\n[A-Za-z][A-Za-z0-9-]{0,60}:")
+_MSG_STREAM = "__substg1.0_".encode("utf-16-le")
 _PDF_PARTS = re.compile(rb"\b(?:endobj|endstream|startxref|\d+ \d+ obj)\b")
 
 _VISIBLE = re.compile(r"[^\s\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u00ad]")
@@ -77,15 +100,18 @@ def identify(data: bytes, name: str) -> str:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return _zip_kind(data, extension)
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        return f"unsupported:{_ole_kind(data)}"
+        kind = "msg" if extension == ".msg" and _MSG_STREAM in data else _ole_kind(data)  # a .doc may be attached
+        return kind if kind in _LOADERS else f"unsupported:{kind}"
     for magic, kind in _MAGIC:
         if data.startswith(magic) and (len(magic) > 2 or looks_binary(data)):
-            return f"unsupported:{kind}"
+            return kind if kind in _LOADERS else f"unsupported:{kind}"
+    if data[257:262] == b"ustar":
+        return "tar"
     if (data[8:12] in (b"WEBP", b"WAVE", b"AVI ") and data[:4] == b"RIFF") or data[4:8] == b"ftyp":
         return "unsupported:image" if data[8:12] == b"WEBP" else "unsupported:video"
     if _HTML_START.match(_narrow(data[:8192])):
-        return "unsupported:xml" if extension == ".svg" else "html"
-    return _text_kind(data, extension)
+        return "xml" if extension == ".svg" else "mbox" if extension == ".mbox" else "html"
+    return _text_kind(data, name)
 
 
 def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
@@ -119,18 +145,29 @@ def _zip_kind(data: bytes, extension: str) -> str:
         for mime, kind in _ZIP_TYPES.items():
             if data[38:138].startswith(mime):
                 return f"unsupported:{kind}"
-    tail = data[-2_000_000:]
+    names = _zip_names(data)
     for marker, kind in (
         (b"word/document", "docx"),
         (b"ppt/", "unsupported:pptx"),
         (b"xl/workbook", "unsupported:xlsx"),
     ):
-        if marker in tail or marker in data[:200_000]:
+        if b"\n" + marker in names or (not names and (marker in data[-2_000_000:] or marker in data[:200_000])):
             return kind
     if extension in (".docx", ".docm"):
         return "docx"  # its loader says what is missing
     known = extension.lstrip(".")
-    return f"unsupported:{known}" if known in _ADVICE else "unsupported:zip"
+    if extension in _PROGRAMS:
+        return "unsupported:program"
+    return f"unsupported:{known}" if known in _ADVICE and known != "zip" else "zip"
+
+
+def _zip_names(data: bytes) -> bytes:
+    """The names in an archive's directory, a line end before each, so that no member's bytes are taken for one."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as opened:
+            return b"".join(b"\n" + name.encode("utf-8", "replace") for name in opened.namelist())
+    except UNPACK_ERRORS:
+        return b""
 
 
 def _ole_kind(data: bytes) -> str:
@@ -142,19 +179,39 @@ def _ole_kind(data: bytes) -> str:
     return next((kind for stream, kind in streams if stream.encode("utf-16-le") in data), "office")
 
 
-def _text_kind(data: bytes, extension: str) -> str:
+def _text_kind(data: bytes, name: str) -> str:
+    extension = _extension(name)
     if extension == ".pdf" and (looks_binary(data) or _PDF_PARTS.search(data[:4096]) or len(data) < 64):
         return "pdf"  # its loader says what is wrong with it
-    if _TEXT_FORMATS.get(extension, "text") != "text":
-        return f"unsupported:{_TEXT_FORMATS[extension]}"
-    if looks_binary(data):
+    told = _TEXT_FORMATS.get(extension, "")
+    if told and told not in _LOADERS:
+        return f"unsupported:{told}"
+    if looks_binary(data) and told != "mbox":
         return "unsupported:binary"
     if extension == ".docx":
         return "text"
+    if told:
+        return told if _bears_out(told, data) else "text"
+    if language_of(name):
+        return "code"
+    if not extension and _MAILBOX_START.match(data[:2000]):
+        return "mbox"
     if _XML_START.match(data[:200]) and extension not in (".html", ".htm", ".xhtml", ".txt", ".md"):
-        return "unsupported:xml"
+        return "xml"
     claimed = _BY_NAME.get(extension, "text")
     return claimed if claimed in ("html", "markdown") else "text"
+
+
+def _bears_out(kind: str, data: bytes) -> bool:
+    """Whether a text's beginning is what its name says; any text may be CSV or reStructuredText."""
+    start = _narrow(data[:8192]).lstrip()
+    if kind in ("json", "ipynb"):
+        return start[:1] in (b"{", b"[", b'"') or start[:20].strip().replace(b".", b"").lstrip(b"-").isdigit()
+    if kind == "xml":
+        return start[:1] == b"<"
+    if kind == "eml":
+        return bool(_MAIL_START.match(start))
+    return True
 
 
 def _narrow(head: bytes) -> bytes:

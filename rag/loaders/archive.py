@@ -1,9 +1,17 @@
-"""Office files are zip archives of XML: opened only after a look at the directory, unpacked with a count of real bytes."""
+"""Archives in memory: opened only after a look at the directory, unpacked with a count of real bytes, never to disk.
+
+Office files are zip archives of XML, read by member. What else is packed has its loader in packed.py.
+"""
 
 from __future__ import annotations
 
+import html
+import lzma
+import re
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -14,7 +22,11 @@ MAX_TOTAL = 200 * 1024 * 1024
 MAX_RATIO = 100
 MAX_MEMBERS = 5_000
 MAX_DEPTH = 4_000
-_SMALL = 1024 * 1024  # below this an archive may be as dense as it likes
+SMALL = 1024 * 1024  # below this an archive may be as dense as it likes
+UNPACK_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, struct.error,
+)  # fmt: skip
+_NOT_IN_LABELS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Archive:
@@ -24,12 +36,7 @@ class Archive:
         """Raises: DocumentError E_CORRUPT, E_TOO_LARGE, E_ENCRYPTED."""
         self.name = name
         self._left = MAX_TOTAL
-        try:
-            self._zip = zipfile.ZipFile(BytesIO(data))
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, OSError, NotImplementedError) as error:
-            raise DocumentError(
-                "E_CORRUPT", f"{name} is damaged: its archive cannot be opened. Save it again from its program."
-            ) from error
+        self._zip = open_zip(data, name)
         self._check(len(data))
         self._infos = {info.filename: info for info in self._zip.infolist()}
 
@@ -44,15 +51,7 @@ class Archive:
         try:
             with self._zip.open(info) as stream:
                 content = stream.read(self._left + 1)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            RuntimeError,
-            NotImplementedError,
-            ValueError,
-        ) as error:
+        except UNPACK_ERRORS as error:
             raise DocumentError(
                 "E_CORRUPT", f"{self.name} is damaged: its part {member!r} cannot be unpacked. Save it again."
             ) from error
@@ -68,11 +67,7 @@ class Archive:
 
     def _check(self, size: int) -> None:
         infos = self._zip.infolist()
-        total = sum(info.file_size for info in infos)
-        if len(infos) > MAX_MEMBERS:
-            raise DocumentError("E_TOO_LARGE", f"{self.name} holds {len(infos)} parts; at most {MAX_MEMBERS} are read.")
-        if total > MAX_TOTAL or (total > _SMALL and total > MAX_RATIO * size):
-            raise self._too_large(f"{total >> 20} MB from {size >> 10} KB")
+        check_sizes([info.file_size for info in infos], size, self.name)
         if any(info.flag_bits & 1 for info in infos):
             raise DocumentError(
                 "E_ENCRYPTED",
@@ -80,14 +75,69 @@ class Archive:
             )
 
     def _too_large(self, what: str) -> DocumentError:
-        return DocumentError(
-            "E_TOO_LARGE",
-            f"{self.name} unpacks to {what}; the limit is {MAX_TOTAL >> 20} MB and {MAX_RATIO} times its size.",
-        )
+        return too_large(what, self.name)
 
 
-def parse_xml(data: bytes, name: str) -> Element:
+def open_zip(data: bytes, name: str) -> zipfile.ZipFile:
+    """A zip archive whose directory can be read and whose members do not lie over each other. Raises: DocumentError E_CORRUPT."""
+    try:
+        opened = zipfile.ZipFile(BytesIO(data))
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
+        raise DocumentError(
+            "E_CORRUPT", f"{name} is damaged: its archive cannot be opened. Save it again from its program."
+        ) from error
+    end = 0
+    for info in sorted(opened.infolist(), key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise DocumentError("E_CORRUPT", f"{name} is damaged: its members lie over each other. Pack it again.")
+        end = info.header_offset + 30 + info.compress_size
+    return opened
+
+
+def check_sizes(sizes: Sequence[int], packed: int, name: str) -> None:
+    """Refuse what says that it unpacks to too many or too large members. Raises: DocumentError E_TOO_LARGE."""
+    if len(sizes) > MAX_MEMBERS:
+        raise DocumentError("E_TOO_LARGE", f"{name} holds {len(sizes)} parts; at most {MAX_MEMBERS} are read.")
+    total = sum(sizes)
+    if total > MAX_TOTAL or (total > SMALL and total > MAX_RATIO * packed):
+        raise too_large(f"{total >> 20} MB from {packed >> 10} KB", name)
+
+
+def too_large(what: str, name: str) -> DocumentError:
+    return DocumentError(
+        "E_TOO_LARGE",
+        f"{name} unpacks to {what}; the limit is {MAX_TOTAL >> 20} MB and {MAX_RATIO} times its size.",
+    )
+
+
+def label(name: str) -> str:
+    """A member's path as a label: relative, with / between its parts, without what leads out of a folder."""
+    name = _NOT_IN_LABELS.sub("", name).replace("\\", "/")
+    parts = [part.strip() for part in re.sub(r"^[A-Za-z]:", "", name).split("/")]
+    return "/".join(part[:200] for part in parts if part not in ("", ".", ".."))[-1000:]
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The names in their order, each one that came before with a number: a.txt, a (2).txt."""
+    seen: dict[str, int] = {}
+    unique: list[str] = []
+    for name in names:
+        wanted = name
+        while wanted in seen:
+            seen[name] += 1
+            stem, dot, suffix = name.rpartition(".")
+            whole = not dot or "/" in suffix or not stem
+            wanted = f"{name} ({seen[name]})" if whole else f"{stem} ({seen[name]}).{suffix}"
+        seen[wanted] = 1
+        unique.append(wanted)
+    return unique
+
+
+def parse_xml(data: bytes, name: str, *, allow_doctype: bool = False) -> Element:
     """An XML tree with `{namespace}tag` names. A document type is refused: entities and external files come with it.
+
+    allow_doctype: refuse only one that declares entities. External files are never read in either case; the entities
+        that HTML names (&nbsp;) are known.
 
     Raises: DocumentError E_XML_UNSAFE, E_TOO_DEEP, E_CORRUPT.
     """
@@ -116,10 +166,23 @@ def parse_xml(data: bytes, name: str) -> Element:
             f"{name} declares a document type with entities, which is not read. Save it again from its program.",
         )
 
+    def entity(*_: object) -> None:
+        raise DocumentError(
+            "E_XML_UNSAFE", f"{name} declares XML entities, which are not expanded. Save it without them."
+        )
+
+    def skipped(entity_name: str, is_parameter: bool) -> None:
+        if not is_parameter:
+            builder.data(html.unescape(f"&{entity_name};"))
+
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = doctype
+    if allow_doctype:
+        parser.EntityDeclHandler = entity
+        parser.SkippedEntityHandler = skipped
+    else:
+        parser.StartDoctypeDeclHandler = doctype
     try:
         parser.Parse(data, True)
         return builder.close()

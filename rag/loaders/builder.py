@@ -17,6 +17,7 @@ class TextBuilder:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._length = 0
+        self._headings: list[str] = []
         self.blocks: list[Block] = []
 
     def add(self, kind: BlockKind, text: str, *, level: int = 0, page: int | None = None) -> None:
@@ -30,7 +31,9 @@ class TextBuilder:
             self._length += 2
         if kind == "heading":
             level = min(max(level, 1), 6)
-            text = f"{'#' * level} {' '.join(text.split())}"
+            words = " ".join(text.split())
+            self._headings.append(words)
+            text = f"{'#' * level} {words}"
         start = self._length
         self._parts.append(text)
         self._length += len(text)
@@ -38,6 +41,21 @@ class TextBuilder:
         self.blocks.append(
             Block(kind=kind, start=start + lead, end=self._length, level=level if kind == "heading" else 0, page=page)
         )
+
+    def include(self, parsed: ParsedDocument, *, under: int = 0) -> None:
+        """Append the blocks of another document, its headings below level `under`. Pages are not carried over."""
+        levels = [block.level for block in parsed.blocks if block.kind == "heading"]
+        deeper = max(under + 1 - min(levels, default=1), 0)
+        for block in parsed.blocks:
+            text = parsed.text[block.start : block.end]
+            if block.kind == "heading":
+                self.add("heading", _heading_words(text), level=block.level + deeper)
+            else:
+                self.add(block.kind, text)
+
+    def headings(self) -> list[str]:
+        """The words of the headings so far."""
+        return list(self._headings)
 
     def document(
         self, *, type: str, title: str = "", metadata: Mapping[str, Any] | None = None,
@@ -54,7 +72,7 @@ def pipe_table(rows: Iterable[Sequence[str]]) -> str:
 
     Raises: DocumentError E_TOO_WIDE above MAX_COLUMNS.
     """
-    grid = [[_cell(cell) for cell in row] for row in rows]
+    grid = [[table_cell(cell) for cell in row] for row in rows]
     grid = [row for row in grid if any(row)]
     if not grid:
         return ""
@@ -83,5 +101,11 @@ def quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.strip().split("\n"))
 
 
-def _cell(text: str) -> str:
+def _heading_words(text: str) -> str:
+    """A Markdown heading's words: without its marks, or without the line below it."""
+    return text.lstrip().lstrip("#").strip() if text.lstrip().startswith("#") else text.strip().split("\n")[0]
+
+
+def table_cell(text: str) -> str:
+    """A cell's text in one line, its bars escaped."""
     return " ".join(text.split()).replace("|", "\\|")

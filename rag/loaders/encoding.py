@@ -138,7 +138,7 @@ def _mostly_utf8(data: bytes) -> bool:
 
 def _detect(data: bytes) -> str:
     sample = _sample(data)
-    if chinese := _chinese(sample):
+    if chinese := chinese_encoding(sample):
         return chinese
     if _western(sample):
         return "cp1252" if _strict(data, "cp1252") is not None else "latin-1"
@@ -164,7 +164,7 @@ def _sample(data: bytes) -> bytes:
     return data[start : newline + 1] if end < len(data) and newline > start else data[start:end]
 
 
-def _chinese(sample: bytes) -> str:
+def chinese_encoding(sample: bytes) -> str:
     """gb18030 or big5 when the text, read so, is full of frequent Chinese characters."""
     best, best_share = "", 0.0
     for encoding in ("gb18030", "big5", "cp950"):

@@ -25,6 +25,7 @@ HOMES = {
     "docx": {"rag/loaders/docx.py"},
     "yaml": {"rag/describing.py"},
     "watchdog": {"rag/watching.py"},
+    "olefile": {"rag/loaders/ole.py"},
 }
 
 

@@ -114,11 +114,11 @@ def test_characters_stay_as_they_are() -> None:
     ("data", "name", "kind"),
     [
         (b"%PDF-1.7\n", "a.txt", "pdf"), (b"<!DOCTYPE html><p>x", "a.docx", "html"), (b"\xef\xbb\xbf<html>", "a", "html"),
-        (b"# x", "a.md", "markdown"), (b"x", "a", "text"), (b"x = 1", "a.py", "text"), (b"<p>x</p>", "a.htm", "html"),
-        (b"\x89PNG\r\n\x1a\n", "a.pdf", "unsupported:image"), (b"{\\rtf1", "a.doc", "unsupported:rtf"), (b"a,b", "a.csv", "unsupported:csv"),
-        (b"{}", "a.json", "unsupported:json"), (b"<?xml version='1.0'?><a/>", "a.xml", "unsupported:xml"), (b"x", "a.eml", "unsupported:eml"),
-        (b"PK\x03\x04 word/document.xml", "a", "docx"), (b"PK\x03\x04 ppt/x", "a.pptx", "unsupported:pptx"), (b"PK\x05\x06", "a.zip", "unsupported:zip"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "a.docx", "unsupported:doc"), (b"\x1f\x8b\x08", "a.gz", "unsupported:gzip"),
+        (b"# x", "a.md", "markdown"), (b"x", "a", "text"), (b"x = 1", "a.py", "code"), (b"<p>x</p>", "a.htm", "html"),
+        (b"\x89PNG\r\n\x1a\n", "a.pdf", "unsupported:image"), (b"{\\rtf1", "a.doc", "unsupported:rtf"), (b"a,b", "a.csv", "csv"),
+        (b"{}", "a.json", "json"), (b"<?xml version='1.0'?><a/>", "a.xml", "xml"), (b"x", "a.eml", "text"),
+        (b"PK\x03\x04 word/document.xml", "a", "docx"), (b"PK\x03\x04 ppt/x", "a.pptx", "unsupported:pptx"), (b"PK\x05\x06", "a.zip", "zip"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "a.docx", "unsupported:doc"), (b"\x1f\x8b\x08", "a.gz", "gzip"),
         (bytes(range(256)), "a.txt", "unsupported:binary"), ("text".encode("utf-16"), "a.txt", "text"),
     ],
 )  # fmt: skip
@@ -566,6 +566,7 @@ def test_a_docx_with_a_damaged_side_part_is_read_with_a_warning() -> None:
 # ---------------------------------------------------------------- real files
 
 OURS = (".pdf", ".docx", ".html", ".md")
+OURS += (".csv", ".xml", ".ipynb", ".eml", ".msg")
 
 
 def normal(text: str, expect: dict[str, Any]) -> str:
