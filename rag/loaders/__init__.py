@@ -95,10 +95,10 @@ _HOW = {
 def identify(data: bytes, name: str) -> str:
     """What the bytes are: pdf, docx, html, markdown or text, or `unsupported:WHAT`. The content decides before the name."""
     head, extension = data[:1024], _extension(name)
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return _zip_kind(data, extension)  # before PDF: one may be stored in it uncompressed
     if b"%PDF-" in head:
         return "pdf"
-    if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-        return _zip_kind(data, extension)
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         kind = "msg" if extension == ".msg" and _MSG_STREAM in data else _ole_kind(data)  # a .doc may be attached
         return kind if kind in _LOADERS else f"unsupported:{kind}"
