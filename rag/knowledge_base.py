@@ -7,6 +7,7 @@ needed: listing documents starts no model, and a keyword search starts no embedd
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import FingerprintError, LockedError, SettingsError, StoreError, UsageError
+from rag.errors import (
+    DiskError,
+    FingerprintError,
+    LockedError,
+    SettingsError,
+    StoreError,
+    UsageError,
+    disk_error,
+    disk_full,
+)  # fmt: skip
 from rag.settings import Settings
 from rag.trace import Trace
 from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport
@@ -33,6 +43,8 @@ PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. ç”
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
 MAX_TOP_K = 16_384
+MIN_OPEN_FILES = 64
+FULL_BYTES = 16_000_000  # with less than that free, a write of the embedded engine may not fit
 
 
 class KnowledgeBase:
@@ -86,7 +98,7 @@ class KnowledgeBase:
             raise UsageError(
                 f"The home folder {folder} cannot be made ({error.strerror}). Choose another with --home."
             ) from error
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK):  # false on a read-only disk, too
             raise UsageError(
                 f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
             )
@@ -417,20 +429,28 @@ class KnowledgeBase:
         """One writer per home. Raises LockedError, naming the process that writes, after a second."""
         from filelock import FileLock, Timeout
 
+        _check_open_files()
         owner = self.home / "writer.pid"
         lock = FileLock(self.home / "writer.lock")
         try:
-            lock.acquire(timeout=LOCK_WAIT_S)
+            with lock.acquire(timeout=LOCK_WAIT_S):
+                owner.write_text(str(os.getpid()))
+                yield
         except Timeout:
             pid = owner.read_text().strip() if owner.exists() else "unknown"
             raise LockedError(
                 f"Another import is writing to {self.home} (process {pid}). Wait for it to end, or use another --home."
             ) from None
-        try:
-            owner.write_text(str(os.getpid()))
-            yield
-        finally:
-            lock.release()
+        except Exception as error:
+            if (explained := self._disk_error(error)) is not None:
+                raise explained from error
+            raise
+
+    def _disk_error(self, error: Exception) -> DiskError | None:
+        """The full or failing disk behind an error, which is what a person can do something about."""
+        if isinstance(error, StoreError) and self._lite is not None and shutil.disk_usage(self.home).free < FULL_BYTES:
+            return disk_full(str(self.home))  # the engine does not say why: "Unexpected error in RPC handling"
+        return None if isinstance(error, DiskError) else disk_error(error, self.home)
 
 
 def _weights(mode: str, dense_weight: float) -> dict[str, float]:
@@ -456,6 +476,19 @@ def _check_mmr(trade_off: float | None) -> float | None:
 def _check_collection(name: str) -> None:
     if not name.strip() or len(name) > 100 or any(ord(char) < 32 for char in name):
         raise UsageError(f"A collection's name must have 1 to 100 printable characters, not {name!r}.")
+
+
+def _check_open_files() -> None:
+    """Say it now when there are too few files to be had: later the lack shows as any other error."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limit < MIN_OPEN_FILES:
+        raise DiskError(
+            f"This process may open {limit} files; an import needs {MIN_OPEN_FILES}. Raise the limit, such as with `ulimit -n 1024`."
+        )
 
 
 def _cosine(left: Any, right: Sequence[float] | Any) -> float:

@@ -73,10 +73,11 @@ def write_documents(folder: Path, n: int, *, paragraphs: int = 12) -> Path:
 
 def environment(settings: Any) -> dict[str, str]:
     """The settings of the tiny model as a child's environment."""
+    found = {"PYTHONPATH": str(REPO)}  # nsenter leaves the working folder
     values = {"EMBEDDING__MODEL": settings.embedding.model, "EMBEDDING__BACKEND": settings.embedding.backend,
               "MODELS__DIR": settings.models.dir, "LLM__MODEL": "none",
               "CHUNK__SIZE": str(settings.chunk.size), "CHUNK__OVERLAP": str(settings.chunk.overlap)}  # fmt: skip
-    return dict(os.environ) | {f"RAGSTONE__{key}": value for key, value in values.items()}
+    return dict(os.environ) | found | {f"RAGSTONE__{key}": value for key, value in values.items()}
 
 
 def ingest_command(folder: Path, home: Path, *options: str, acks: Path | None = None) -> list[str]:
@@ -84,7 +85,7 @@ def ingest_command(folder: Path, home: Path, *options: str, acks: Path | None = 
     return [sys.executable, "-W", "ignore", *start, "ingest", str(folder), "--home", str(home), "--json", *options]
 
 
-def run(command: Sequence[str], settings: Any, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], settings: Any, *, timeout: float = 180) -> subprocess.CompletedProcess[str]:
     """A command to its end, in a process group of its own; no process of the group outlives it."""
     process = subprocess.Popen(command, cwd=REPO, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, start_new_session=True)  # fmt: skip
@@ -160,4 +161,6 @@ def spread(n: int, total: int) -> list[int]:
     """n numbers from 1 to total, evenly apart; all of them when there are fewer."""
     if total <= n:
         return list(range(1, total + 1))
+    if n == 1:
+        return [1 + total // 2]
     return sorted({1 + round(at * (total - 1) / max(n - 1, 1)) for at in range(n)})

@@ -17,7 +17,20 @@ import pytest
 from rag.embedding import open_embedder
 from rag.knowledge_base import KnowledgeBase
 from tests.bars.harness import (
-    FULL, REPO, SEED, State, acknowledged, environment, ingest_command, kill_engine, live, needs, run, says, spread, state,
+    FULL,
+    REPO,
+    SEED,
+    State,
+    acknowledged,
+    environment,
+    ingest_command,
+    kill_engine,
+    live,
+    needs,
+    run,
+    says,
+    spread,
+    state,
     write_documents,
 )  # fmt: skip
 
