@@ -22,6 +22,7 @@ from rag.chunking import chunk_document
 from rag.errors import DocumentError, SourceError, StoreError, UsageError
 from rag.loaders import markdown
 from rag.parsing import ParserPool
+from rag.pieces import is_piece, split_large
 from rag.settings import ChunkSettings, ParseSettings
 from rag.sources import FoundFile, content_hash, find, read_stable, source_name
 from rag.store import MAX_META_BYTES, MilvusStore
@@ -109,11 +110,13 @@ def ingest(
         _sweep(parts)
 
     paths, documents = _split(sources)
-    todo, roots = _plan(paths, recipe, parts, tally)
+    todo, roots, gone = _plan(paths, recipe, parts, tally, int(options.parse.max_file_mb * 1_000_000))
     tally.n_total = tally.n_done + len(todo)
     drafts = _drafts(todo, documents, recipe, parts, options, tally, progress)
     for batch in _batches(_chunked(drafts, parts, options, size, tally)):
         _write(batch, parts, tally, dry_run=options.dry_run)
+    if gone and not options.dry_run:
+        parts.catalog.delete(parts.collection, gone)
     if options.prune:
         _prune(roots, parts, tally, dry_run=options.dry_run)
     if not options.dry_run:
@@ -177,16 +180,17 @@ def _documents(first: Document, rest: Iterator[Any]) -> Iterator[Document]:
 
 
 def _plan(
-    paths: Sequence[str | Path], recipe: str, parts: IngestParts, tally: _Tally
-) -> tuple[list[_Item], list[_Root]]:
-    """The files that must be read. Unchanged ones are counted at once."""
+    paths: Sequence[str | Path], recipe: str, parts: IngestParts, tally: _Tally, max_bytes: int
+) -> tuple[list[_Item], list[_Root], list[str]]:
+    """The files that must be read, the roots, and documents that other pieces replace. Unchanged ones are counted at once."""
     if not paths:
-        return [], []
+        return [], [], []
     known = parts.catalog.known(parts.collection)
     todo: list[_Item] = []
     seen: set[str] = set()
     touched: list[tuple[str, int, int]] = []
-    for found in find(paths):
+    whole: set[str] = set()  # sources of files
+    for found in split_large(find(paths), max_bytes):
         if isinstance(found, Failure):
             tally.failures.append(found)
             tally.n_done += 1
@@ -195,6 +199,7 @@ def _plan(
         if doc_id in seen:
             continue
         seen.add(doc_id)
+        whole.add(found.of or found.source)
         draft = Draft(doc_id=doc_id, source=found.source, title="", type="", text="", content_hash="", recipe=recipe,
                       size=found.size, mtime_ns=found.mtime_ns)  # fmt: skip
         item = _Item(draft=draft, known=known.get(doc_id), file=found)
@@ -207,7 +212,20 @@ def _plan(
         else:
             tally.unchanged += 1
     parts.catalog.touch(parts.collection, touched)
-    return todo, [_Root(source_name(os.path.realpath(path)), frozenset(seen)) for path in paths]
+    gone = [
+        one.doc_id
+        for one in known.values()
+        if one.doc_id not in seen and one.doc_id == file_doc_id(one.source) and _replaced(one.source, whole)
+    ]
+    return todo, [_Root(source_name(os.path.realpath(path)), frozenset(seen)) for path in paths], gone
+
+
+def _replaced(source: str, files: set[str]) -> bool:
+    """Whether a document that was not found is of a file that was: a piece that is no more, or the file before it was cut."""
+    if source in files:
+        return True
+    of = source.rpartition("!/")[0]
+    return of in files and is_piece(source, of)
 
 
 def _is_unchanged(item: _Item, touched: list[tuple[str, int, int]]) -> bool:
@@ -220,7 +238,10 @@ def _is_unchanged(item: _Item, touched: list[tuple[str, int, int]]) -> bool:
     if known.size != draft.size:
         return False
     try:
-        same = content_hash(read_stable(file.path, draft.size)) == known.content_hash
+        piece = {"start": file.start, "length": file.size} if file.of else {}
+        same = (
+            content_hash(read_stable(file.path, draft.size if not file.of else 1 << 62, **piece)) == known.content_hash
+        )
     except DocumentError:
         return False
     if same:

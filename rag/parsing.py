@@ -112,7 +112,8 @@ class ParserPool:
     def _one(self, file: FoundFile) -> tuple[FoundFile, str, ParsedDocument | Failure]:
         digest = ""
         try:
-            data = read_stable(file.path, self._max_bytes())
+            piece = {"start": file.start, "length": file.size} if file.of else {}
+            data = read_stable(file.path, self._max_bytes(), **piece)
             digest = content_hash(data)
             return file, digest, self.parse(data, file.name)
         except DocumentError as error:
