@@ -118,7 +118,7 @@ def peers(settings: Settings, texts: Sequence[tuple[str, str]], repeat: int) -> 
     folder = model if model.is_dir() else models_dir(settings.models.dir) / settings.embedding.model
     passages = [f"{title}\n{text}" if title else text for title, text in texts]
     documents = [Document(text, doc_id=str(at)) for at, text in enumerate(passages)]
-    embedder.embed_passages(passages[:WARMUP])
+    embedder.embed_passages([text[:200] for text in passages[:WARMUP]])
     there = [name for name in PEERS if _python(name).exists()]
     taken: dict[str, list[float]] = {name: [] for name in ("ragstone", *there)}
     for _ in range(repeat):

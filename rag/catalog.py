@@ -250,6 +250,20 @@ class Catalog:
         with self._engine.connect() as db:
             return str(db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "id")).scalar_one())
 
+    def last_write(self, collection: str) -> float:
+        """The clock's time when the collection was last written to, in seconds; 0 if it never was."""
+        with self._engine.connect() as db:
+            found = db.execute(
+                sa.select(meta_table.c.value).where(meta_table.c.key == f"written:{collection}")
+            ).scalar()
+        return float(found or 0)
+
+    def note_write(self, collection: str, now: float) -> None:
+        key = f"written:{collection}"
+        with self._engine.begin() as db:
+            db.execute(sa.delete(meta_table).where(meta_table.c.key == key))
+            _insert(db, meta_table, [{"key": key, "value": str(now)}])
+
     # ------------------------------------------------------------ collections
 
     def collection(self, name: str) -> Collection | None:

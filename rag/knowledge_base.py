@@ -36,13 +36,18 @@ if TYPE_CHECKING:
     from rag.ingest import Progress
     from rag.lite import LiteServer
     from rag.store import MilvusStore
-    from rag.verify import Verification
+    from rag.verify import Verification, VerifyParts
 
 MODES = ("hybrid", "dense", "bm25")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
 MAX_TOP_K = 16_384
+CLOCK_SLACK_S = 2.0  # clocks are trimmed by so much all the time
+CLOCK_WARNING = (
+    "The clock stands earlier than when this collection was last written, and passages may be missing. "
+    "Set the clock, or import again: the index is then written anew."
+)
 MIN_OPEN_FILES = 64
 FULL_BYTES = 16_000_000  # with less than that free, a write of the embedded engine may not fit
 
@@ -152,11 +157,14 @@ class KnowledgeBase:
             return ingest(sources, parts=parts, options=options, progress=progress)
         with self._writing():
             collection = self._ensure_collection()
+            self._follow_clock(collection)
             parts = IngestParts(
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=self.collection,
                 index=self._index(collection.generation),
             )  # fmt: skip
-            return ingest(sources, parts=parts, options=options, progress=progress)
+            report = ingest(sources, parts=parts, options=options, progress=progress)
+            self.catalog.note_write(self.collection, time.time())
+            return report
 
     def documents(self, doc_id: str | None = None) -> list[DocumentInfo]:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""
@@ -267,7 +275,8 @@ class KnowledgeBase:
             return Hits(
                 (), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",)
             )
-        return pipeline.search(query, parts=self._search_parts(collection), options=options, trace=trace)
+        hits = pipeline.search(query, parts=self._search_parts(collection), options=options, trace=trace)
+        return replace(hits, warnings=(*hits.warnings, CLOCK_WARNING)) if self._clock_went_back() else hits
 
     def _search_parts(self, collection: Collection) -> Any:
         from rag.pipeline import SearchParts
@@ -298,22 +307,43 @@ class KnowledgeBase:
 
     def verify(self, *, repair: bool = False) -> Verification:
         """Compare the catalog with the index. With `repair` the index is made to agree; nothing is embedded again."""
-        from rag.verify import Verification, VerifyParts, verify
+        from rag.verify import Verification, verify
 
         with self._writing():
             collection = self.catalog.collection(self.collection)
             if collection is None:
                 return Verification(problems=())
-            parts = VerifyParts(
-                catalog=self.catalog,
-                store=lambda: self.store,
-                embedder=lambda: self.embedder,
-                set_aside=None if self.settings.milvus.uri else self._set_aside,
-                collection=self.collection,
-                index=self._index(collection.generation),
-                dim=collection.dim,
-            )
-            return verify(parts, repair=repair)
+            return verify(self._verify_parts(collection), repair=repair)
+
+    def _verify_parts(self, collection: Collection) -> VerifyParts:
+        from rag.verify import VerifyParts
+
+        return VerifyParts(
+            catalog=self.catalog,
+            store=lambda: self.store,
+            embedder=lambda: self.embedder,
+            set_aside=None if self.settings.milvus.uri else self._set_aside,
+            collection=self.collection,
+            index=self._index(collection.generation),
+            dim=collection.dim,
+        )
+
+    def _follow_clock(self, collection: Collection) -> None:
+        """Write the index anew when the clock was set back since it was last written, and note the time.
+
+        The embedded engine stamps rows with the clock's time and shows none that is later than now: rows written before
+        would stay hidden, and with them all that follow.
+        """
+        from rag.verify import verify
+
+        if self._clock_went_back():
+            self._notify("The clock was set back since the last import; the index is written anew.")
+            self.store.drop(self._index(collection.generation))
+            verify(self._verify_parts(collection), repair=True)
+        self.catalog.note_write(self.collection, time.time())
+
+    def _clock_went_back(self) -> bool:
+        return not self.settings.milvus.uri and time.time() < self.catalog.last_write(self.collection) - CLOCK_SLACK_S
 
     def _set_aside(self) -> None:
         """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
