@@ -118,7 +118,7 @@ def peers(settings: Settings, texts: Sequence[tuple[str, str]], repeat: int) -> 
     folder = model if model.is_dir() else models_dir(settings.models.dir) / settings.embedding.model
     passages = [f"{title}\n{text}" if title else text for title, text in texts]
     documents = [Document(text, doc_id=str(at)) for at, text in enumerate(passages)]
-    embedder.embed_passages([text[:200] for text in passages[:WARMUP]])
+    embedder.embed_passages([text[:40] for text in passages[:WARMUP]])
     there = [name for name in PEERS if _python(name).exists()]
     taken: dict[str, list[float]] = {name: [] for name in ("ragstone", *there)}
     for _ in range(repeat):
@@ -212,7 +212,7 @@ def _tenth(marks: Sequence[tuple[int, float]], total: int, index: int) -> float:
     """Seconds per chunk in one tenth of the import. Batches are written whole, so the marks next to its ends count."""
     start = min(marks, key=lambda mark: abs(mark[0] - total * index / 10))
     end = min(marks, key=lambda mark: abs(mark[0] - total * (index + 1) / 10))
-    return (end[1] - start[1]) / max(end[0] - start[0], 1)
+    return max(end[1] - start[1], 1e-9) / max(end[0] - start[0], 1)
 
 
 # ---------------------------------------------------------------- common
