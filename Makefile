@@ -12,11 +12,12 @@ CHAT := qwen2.5-coder-1.5b
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install models demo test check bench screenshots ui clean
+.PHONY: help install models demo test bars check bench screenshots ui clean
 
 help:
 	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
 	@echo "make test     install and run all tests"
+	@echo "make bars     the reliability bars in full size (half an hour); prints what each measured"
 	@echo "make check    format, lint and type checks"
 	@echo "make bench    measure; prints JSON"
 	@echo "make ui       serve the chat page over .ragstone"
@@ -42,6 +43,9 @@ test: models
 	$(BIN)/ragstone models pull smollm2-135m
 	$(BIN)/ragstone models pull all-minilm-l6-v2
 	$(BIN)/python -m pytest $(ARGS)
+
+bars: models
+	RAGSTONE_BARS=full $(BIN)/python -m pytest -s -m bar $(ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

@@ -27,7 +27,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from rag.errors import CatalogError
+from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, disk_full
 from rag.types import Chunk, DocumentInfo, chunk_id
 
 SCHEMA_VERSION = 2
@@ -207,6 +207,7 @@ class Catalog:
         self._engine = sa.create_engine(address, connect_args={"timeout": 30} if self._sqlite else {})
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            sa.event.listen(self._engine, "handle_error", lambda context: _explain_sqlite(context, str(url)))
         try:
             self._create_tables()
             self._check_schema()
@@ -254,6 +255,20 @@ class Catalog:
         """Random, made once: keeps two catalogs apart on one Milvus server. Every search needs it."""
         with self._engine.connect() as db:
             return str(db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "id")).scalar_one())
+
+    def last_write(self, collection: str) -> float:
+        """The clock's time when the collection was last written to, in seconds; 0 if it never was."""
+        with self._engine.connect() as db:
+            found = db.execute(
+                sa.select(meta_table.c.value).where(meta_table.c.key == f"written:{collection}")
+            ).scalar()
+        return float(found or 0)
+
+    def note_write(self, collection: str, now: float) -> None:
+        key = f"written:{collection}"
+        with self._engine.begin() as db:
+            db.execute(sa.delete(meta_table).where(meta_table.c.key == key))
+            _insert(db, meta_table, [{"key": key, "value": str(now)}])
 
     # ------------------------------------------------------------ collections
 
@@ -767,6 +782,22 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged document survives a power cut
     cursor.close()
+
+
+def _explain_sqlite(context: Any, url: str) -> None:
+    """Raise what a failure of the disk means, in place of SQLite's words. A failed transaction has been rolled back."""
+    name = str(getattr(context.original_exception, "sqlite_errorname", None) or "")
+    error: RagstoneError | None = None
+    if name.startswith("SQLITE_FULL"):
+        error = disk_full(url)
+    elif name.startswith("SQLITE_IOERR"):
+        error = DiskError(f"The disk under {url} fails ({name}). Check it; what was imported before is kept.")
+    elif name.startswith("SQLITE_READONLY"):
+        error = DiskError(f"The catalog {url} is read-only. Choose another --home, or change its permissions.")
+    elif name.startswith("SQLITE_BUSY"):
+        error = LockedError(f"Another program has kept the catalog {url} locked for 30 s. End it and run the command again.")  # fmt: skip
+    if error is not None:
+        raise error from context.original_exception
 
 
 def _insert(db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], *, ignore: bool = False) -> None:

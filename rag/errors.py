@@ -9,6 +9,8 @@ RagstoneError                     exit code 1
 ├── StoreError                    the vector store is unreachable or refused
 │   └── FingerprintError          the index was built with another embedding model
 ├── CatalogError                  the catalog is damaged or from another version
+├── DiskError                     the disk under the home is read-only or fails, or files cannot be opened
+│   └── DiskFullError             no space is left
 ├── ModelError                    a model is missing or failed to load
 ├── DocumentError                 one document could not be read; carries a code (see CODES)
 └── ChatError                     the chat model's endpoint failed; carries a code
@@ -17,6 +19,10 @@ A message says what was wanted, what came, and what to do next, in one or two se
 """
 
 from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
 
 
 class RagstoneError(Exception):
@@ -57,6 +63,40 @@ class FingerprintError(StoreError):
 
 class CatalogError(RagstoneError):
     code = "E_CATALOG"
+
+
+class DiskError(RagstoneError):
+    code = "E_DISK"
+
+
+class DiskFullError(DiskError):
+    code = "E_DISK_FULL"
+
+
+def disk_error(error: BaseException, path: str | os.PathLike[str]) -> DiskError | None:
+    """What lies behind an error when that is the disk or the open files of a home at `path`; None when it is not."""
+    place = os.fspath(path)
+    for cause in _causes(error):
+        number = cause.errno if isinstance(cause, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            return disk_full(place)
+        if number == errno.EROFS:
+            return DiskError(f"{place} lies on a disk that is mounted read-only. Choose another --home, or mount it for writing.")  # fmt: skip
+        if number == errno.EIO:
+            return DiskError(f"The disk under {place} fails (input/output error). Check it; what was imported before is kept.")  # fmt: skip
+        if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in str(cause):  # libraries hide the number
+            return DiskError("Too many files are open. Raise the limit, such as with `ulimit -n 1024`, and run the command again.")  # fmt: skip
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def disk_full(place: str) -> DiskFullError:
+    return DiskFullError(f"The disk under {place} is full. Free some space there and run the command again: what was imported before is kept.")  # fmt: skip
 
 
 class ModelError(RagstoneError):

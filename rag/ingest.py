@@ -26,6 +26,7 @@ from rag.estimate import Sample, estimate
 from rag.import_pipeline import ImportPipeline
 from rag.loaders import markdown
 from rag.parsing import ParsedPart, ParserPool
+from rag.pieces import is_piece, split_large
 from rag.rows import store_rows, sweep
 from rag.settings import ChunkSettings, FetchSettings, IngestSettings, ParseSettings
 from rag.sources import Found, FoundFile, FoundPage, content_hash, find, read_page, read_stable, root_name, sidecar
@@ -232,7 +233,7 @@ class _Run:
         self.patterns = describing.path_patterns(options.ingest.path_patterns)
         self.known: Mapping[str, Known] = {}
         self.members: dict[str, list[Known]] = {}  # by container
-        self.gone: list[str] = []  # members that a changed container no longer has
+        self.gone: list[str] = []  # members that a changed container, and pieces that a changed file, no longer has
         self.first: dict[str, str] = {}  # content hash → doc_id of the document that holds it
         self.sample = Sample()
 
@@ -245,9 +246,11 @@ class _Run:
         self._know()
         todo: list[_Item] = []
         seen: set[str] = set()
+        whole: set[str] = set()  # sources of files, those in pieces too
         names = [root_name(path) for path in paths]
+        max_bytes = int(self.options.parse.max_file_mb * 1_000_000)
         with self.tally.timed("find"):
-            for found in find(paths, self.options.fetch):
+            for found in split_large(find(paths, self.options.fetch), max_bytes):
                 if isinstance(found, Failure):
                     self.tally.failures.append(found)
                     self.tally.n_done += 1
@@ -256,6 +259,7 @@ class _Run:
                 if item.draft.doc_id in seen:
                     continue
                 seen.add(item.draft.doc_id)
+                whole.add(found.of or found.source if isinstance(found, FoundFile) else found.source)
                 if self._looks_unchanged(item):
                     self._count_unchanged(item.known)
                     self.tally.n_done += 1
@@ -263,6 +267,7 @@ class _Run:
                     todo.append(item)
                     self.tally.n_total_bytes += item.draft.size
         self.tally.n_total = self.tally.n_done + len(todo)
+        self.gone += [one.doc_id for one in self.known.values() if one.doc_id not in seen and _replaced(one, whole)]
         if not self.options.dry_run:
             fresh = [item.draft for item in todo if item.known is None]
             self.parts.catalog.await_documents(self.parts.collection, fresh)
@@ -374,7 +379,8 @@ class _Run:
             data = page.data
         else:
             assert item.found is not None
-            data = read_stable(item.found.path, pool.max_bytes)
+            piece = {"start": item.found.start, "length": item.found.size} if item.found.of else {}
+            data = read_stable(item.found.path, pool.max_bytes, **piece)
         draft = replace(draft, content_hash=content_hash(data))
         unchanged = same and item.known is not None and item.known.content_hash == draft.content_hash
         return (None if unchanged else data), draft
@@ -653,6 +659,14 @@ class _Root:
     def lost(self, known: Known) -> bool:
         inside = known.source == self.path or known.source.startswith(self.path.rstrip("/") + "/")
         return inside and known.doc_id not in self.seen
+
+
+def _replaced(known: Known, files: set[str]) -> bool:
+    """Whether a document that was not found is of a file that was: a piece that is no more, or the file before it was cut."""
+    if known.container or known.doc_id != file_doc_id(known.source):
+        return False
+    of = known.source.rpartition("!/")[0]
+    return known.source in files or (of in files and is_piece(known.source, of))
 
 
 def _batches(drafts: Iterable[tuple[_Item, Draft]]) -> Iterator[list[tuple[_Item, Draft]]]:

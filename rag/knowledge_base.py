@@ -7,6 +7,7 @@ needed: listing documents starts no model, and a keyword search starts no embedd
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import FingerprintError, LockedError, SettingsError, StoreError, UsageError
+from rag.errors import (
+    DiskError,
+    FingerprintError,
+    LockedError,
+    SettingsError,
+    StoreError,
+    UsageError,
+    disk_error,
+    disk_full,
+)  # fmt: skip
 from rag.settings import Settings
 from rag.trace import Trace
 from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport, Query, Reranker
@@ -29,7 +39,7 @@ if TYPE_CHECKING:
     from rag.lite import LiteServer
     from rag.store import MilvusStore
     from rag.understanding import UnderstandOptions, Understood
-    from rag.verify import Verification
+    from rag.verify import Verification, VerifyParts
 
 MODES = ("hybrid", "dense", "bm25", "auto")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
@@ -40,6 +50,13 @@ SUB_QUESTION_HITS = 5
 _NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
 }  # fmt: skip
+CLOCK_SLACK_S = 2.0  # clocks are trimmed by so much all the time
+CLOCK_WARNING = (
+    "The clock stands earlier than when this collection was last written, and passages may be missing. "
+    "Set the clock, or import again: the index is then written anew."
+)
+MIN_OPEN_FILES = 64
+FULL_BYTES = 16_000_000  # with less than that free, a write of the embedded engine may not fit
 
 
 class KnowledgeBase:
@@ -94,7 +111,7 @@ class KnowledgeBase:
             raise UsageError(
                 f"The home folder {folder} cannot be made ({error.strerror}). Choose another with --home."
             ) from error
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK):  # false on a read-only disk, too
             raise UsageError(
                 f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
             )
@@ -156,11 +173,14 @@ class KnowledgeBase:
             return ingest(sources, parts=parts, options=options, progress=progress)
         with self._writing():
             collection = self._ensure_collection()
+            self._follow_clock(collection)
             parts = IngestParts(
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=self.collection,
                 index=self._index(collection.generation),
             )  # fmt: skip
-            return ingest(sources, parts=parts, options=options, progress=progress)
+            report = ingest(sources, parts=parts, options=options, progress=progress)
+            self.catalog.note_write(self.collection, time.time())
+            return report
 
     def documents(self, doc_id: str | None = None) -> list[DocumentInfo]:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""
@@ -283,9 +303,11 @@ class KnowledgeBase:
             )
         parts = self._search_parts(collection, wanted, reranker)
         if chosen != "auto":
-            return pipeline.search(query, parts=parts, options=options, trace=trace)
-        more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-        return routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+            hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+        else:
+            more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+            hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+        return replace(hits, warnings=(*hits.warnings, CLOCK_WARNING)) if self._clock_went_back() else hits
 
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
@@ -377,22 +399,43 @@ class KnowledgeBase:
 
     def verify(self, *, repair: bool = False) -> Verification:
         """Compare the catalog with the index. With `repair` the index is made to agree; nothing is embedded again."""
-        from rag.verify import Verification, VerifyParts, verify
+        from rag.verify import Verification, verify
 
         with self._writing():
             collection = self.catalog.collection(self.collection)
             if collection is None:
                 return Verification(problems=())
-            parts = VerifyParts(
-                catalog=self.catalog,
-                store=lambda: self.store,
-                embedder=lambda: self.embedder,
-                set_aside=None if self.settings.milvus.uri else self._set_aside,
-                collection=self.collection,
-                index=self._index(collection.generation),
-                dim=collection.dim,
-            )
-            return verify(parts, repair=repair)
+            return verify(self._verify_parts(collection), repair=repair)
+
+    def _verify_parts(self, collection: Collection) -> VerifyParts:
+        from rag.verify import VerifyParts
+
+        return VerifyParts(
+            catalog=self.catalog,
+            store=lambda: self.store,
+            embedder=lambda: self.embedder,
+            set_aside=None if self.settings.milvus.uri else self._set_aside,
+            collection=self.collection,
+            index=self._index(collection.generation),
+            dim=collection.dim,
+        )
+
+    def _follow_clock(self, collection: Collection) -> None:
+        """Write the index anew when the clock was set back since it was last written, and note the time.
+
+        The embedded engine stamps rows with the clock's time and shows none that is later than now: rows written before
+        would stay hidden, and with them all that follow.
+        """
+        from rag.verify import verify
+
+        if self._clock_went_back():
+            self._notify("The clock was set back since the last import; the index is written anew.")
+            self.store.drop(self._index(collection.generation))
+            verify(self._verify_parts(collection), repair=True)
+        self.catalog.note_write(self.collection, time.time())
+
+    def _clock_went_back(self) -> bool:
+        return not self.settings.milvus.uri and time.time() < self.catalog.last_write(self.collection) - CLOCK_SLACK_S
 
     def _set_aside(self) -> None:
         """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
@@ -518,20 +561,28 @@ class KnowledgeBase:
         """One writer per home. Raises LockedError, naming the process that writes, after a second."""
         from filelock import FileLock, Timeout
 
+        _check_open_files()
         owner = self.home / "writer.pid"
         lock = FileLock(self.home / "writer.lock")
         try:
-            lock.acquire(timeout=LOCK_WAIT_S)
+            with lock.acquire(timeout=LOCK_WAIT_S):
+                owner.write_text(str(os.getpid()))
+                yield
         except Timeout:
             pid = owner.read_text().strip() if owner.exists() else "unknown"
             raise LockedError(
                 f"Another import is writing to {self.home} (process {pid}). Wait for it to end, or use another --home."
             ) from None
-        try:
-            owner.write_text(str(os.getpid()))
-            yield
-        finally:
-            lock.release()
+        except Exception as error:
+            if (explained := self._disk_error(error)) is not None:
+                raise explained from error
+            raise
+
+    def _disk_error(self, error: Exception) -> DiskError | None:
+        """The full or failing disk behind an error, which is what a person can do something about."""
+        if isinstance(error, StoreError) and self._lite is not None and shutil.disk_usage(self.home).free < FULL_BYTES:
+            return disk_full(str(self.home))  # the engine does not say why: "Unexpected error in RPC handling"
+        return None if isinstance(error, DiskError) else disk_error(error, self.home)
 
 
 def query_vector(embedder: Embedder, query: Query) -> Any:
@@ -571,6 +622,19 @@ def _check_mmr(trade_off: float | None) -> float | None:
 def _check_collection(name: str) -> None:
     if not name.strip() or len(name) > 100 or any(ord(char) < 32 for char in name):
         raise UsageError(f"A collection's name must have 1 to 100 printable characters, not {name!r}.")
+
+
+def _check_open_files() -> None:
+    """Say it now when there are too few files to be had: later the lack shows as any other error."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limit < MIN_OPEN_FILES:
+        raise DiskError(
+            f"This process may open {limit} files; an import needs {MIN_OPEN_FILES}. Raise the limit, such as with `ulimit -n 1024`."
+        )
 
 
 def _cosine(left: Any, right: Sequence[float] | Any) -> float:

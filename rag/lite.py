@@ -160,7 +160,10 @@ def _is_milvus(pid: int) -> bool:
         os.waitpid(pid, os.WNOHANG)  # a server that this process started stays a zombie until it is asked after
     try:
         os.kill(pid, 0)
-        name = Path(f"/proc/{pid}/comm")
-        return name.read_text().strip() == "milvus" if name.parent.exists() else True
+        stat = Path(f"/proc/{pid}/stat")  # pid (name) state ...
+        if not stat.parent.exists():
+            return True
+        name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        return name == "milvus" and not rest.lstrip().startswith("Z")  # ended, but its program has not asked after it
     except (OSError, ValueError):
         return False

@@ -43,6 +43,7 @@ class FoundFile:
     path: for opening; bytes that are no UTF-8 stand in it as surrogates, as the operating system gives them.
     source: the same path for people and for the catalog: absolute, one line, valid UTF-8.
     sidecar: path of the file beside it that describes it, or empty; see describing.sidecar_names.
+    start, of: for a piece of a large file (rag/pieces.py), where its `size` bytes begin and the whole file's source.
     """
 
     path: str
@@ -50,6 +51,8 @@ class FoundFile:
     size: int
     mtime_ns: int
     sidecar: str = ""
+    start: int = 0
+    of: str = ""
 
     @property
     def name(self) -> str:
@@ -142,13 +145,14 @@ def read_page(
     )
 
 
-def read_stable(path: Path_, max_bytes: int) -> bytes:
-    """The bytes of a regular file that did not change while it was read.
+def read_stable(path: Path_, max_bytes: int, *, start: int = 0, length: int | None = None) -> bytes:
+    """The bytes of a regular file that did not change while it was read, or `length` of them from `start` on.
 
+    max_bytes: of the whole file.
     Raises: DocumentError E_UNREADABLE, E_NOT_REGULAR, E_TOO_LARGE, E_CHANGED (after one more try).
     """
     for _ in range(2):
-        data = _read_once(os.fspath(path), max_bytes)
+        data = _read_once(os.fspath(path), max_bytes, start, length)
         if data is not None:
             return data
     raise DocumentError(
@@ -329,7 +333,7 @@ def _link(path: str, root: str) -> Failure | None:
 # ---------------------------------------------------------------- read
 
 
-def _read_once(path: str, max_bytes: int) -> bytes | None:
+def _read_once(path: str, max_bytes: int, start: int, length: int | None) -> bytes | None:
     """The bytes, or None when size or time of the file were not the same before and after."""
     name = source_name(path)
     try:
@@ -346,12 +350,12 @@ def _read_once(path: str, max_bytes: int) -> bytes | None:
             "E_UNREADABLE", f"{name} cannot be opened ({error.strerror}). Check that it exists and may be read."
         ) from error
     try:
-        return _read_handle(handle, name, max_bytes)
+        return _read_handle(handle, name, max_bytes, start, length)
     finally:
         os.close(handle)
 
 
-def _read_handle(handle: int, name: str, max_bytes: int) -> bytes | None:
+def _read_handle(handle: int, name: str, max_bytes: int, start: int, length: int | None) -> bytes | None:
     before = os.fstat(handle)
     if not stat.S_ISREG(before.st_mode):
         raise DocumentError("E_NOT_REGULAR", f"{name} is a folder, pipe, socket or device, not a file. Leave it out.")
@@ -360,12 +364,15 @@ def _read_handle(handle: int, name: str, max_bytes: int) -> bytes | None:
             "E_TOO_LARGE",
             f"{name} has {before.st_size:,} bytes; the limit is {max_bytes:,}. Split it or raise parse.max_file_mb.",
         )
+    wanted = before.st_size - start if length is None else length
     try:
-        data = _read_exactly(handle, before.st_size + 1)
+        if start:
+            os.lseek(handle, start, os.SEEK_SET)
+        data = _read_exactly(handle, wanted + (length is None))  # one more, to notice that it has grown
     except OSError as error:
         raise DocumentError("E_UNREADABLE", f"{name} cannot be read ({error.strerror}).") from error
     after = os.fstat(handle)
-    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == before.st_size
+    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == wanted
     return data if same else None
 
 

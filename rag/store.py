@@ -65,12 +65,17 @@ class MilvusStore:
         self._client = self._connect(token)
 
     def _connect(self, token: str) -> Any:
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback for every error it raises
         try:
             os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log lines are no messages for people
             with _without_milvus_uri():
                 from pymilvus import MilvusClient
 
+            for name in (
+                "pymilvus",
+                "pymilvus.milvus_client",
+            ):  # its import sets levels, and it logs a traceback per error
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            _trust_strings()
             # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
             options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
             return MilvusClient(self._uri, token=token, timeout=self._timeout_s, **options)
@@ -129,6 +134,14 @@ class MilvusStore:
         )
 
     @property
+    def _patience_s(self) -> float:
+        """For one write. pymilvus tries again until then, and without a limit 75 times: a full disk would look like a hang.
+
+        A server that restarts needs longer than the embedded engine, which is there or is not.
+        """
+        return self._timeout_s if self._embedded else max(self._timeout_s, 120.0)
+
+    @property
     def _embedded(self) -> bool:
         return self._uri.startswith("unix:")
 
@@ -168,8 +181,8 @@ class MilvusStore:
                     _row(row, vector, has_bm25)
                     for row, vector in zip(rows[start : start + BATCH], vectors[start : start + BATCH], strict=True)
                 ]
-                self._call(self._client.upsert, index, batch)
-            self._call(self._client.flush, index)
+                self._call(self._client.upsert, index, batch, timeout=self._patience_s)
+            self._call(self._client.flush, index, timeout=self._patience_s)
             keys = [str(row["pk"]) for row in rows]
             missing = len(set(keys)) - len(self.present(index, keys))
         if missing:
@@ -199,11 +212,12 @@ class MilvusStore:
         with self._write:
             self._load(index)
             for start in range(0, len(pks), BATCH):
-                self._call(self._client.delete, index, ids=[_hex(pk) for pk in pks[start : start + BATCH]])
+                keys = [_hex(pk) for pk in pks[start : start + BATCH]]
+                self._call(self._client.delete, index, ids=keys, timeout=self._patience_s)
 
     def flush(self, index: str) -> None:
         with self._write:
-            self._call(self._client.flush, index)
+            self._call(self._client.flush, index, timeout=self._patience_s)
 
     def keys(self, index: str) -> Iterator[str]:
         """Every key in the index, in ascending order."""
@@ -281,6 +295,14 @@ class MilvusStore:
             f"Milvus at {self._uri} cannot be reached ({_first_line(error)}). Start it, or correct milvus.uri; "
             "empty uses the embedded one."
         )
+
+
+def _trust_strings() -> None:
+    """pymilvus checks a row's strings one character at a time, in Python: a third of our part of a write. We cut them ourselves."""
+    from pymilvus.client import entity_helper
+
+    if hasattr(entity_helper, "CHECK_STR_ARRAY"):  # an internal: where it is gone, so may be the check
+        entity_helper.CHECK_STR_ARRAY = False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from rag.errors import RagstoneError, UsageError
+from rag.errors import RagstoneError, UsageError, disk_error
 
 MODES = ("bm25", "dense", "hybrid", "auto")
 
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the edge: a person gets a sentence, the traceback only on request
         if os.environ.get("RAGSTONE_DEBUG"):
             raise
+        if (explained := disk_error(error, "the working folder")) is not None:
+            return _fail(explained.code, str(explained), explained.exit_code, as_json)
         return _fail(
             "E_BUG", f"{type(error).__name__}: {error}. This is a bug; RAGSTONE_DEBUG=1 shows where.", 1, as_json
         )

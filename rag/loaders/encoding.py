@@ -60,6 +60,11 @@ def looks_binary(data: bytes) -> bool:
     return len(_CONTROL.findall(head)) + head.count(0) > max(2, len(head) // 10)
 
 
+def is_wide(head: bytes) -> bool:
+    """Whether the text is UTF-16 or UTF-32, with or without a mark."""
+    return any(head.startswith(bom) for bom, encoding in _BOMS if encoding != "utf-8") or bool(_wide(head[:8192]))
+
+
 def _decode(data: bytes, declared: str, name: str) -> tuple[str, list[str]]:
     for bom, encoding in _BOMS:
         if data.startswith(bom):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
+
+from bench import ingest
+from bench.hashing import HashingEmbedder
 from bench.run import passages, run
 
 
@@ -14,3 +20,41 @@ def test_the_benchmark_runs(tiny_settings) -> None:  # type: ignore[no-untyped-d
 
 def test_passages_are_fixed_and_different() -> None:
     assert passages(20) == passages(20) and len(set(passages(50))) == 50
+
+
+def test_imports_beside_the_model_alone(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    result = ingest.whole(tiny_settings, ingest.made_up(6), repeat=1)
+    assert result["documents"] == 6 and result["chunks"] >= 6 and result["whole_over_model_alone"] > 0
+
+
+def test_imports_again(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    result = ingest.again(tiny_settings, HashingEmbedder(), 30)
+    assert result["files"] == 30 and result["unchanged_ms_per_file"] > 0
+
+
+def test_many_chunks(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    result = ingest.size(tiny_settings, 200)
+    assert result["chunks"] >= 200 and result["rss_mb"] > 0 and result["engine_rss_mb"] > 0
+
+
+def test_peers(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    result = ingest.peers(tiny_settings, ingest.made_up(4), repeat=1)
+    there = [name for name in ingest.PEERS if f"{name}_over_ragstone" in result]
+    assert set(there) | set(result.get("not_installed", ())) == set(ingest.PEERS)
+    assert set(result["seconds"]) == {"ragstone", *there}
+
+
+def test_a_corpus_is_read_as_far_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.jsonl.gz"
+    with gzip.open(path, "wt") as out:
+        out.writelines(json.dumps({"title": f"T{at}", "text": f"text {at}"}) + "\n" for at in range(5))
+    assert ingest.corpus(path, 2) == [("T0", "text 0"), ("T1", "text 1")] and len(ingest.corpus(path, 0)) == 5
+    assert ingest.corpus(tmp_path / "none", 2) == []
+
+
+def test_the_free_model_is_a_model() -> None:
+    model = HashingEmbedder()
+    vectors = model.embed_passages(["tea", "tea", "river"])
+    assert vectors.shape == (3, model.dim) and (vectors[0] == vectors[1]).all() and (vectors[0] != vectors[2]).any()
+    assert abs(float((vectors[2] ** 2).sum()) - 1) < 1e-5
+    assert model.token_offsets("The tea, 绿茶.").tolist() == [[0, 3], [4, 7], [7, 8], [9, 11], [11, 12]]

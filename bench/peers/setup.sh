@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Makes the environments that bench/ingest.py runs the peers in: .peers/langchain, .peers/llamaindex, .peers/haystack.
+#
+#   bench/peers/setup.sh [NAME...]
+#
+# Each downloads torch anew. PEERS_BASE=FOLDER names a site-packages folder whose packages they may share instead, such
+# as .venv/lib/python3.11/site-packages of this checkout.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+for name in ${@:-langchain llamaindex haystack}; do
+    folder=.peers/$name
+    rm -rf "$folder"
+    "${PYTHON:-python3}" -m venv "$folder"
+    if [ -n "${PEERS_BASE:-}" ]; then
+        site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        echo "import site; site.addsitedir('$(realpath "$PEERS_BASE")')" >"$site/zz_base.pth"
+    fi
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
+        -c bench/peers/constraints.txt -r "bench/peers/$name.txt"
+    echo "$name: $folder"
+done
