@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -15,6 +16,7 @@ from pathlib import PurePosixPath
 from rag.errors import DocumentError
 from rag.loaders.archive import UNPACK_ERRORS
 from rag.loaders.encoding import looks_binary
+from rag.loaders.ocr import Reader
 from rag.loaders.source_code import language_of
 from rag.types import ParsedDocument
 
@@ -38,7 +40,9 @@ _LOADERS = {
     "gzip": "rag.loaders.packed",
     "bzip2": "rag.loaders.packed",
     "xz": "rag.loaders.packed",
+    "image": "rag.loaders.image",
 }
+_BY_SIGHT = ("pdf", "image")  # their loaders take `ocr`
 
 # Extensions of formats that are told by content; with another content the file is not what its name says.
 _BY_NAME = {
@@ -88,7 +92,7 @@ _HOW = {
     "rtf": "Save it as DOCX or PDF", "epub": "Convert it to HTML or PDF", "eml": "Save its text as HTML or text", "msg": "Save its text as HTML or text",
     "csv": "Save the table as HTML, Markdown or text", "json": "Write its texts to a Markdown or text file",
     "ipynb": "Export it as Markdown or HTML", "xml": "Convert it to HTML or text", "zip": "Unpack it and import the files",
-    "gzip": "Unpack it and import the files", "image": "Run OCR on it and import the text",
+    "gzip": "Unpack it and import the files",
 }  # fmt: skip
 
 
@@ -108,16 +112,19 @@ def identify(data: bytes, name: str) -> str:
     if data[257:262] == b"ustar":
         return "tar"
     if (data[8:12] in (b"WEBP", b"WAVE", b"AVI ") and data[:4] == b"RIFF") or data[4:8] == b"ftyp":
-        return "unsupported:image" if data[8:12] == b"WEBP" else "unsupported:video"
+        return "image" if data[8:12] == b"WEBP" else "unsupported:video"
     if _HTML_START.match(_narrow(data[:8192])):
         return "xml" if extension == ".svg" else "mbox" if extension == ".mbox" else "html"
     return _text_kind(data, name)
 
 
-def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
+def load_document(
+    data: bytes, name: str, password: str | Sequence[str] = "", *, ocr: Reader | None = None
+) -> ParsedDocument:
     """Read a document from its bytes. A document without a title of its own is called after its file.
 
     name: the file's name; its extension is a hint, its stem the last resort for a title.
+    password: one, or several that are tried in turn. ocr: reads pages that are pictures; left out, they are refused.
     Raises: DocumentError, see errors.CODES.
     """
     if not data:
@@ -125,7 +132,7 @@ def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
     kind = identify(data, name)
     if kind.startswith("unsupported:"):
         raise _refusal(kind.removeprefix("unsupported:"), name)
-    parsed: ParsedDocument = importlib.import_module(_LOADERS[kind]).load(data, name=name, password=password)
+    parsed = _opened(kind, data, name, [password] if isinstance(password, str) else password, ocr)
     if not parsed.parts and not _VISIBLE.search(parsed.text):
         raise DocumentError("E_NO_TEXT", f"{name} holds no text.")
     claimed = _BY_NAME.get(_extension(name))
@@ -133,6 +140,23 @@ def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
     if claimed not in (None, kind) and {claimed, kind} != {"markdown", "text"}:
         warnings = (f"The name says {claimed}, but the content is {kind}; it was read as {kind}.", *warnings)
     return replace(parsed, title=parsed.title or PurePosixPath(name).stem, warnings=warnings)
+
+
+def _opened(kind: str, data: bytes, name: str, passwords: Sequence[str], ocr: Reader | None) -> ParsedDocument:
+    """The document as its loader gives it, with the first of the passwords that opens it."""
+    load = importlib.import_module(_LOADERS[kind]).load
+    options = {"ocr": ocr} if kind in _BY_SIGHT else {}
+    refused = None
+    for password in passwords or ("",):
+        try:
+            parsed: ParsedDocument = load(data, name=name, password=password, **options)
+            return parsed
+        except DocumentError as error:
+            if error.code != "E_ENCRYPTED":
+                raise
+            refused = error
+    assert refused
+    raise refused
 
 
 def _extension(name: str) -> str:
