@@ -99,7 +99,7 @@ def in_columns(lines: list[Line]) -> list[Line]:
     left, right = min(line.x0 for line in placed), max(line.x1 for line in placed)
     gutters = _gutters(placed, right - left)
     if not gutters:
-        return lines
+        return _top_down(lines)
     pieces = [piece for line in lines for piece in _parted(line, gutters)]
     sides = [_side(piece, gutters) for piece in pieces]
     n_across = len(pieces) - len(lines)
@@ -110,10 +110,22 @@ def in_columns(lines: list[Line]) -> list[Line]:
     return _by_columns(pieces, gutters)
 
 
+def _top_down(lines: list[Line]) -> list[Line]:
+    """The lines from top to bottom, where none stands beside another; else as they came."""
+    if any(line.size <= 0 for line in lines):
+        return lines
+    ordered = sorted(lines, key=lambda line: -(line.top + line.bottom))
+    beside = any(before.bottom < line.top - 0.5 * min(before.size, line.size) for before, line in pairwise(ordered))
+    return lines if beside else ordered
+
+
 def _gutters(lines: Sequence[Line], width: float) -> list[float]:
     """Where white runs between columns of running text, from left to right; none in a table or a single column."""
     narrow = [
-        (cell, line.size) for line in lines for cell in _cells(line) if cell.x1 - cell.x0 < 0.6 * width and cell.text
+        (cell, line.size)
+        for line in lines
+        for cell in _cells(line)
+        if cell.x1 - cell.x0 < 0.6 * width and line.top - line.bottom < 3 * line.size  # not what runs up the margin
     ]
     if len(narrow) < 12:
         return []
@@ -234,8 +246,10 @@ def _aligned(rows: Sequence[Line]) -> str:
     firsts = [row[0] for row in grid if row[0]]
     if len(columns) == 2 and (not firsts or sum(bool(_MARKER.match(first)) for first in firsts) > 0.5 * len(firsts)):
         return ""
+    if len(columns) == 2 and len(grid) < 4:
+        return ""
     if (
-        len(filled) < 0.6 * len(grid) * len(columns)
+        len(filled) < 0.75 * len(grid) * len(columns)
         or n_shared > 0.1 * len(filled)
         or statistics.median(map(len, filled)) > 30
     ):

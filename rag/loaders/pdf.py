@@ -18,7 +18,7 @@ from rag.loaders import layout, pdf_notes, ruling
 from rag.loaders.builder import pipe_table
 from rag.loaders.layout import HYPHEN, Cell, Line
 from rag.loaders.ocr import Reader, advice
-from rag.loaders.ruling import Segment
+from rag.loaders.ruling import Area, Segment
 from rag.types import ParsedDocument, Part
 
 MAX_STREAM = 100 * 1024 * 1024  # bytes that one compressed stream may unpack to
@@ -193,9 +193,33 @@ def _page_lines(page: Any, textpage: Any, number: int) -> list[Line]:
         if bare.strip():
             first = at + len(bare) - len(bare.lstrip())
             words = _CONTROL.sub("", bare.strip())
-            lines.append(_line(textpage, bare.strip(), number, first, turn) if placed else Line(words, number))
+            line = _line(textpage, bare.strip(), number, first, turn) if placed else Line(words, number)
+            if lines and _goes_on(lines[-1], line):
+                line = _joined(lines.pop(), line)
+            lines.append(line)
         at += len(raw) + 2
     return _with_ruled_tables(page, textpage, lines, number) if placed and turn == 0 and len(lines) > 3 else lines
+
+
+def _goes_on(before: Line, line: Line) -> bool:
+    """Whether a line is the rest of the one before: pdfium starts a new one behind a raised or lowered character."""
+    level = abs((before.top + before.bottom) - (line.top + line.bottom)) < 0.6 * min(before.size, line.size)
+    return level and line.x0 >= before.x1 - 0.3 * line.size and not _RIGHT_TO_LEFT.search(before.text + line.text)
+
+
+def _joined(before: Line, line: Line) -> Line:
+    gap = line.x0 - before.x1
+    left = before.cells or (Cell(before.text, before.x0, before.x1),)
+    right = line.cells or (Cell(line.text, line.x0, line.x1),)
+    between = " " if gap > 0.15 * line.size else ""
+    if gap <= 0.9 * line.size:
+        middle = Cell(f"{left[-1].text}{between}{right[0].text}", left[-1].x0, right[0].x1)
+        left, right = left[:-1], (middle, *right[1:])
+    cells = (*left, *right)
+    return replace(
+        before, text=f"{before.text}{between}{line.text}", x1=line.x1, top=max(before.top, line.top),
+        bottom=min(before.bottom, line.bottom), cells=cells if len(cells) > 1 else (),
+    )  # fmt: skip
 
 
 def _turn(page: Any, textpage: Any, n_chars: int) -> int:
@@ -275,26 +299,63 @@ def _with_ruled_tables(page: Any, textpage: Any, lines: list[Line], number: int)
         ]
         if len(inside) < 2:
             continue
-        n_columns = max(area.column for area in areas) + 1
-        rows: dict[int, list[str]] = {}
-        for area in areas:
-            words = textpage.get_text_bounded(area.x0, area.y0, area.x1, area.y1).replace(HYPHEN, "-")
-            rows.setdefault(area.row, [""] * n_columns)[area.column] = _CONTROL.sub("", words)
-        cells = [cell.strip() for row in rows.values() for cell in row if cell.strip()]
-        if len(cells) < 4 or max(map(len, cells)) > 1500 or not _keeps(cells, [lines[i] for i in inside]):
+        replaced = [lines[i] for i in inside]
+        # The tails of the lowest line may hang through the floor of its cell.
+        grid = min((_grid(textpage, areas, pad) for pad in (0.0, 1.5)), key=lambda grid: sum(_misfits(grid, replaced)))
+        if not _is_table(grid, replaced):
             continue
-        text = pipe_table([rows[row] for row in sorted(rows)])
+        text = pipe_table([row for packed in grid for row in _unpacked(packed)])
         first = replace(lines[inside[0]], text=text, x0=left, x1=right, top=top, bottom=bottom, cells=(), table=True)
         gone = set(inside)
         lines = [first if i == inside[0] else line for i, line in enumerate(lines) if i == inside[0] or i not in gone]
     return lines
 
 
-def _keeps(cells: Sequence[str], lines: Sequence[Line]) -> bool:
-    """Whether the cells hold all letters of the lines that they replace: nothing may be lost to a grid that is not one."""
-    there = sum(char.isalnum() for cell in cells for char in cell)
-    needed = sum(char.isalnum() for line in lines for char in line.text)
-    return abs(there - needed) <= 0.02 * needed + 2
+def _grid(textpage: Any, areas: Sequence[Area], pad: float) -> list[list[str]]:
+    """The text of the cells by rows; empty rows are left out."""
+    n_columns = max(area.column for area in areas) + 1
+    rows: dict[int, list[str]] = {}
+    for area in areas:
+        words = textpage.get_text_bounded(area.x0, area.y0 - pad, area.x1, area.y1).replace(HYPHEN, "-")
+        rows.setdefault(area.row, [""] * n_columns)[area.column] = _CONTROL.sub("", words).strip()
+    return [rows[row] for row in sorted(rows) if any(rows[row])]
+
+
+def _misfits(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> tuple[int, int]:
+    """How many words of the lines are missing in the grid, and how many stand there alone."""
+    there = Counter(word for row in grid for cell in row for word in cell.split())
+    needed = Counter(word for line in lines for word in line.text.replace(HYPHEN, "-").split())
+    return (needed - there).total(), (there - needed).total()
+
+
+def _is_table(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
+    """Whether a grid holds a table: two columns at least, and every word of the lines that it replaces, whole and in its row."""
+    cells = [cell for row in grid for cell in row if cell]
+    if len(cells) < 4 or max(map(len, cells)) > 1500 or sum(any(row[i] for row in grid) for i in range(len(grid[0]))) < 2:
+        return False
+    if any(_is_packed_unevenly(row) for row in grid):
+        return False
+    n_words = sum(len(line.text.split()) for line in lines)
+    return max(_misfits(grid, lines)) <= 0.02 * n_words
+
+
+def _is_packed_unevenly(row: Sequence[str]) -> bool:
+    """Whether a ruled row seems to hold several rows whose cells cannot be told apart."""
+    counts = sorted(cell.count("\n") + 1 for cell in row if cell)
+    return len(counts) > 1 and counts[-1] >= 4 and counts[-2] >= 4 and counts[-2] < counts[-1]
+
+
+def _unpacked(row: list[str]) -> list[list[str]]:
+    """The rows that a ruled row holds when its cells have the same number of lines and these are figures, or many."""
+    parts = [cell.split("\n") if cell else [] for cell in row]
+    counts = {len(part) for part in parts if part}
+    if len(counts) != 1 or sum(bool(part) for part in parts) < 2:
+        return [row]
+    n = counts.pop()
+    figures = any(part and all(re.search(r"\d", one) for one in part) for part in parts)
+    if n < 2 or (n < 4 and not figures):
+        return [row]
+    return [[part[i] if part else "" for part in parts] for i in range(n)]
 
 
 def _segments(page: Any) -> list[Segment]:

@@ -19,6 +19,7 @@ MAX_FILES = 1_000
 _TITLE_OF_PROGRAM = re.compile(
     r"(?i)^(\(?(?:untitled|anonymous|unspecified)\)?.*|microsoft \w+ - .*|document\d*|.*\.(docx?|pdf|tex|dvi|indd|qxd|ps|pptx?|xlsx?|rtf|odt))$"
 )
+_MADE_UP = re.compile(r"(?i)\W*(?:anonymous|unspecified|unknown|none|user|admin(?:istrator)?)?\W*$")
 _DATE = re.compile(r"D?:?(\d{4})(\d{2})?(\d{2})?")
 
 
@@ -31,7 +32,7 @@ def title(pdf: Any) -> str:
 def metadata(pdf: Any) -> dict[str, str]:
     """Author, subject, keywords and the day it was made, as far as the file says."""
     facts = {"author": _fact(pdf, "Author"), "subject": _fact(pdf, "Subject"), "keywords": _fact(pdf, "Keywords")}
-    facts = {name: value[:500] for name, value in facts.items() if any(char.isalnum() for char in value)}
+    facts = {name: value[:500] for name, value in facts.items() if not _MADE_UP.match(value)}
     made = _DATE.match(_fact(pdf, "CreationDate"))
     if made and "1900" < made[1] < "2200":
         month, day = made[2] or "01", made[3] or "01"
