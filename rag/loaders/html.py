@@ -19,6 +19,8 @@ from rag.types import ParsedDocument
 MAX_DEPTH = 150  # deeper content is read as running text
 MAX_TAG = 8_192
 MAX_SPAN = 1_000
+TRUNK_SHARE = 0.8  # of the running text is in the trunk
+KEPT_SHARE = 0.3  # of the trunk's text must be left when its frame is taken away
 
 _META_CHARSET = re.compile(
     rb"""<(?:meta[^>]{0,500}?charset|\?xml[^>]{0,200}?encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE
@@ -41,6 +43,9 @@ _BLOCK = _set(
     "legend li main menu p search section summary table tbody td tfoot th thead tr ul ol pre blockquote caption "
     "h1 h2 h3 h4 h5 h6"
 )
+_TRUNK = _set("div section article main center form table tbody tr td body")
+_TITLE_TAGS = _set("h2 h3 h4 h5 h6 p div span strong b dt")
+_FRAMED = _set("div section ul ol aside span p table form li figcaption small footer a td")
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _CHROME_ROLES = _set("navigation banner contentinfo search menu menubar toolbar dialog alertdialog tablist")
 _CHROME_WORDS = _set(
@@ -49,6 +54,33 @@ _CHROME_WORDS = _set(
     "comments comment respond disqus advert advertisement ads ad adsbygoogle sponsor sponsored promo newsletter subscribe "
     "signup pagination pager skip dropdown widget widgets login toolbar masthead topbar jp trending popular byline-share "
     "editsection catlinks printfooter noprint taglist tags metadata-links interlanguage"
+)
+# The same in compound names, and as Chinese pages write them.
+_CHROME_NAMES = re.compile(
+    r"(?:related|recommend(?:ed)?|recent|popular|latest|hot|more|most|next|prev(?:ious)?|other)[-_]?(?:in[-_]?)?"
+    r"(?:posts?|articles?|stories|news|comments?|read|viewed|popular|links?|videos?|topics?|categories)(?![a-z])"
+    r"|(?:author|about)[-_]?(?:box|bio|card|info|author)(?![a-z])|comment(?:s|list|form|area|wrap)|kommentar|sidebar|side[-_]?(?:column|col)|right[-_]?(?:column|side|block|bar)"
+    r"|tag[-_]?(?:cloud|list|s)(?![a-z])|share[-_]?(?:bar|box|buttons?|links?|this)|social[-_]?(?:media|bar|links?|share|icons?)|cookie[-_]?(?:banner|bar|notice|consent)"
+    r"|news[-_]?letter|call[-_]?to[-_]?action|(?<![a-z])cta(?![a-z])|back[-_]?(?:link|button|to)|(?:image|photo|picture|foto|bild)[-_]?(?:credit|source|copyright)|copyright"
+    r"|read[-_]?more|wp-calendar|calendar[-_]?wrap|rss[-_]?(?:widget|feed)|print[-_]?(?:link|button|only)"
+    r"|tuijian|xiangguan|pinglun|daohang|fenxiang|guanggao|remen|shangyipian|xiayipian|banquan"
+)
+# What stands over lists of links to elsewhere. It goes when nothing but such links follows.
+_CHROME_TITLES = re.compile(
+    r"(?i)(?:(?:\d+ )?(?:"
+    r"related(?: \w+)?|(?:you|readers) (?:may|might|could|will) also .{2,40}|read (?:more|next|also)|also read|more (?:from|on|in|about|stories|articles|news|posts)\b.{0,60}"
+    r"|recommended(?: .{2,40})?|(?:most|popular|recent|latest|trending|featured)(?: (?:read|popular|viewed|posts?|articles?|comments?|news|stories|videos?|now))+"
+    r"|share(?: (?:this|on|via)\b.{0,40})?|leave (?:a|your) (?:reply|comment).{0,30}|(?:post a )?comments?(?: \(\d+\))?|tags?|categor(?:y|ies)|about the author|follow us\b.{0,40}|sign up\b.{0,60}|subscribe\b.{0,60}|advertisement"
+    r"|mehr zum thema.{0,40}|(?:das|dies) könnte (?:sie|dich|euch) .{0,40}|(?:ähnliche|weitere|verwandte|aktuelle|neueste|beliebte) (?:artikel|beiträge|meldungen|nachrichten|themen|links)\b.{0,30}|lesen sie auch.{0,60}"
+    r"|kommentare?(?: \(\d+\))?|(?:hinterlasse|schreibe?n?) .{0,20}kommentar.{0,20}|kommentar (?:verfassen|schreiben|hinterlassen)|artikel teilen|teilen|schlagwörter|zurück(?: zur? .{2,30})?|über den autor"
+    r"|temas relacionados|(?:noticias|artículos|notas) relacionad[ao]s|te puede interesar|comentarios|compartir|etiquetas"
+    r"|(?:articles?|sujets?) (?:similaires?|liés)|à lire aussi|(?:sur|dans) le même .{2,30}|commentaires?|partager|articoli correlati|leggi anche|condividi|commenti"
+    r"|(?:热门|相关|推荐|最新|熱門|相關|推薦|精彩|今日|更多)[\u4e00-\u9fff]{0,6}|猜你喜欢|延伸[阅閱][读讀]|网友评论|我要评论|发表评论|评论|評論|留言|分享[到至]?|上一[篇页頁].{0,60}|下一[篇页頁].{0,60}|标签|標籤|[关關][于於]作者|返回.{0,6}"
+    r"))\s*[:：!…»>]*"
+)
+_CREDIT = re.compile(
+    r"(?i)(?:[(\[]?(?:photos?|foto|fotos|bild|bilder|bildquelle|image|images|picture|credit|quelle|source|copyright|grafik|©|\(c\)|图片?|圖片?|图源|摄影|来源|來源))"
+    r"(?: (?:by|von|de|credit|courtesy))?\s*[:：©/].{0,100}"
 )
 _CONTENT = re.compile(
     r"(?i)\b(?:entry|post|article|story|page|main|node|blog)[-_]?(?:content|body|text|entry)\b|\barticlebody\b|\bmw-parser-output\b"
@@ -67,6 +99,7 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
     n_text: int = 0
     n_link: int = 0
+    n_good: int = 0  # characters of running text: long enough, and not mostly links
     tags: set[str] = field(default_factory=set)  # the structural tags below
 
 
@@ -88,17 +121,24 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     if n_hidden:
         warnings.append(f"Text that the page hides was left out ({n_hidden} places).")
     outer, root = _main(body)
-    writer = _Writer(total=max(root.n_text, 1))
-    for node in _before(outer, root):
-        writer.builder.add("heading" if node.tag == "h1" else "paragraph", _inline(node), level=1)
-    writer.flow(root, 0)
-    writer.flush()
+    writer = _write(outer, root, strict=True)
+    if writer.n_chars < KEPT_SHARE * root.n_text:
+        writer = _write(outer, root, strict=False)  # a front page, say: its links are its content
     if not writer.builder.blocks and body.n_text:
         writer.builder.add("paragraph", _inline(body))
     metadata = _metadata(parsed)
     return writer.builder.document(
         type="html", title=title or _inline(_first(body, "h1")), metadata=metadata, warnings=warnings
     )
+
+
+def _write(outer: _Node, root: _Node, *, strict: bool) -> _Writer:
+    writer = _Writer(total=max(root.n_text, 1), strict=strict)
+    for node in _before(outer, root):
+        writer.builder.add("heading" if node.tag == "h1" else "paragraph", _inline(node), level=1)
+    writer.flow(root, 0)
+    writer.flush()
+    return writer
 
 
 # ---------------------------------------------------------------- tree
@@ -169,10 +209,20 @@ def _measure(root: _Node) -> None:
             node.n_text += child.n_text
             node.n_link += child.n_text if child.tag == "a" else child.n_link
             node.tags |= child.tags
+            node.n_good += child.n_good
             if child.tag in _STRUCTURAL:
                 node.tags.add(child.tag)
+        if node.tag in _RUNNING and not node.n_good and _is_running(node):
+            node.n_good = node.n_text
 
 
+def _is_running(node: _Node) -> bool:
+    if node.tag in ("pre", "td", "dd", "li"):
+        return node.n_text > 25 and node.n_link < 0.3 * node.n_text
+    return node.n_text > 80 and node.n_link < 0.5 * node.n_text
+
+
+_RUNNING = _set("p pre td li dd blockquote div section article main center")
 _STRUCTURAL = frozenset(
     ("h1", "h2", "h3", "h4", "h5", "h6", "table", "th", "pre", "p", "div", "ul", "ol", "main", "article", "br")
 )
@@ -195,23 +245,37 @@ def _main(body: _Node) -> tuple[_Node, _Node]:
     large = [node for node in articles if node.n_text >= 0.5 * body.n_text]
     if large:
         body = large[0]
-    inner = body
+    inner = _trunk(body)
     for node in _walk(body):
         if node is not inner and node.n_text >= 0.5 * inner.n_text and _CONTENT.search(_names(node)):
             inner = node
     return body, inner
 
 
+def _trunk(body: _Node) -> _Node:
+    """The innermost element that holds nearly all running text: what lies beside it is the page's frame."""
+    node = body
+    while True:
+        heir = max((child for child in node.children if child.tag), key=lambda child: child.n_good, default=None)
+        if heir is None or heir.tag not in _TRUNK or heir.n_good < TRUNK_SHARE * body.n_good or heir.n_good < 400:
+            return node
+        node = heir
+
+
 def _before(outer: _Node, root: _Node) -> Iterator[_Node]:
     """The headline and the introduction that stand before the text of an article, outside of its element."""
     stack = [outer]
+    after_headline = False
     while stack:
         node = stack.pop()
         if node is root:
             return
-        if node.tag == "h1" or (
-            0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node))
-        ):
+        if node.tag == "h1":
+            after_headline = True
+            yield node
+        elif 0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node)):
+            yield node
+        elif after_headline and node.tag == "p" and node.n_good:
             yield node
         else:
             stack.extend(reversed(node.children))
@@ -279,10 +343,15 @@ def _tidy(text: str) -> str:
 class _Writer:
     """Walks the tree and writes blocks. Text outside any block element is collected and written as a paragraph."""
 
-    def __init__(self, *, total: int) -> None:
+    def __init__(self, *, total: int, strict: bool) -> None:
         self.builder = TextBuilder()
         self.total = total
+        self._strict = strict
         self._run: list[str] = []
+
+    @property
+    def n_chars(self) -> int:
+        return sum(block.end - block.start for block in self.builder.blocks)
 
     def flush(self) -> None:
         if self._run:
@@ -290,8 +359,11 @@ class _Writer:
             self._run.clear()
 
     def flow(self, node: _Node, depth: int) -> None:
-        for child in node.children:
-            if not child.tag:
+        dropped = self._trailers(node) if self._strict else frozenset()
+        for i, child in enumerate(node.children):
+            if i in dropped:
+                self.flush()
+            elif not child.tag:
                 self._run.append(child.text)
             elif child.tag == "br":
                 self._run.append(_BREAK)
@@ -325,8 +397,52 @@ class _Writer:
             self.builder.add("paragraph", _inline(caption))
         self.builder.add("table", pipe_table(_grid(node)))
 
+    def _trailers(self, node: _Node) -> frozenset[int]:
+        """Places of children that are titles such as `Related articles`, and of the links that follow them."""
+        found: set[int] = set()
+        title = -1  # where the open title stands
+        for i, child in enumerate(node.children):
+            if not child.n_text:
+                continue
+            if title >= 0 and child.tag not in _HEADINGS and child.n_link >= 0.5 * child.n_text:
+                found.update(range(title, i + 1))
+                continue
+            title = -1
+            if child.tag in _TITLE_TAGS and child.n_text < 80 and _CHROME_TITLES.fullmatch(_inline(child)):
+                rest = next((one for one in node.children[i + 1 :] if one.n_text), None)
+                title = i
+                if rest is None or rest.tag in _HEADINGS:
+                    found.add(i)
+        return frozenset(found)
+
+    def _is_frame(self, node: _Node) -> bool:
+        """What only a strict reading leaves out: teasers of other pages, credits of pictures, frames by their names."""
+        if node.n_text == 0 or node.n_text > 0.3 * self.total or "main" in node.tags:
+            return False
+        names = _names(node).lower()
+        if len(names) > 2 and node.tag in _FRAMED and _CHROME_NAMES.search(names):
+            return True
+        if (
+            node.n_text < 120
+            and node.tag in ("p", "figcaption", "span", "div", "small")
+            and _CREDIT.fullmatch(_inline(node))
+        ):
+            return True
+        if (
+            node.tag in ("a", "article", "div", "li", "section")
+            and node.n_link >= 0.8 * node.n_text
+            and node.n_text < 400
+        ):
+            return bool(node.tags & {"h2", "h3", "h4", "h5", "article"}) and "h1" not in node.tags
+        if node.tag in ("ul", "ol", "div", "section", "nav") and node.n_good == 0 and "h1" not in node.tags:
+            first = next((one for one in node.children if one.n_text), None)
+            return first is not None and first.n_text < 80 and bool(_CHROME_TITLES.fullmatch(_inline(first)))
+        return False
+
     def _is_chrome(self, node: _Node, depth: int) -> bool:
         """Whether an element is navigation or decoration rather than content. Half of the text is never that."""
+        if self._strict and self._is_frame(node):
+            return True
         if node.n_text > 0.4 * self.total or node.tags & {"main", "article", "h1"}:
             return False
         attributes = node.attributes
