@@ -275,7 +275,7 @@ def _loader() -> Any:
     """PyYAML's SafeLoader without aliases, and with numbers and booleans as YAML 1.2 has them."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012
         depth = 0
 

@@ -383,9 +383,9 @@ def _result(
     url: str, final: str, answer: http.client.HTTPResponse, settings: FetchSettings, max_bytes: int | None, *, conditional: bool
 ) -> Fetched:  # fmt: skip
     status = answer.status
-    kept = {"etag": answer.headers.get("ETag", ""), "last_modified": answer.headers.get("Last-Modified", "")}
+    etag, last_modified = answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", "")
     if status == 304 and conditional:
-        return Fetched(url=url, final_url=final, data=b"", not_modified=True, **kept)
+        return Fetched(url=url, final_url=final, data=b"", not_modified=True, etag=etag, last_modified=last_modified)
     if status != 200:
         raise DocumentError("E_URL_STATUS", f"{final} answered {status}. {_status_advice(status)}")
     content_type = answer.headers.get("Content-Type", "").strip().lower()
@@ -405,7 +405,14 @@ def _result(
             how = f"fetch.{key} allows" if key else "the limit is"
             raise DocumentError("E_TOO_LARGE", f"{final} has more bytes than {how} ({most:,}). Download a part of it.")
         parts.append(part)
-    return Fetched(url=url, final_url=final, data=b"".join(parts), content_type=content_type, **kept)
+    return Fetched(
+        url=url,
+        final_url=final,
+        data=b"".join(parts),
+        content_type=content_type,
+        etag=etag,
+        last_modified=last_modified,
+    )
 
 
 def _status_advice(status: int) -> str:

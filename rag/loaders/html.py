@@ -7,6 +7,7 @@ tags of absurd length lose their attributes before parsing.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ _CHROME_NAMES = re.compile(
     r"|read[-_]?more|wp-calendar|calendar[-_]?wrap|rss[-_]?(?:widget|feed)|print[-_]?(?:link|button|only)"
     r"|tuijian|xiangguan|pinglun|daohang|fenxiang|guanggao|remen|shangyipian|xiayipian|banquan"
 )
+_LAYOUT = re.compile(r"(?:has|with|no|without|show)[-_]?(?:left|right|both)?[-_]?sidebars?")  # of what has a sidebar
 # What stands over lists of links to elsewhere. It goes when nothing but such links follows.
 _CHROME_TITLES = re.compile(
     r"(?i)(?:(?:\d+ )?(?:"
@@ -122,7 +124,7 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
         warnings.append(f"Text that the page hides was left out ({n_hidden} places).")
     outer, root = _main(body)
     writer = _write(outer, root, strict=True)
-    if writer.n_chars < KEPT_SHARE * root.n_text:
+    if writer.n_chars < min(200, root.n_text) or writer.n_chars < KEPT_SHARE * (root.n_text - writer.n_framed):
         writer = _write(outer, root, strict=False)  # a front page, say: its links are its content
     if not writer.builder.blocks and body.n_text:
         writer.builder.add("paragraph", _inline(body))
@@ -243,10 +245,11 @@ def _main(body: _Node) -> tuple[_Node, _Node]:
             body = node
             break
     large = [node for node in articles if node.n_text >= 0.5 * body.n_text]
-    if large:
-        body = large[0]
-    inner = _trunk(body)
-    for node in _walk(body):
+    article = large[0] if large else body
+    if body.tag == "body":
+        body = article
+    inner = _trunk(article)
+    for node in _walk(inner):
         if node is not inner and node.n_text >= 0.5 * inner.n_text and _CONTENT.search(_names(node)):
             inner = node
     return body, inner
@@ -273,16 +276,32 @@ def _before(outer: _Node, root: _Node) -> Iterator[_Node]:
         if node.tag == "h1":
             after_headline = True
             yield node
-        elif 0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node)):
-            yield node
-        elif after_headline and node.tag == "p" and node.n_good:
+        elif node.tag == "aside" or _is_named_frame(node):
+            continue
+        elif (0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node))) or (
+            after_headline and node.tag == "p" and node.n_good
+        ):
             yield node
         else:
             stack.extend(reversed(node.children))
 
 
+def _is_named_frame(node: _Node) -> bool:
+    """Whether an element's name says that it belongs to the page's frame."""
+    names = _frame_names(node)
+    return node.tag in _FRAMED and len(names) > 2 and bool(_CHROME_NAMES.search(_LAYOUT.sub("", names)))
+
+
 def _names(node: _Node) -> str:
     return f"{node.attributes.get('class', '')} {node.attributes.get('id', '')} {node.attributes.get('itemprop', '')}"
+
+
+def _frame_names(node: _Node) -> str:
+    """Names for comparing with those of frames. A section's id is made of its title, which may well be `Comments`."""
+    classes = node.attributes.get("class", "").lower()
+    if classes in ("section", "") and (node.tag == "section" or classes):
+        return classes
+    return f"{classes} {node.attributes.get('id', '').lower()}"
 
 
 def _walk(root: _Node) -> Iterator[_Node]:
@@ -301,13 +320,70 @@ def _first(root: _Node | None, tag: str) -> _Node | None:
     )
 
 
+_META_KEYS = {
+    "description": "description", "og:description": "description", "author": "author", "article:author": "author", "dc.creator": "author",
+    "dcterms.creator": "author", "parsely-author": "author", "keywords": "keywords", "article:published_time": "published",
+    "datepublished": "published", "date": "published", "dc.date": "published", "dcterms.date": "published", "dcterms.created": "published",
+    "dc.date.issued": "published", "parsely-pub-date": "published", "publishdate": "published", "pubdate": "published",
+}  # fmt: skip
+_ISO_DATE = re.compile(r"((?:1[89]|20)\d\d-[01]\d-[0-3]\d)(?:[T ][0-9:.]{4,15}(?:Z|[+-]\d\d:?\d\d)?)?\s*$")
+
+
 def _metadata(parsed: Any) -> dict[str, str]:
+    """What the page says of itself: description, author, keywords, published (a date), language, canonical (a URL)."""
     found: dict[str, str] = {}
-    for node in parsed.css("meta[name][content]")[:200]:
-        key = (node.attributes.get("name") or "").lower()
-        if key in ("description", "author", "keywords", "date"):
-            found.setdefault(key, " ".join((node.attributes.get("content") or "").split())[:500])
-    return {key: value for key, value in found.items() if value}
+
+    def note(key: str, value: str) -> None:
+        value = " ".join(value.split())[:500]
+        if key == "published":
+            date = _ISO_DATE.match(value)
+            value = date.group(1) if date else ""
+        if key == "author" and "://" in value:
+            return  # a link to a profile
+        if value:
+            found.setdefault(key, value)
+
+    for node in parsed.css("meta[content]")[:300]:
+        attributes = node.attributes
+        name = (attributes.get("name") or attributes.get("property") or attributes.get("itemprop") or "").lower()
+        if name in _META_KEYS:
+            note(_META_KEYS[name], attributes.get("content") or "")
+    for node in parsed.css('script[type="application/ld+json"]')[:5]:
+        for key, value in _linked_data(node.text()[:200_000]):
+            note(key, value)
+    if time := parsed.css_first(
+        "article time[datetime], main time[datetime], time[pubdate], time[itemprop=datePublished]"
+    ):
+        note("published", time.attributes.get("datetime") or "")
+    root = parsed.css_first("html")
+    language = (root.attributes.get("lang") or root.attributes.get("xml:lang") or "") if root else ""
+    if re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}", language):
+        note("language", language.replace("_", "-"))
+    for node in parsed.css("link[rel][href]")[:100]:
+        href = node.attributes.get("href") or ""
+        if "canonical" in (node.attributes.get("rel") or "").lower().split() and re.match(r"https?://", href):
+            note("canonical", href)
+    return found
+
+
+def _linked_data(text: str) -> Iterator[tuple[str, str]]:
+    """Author and date in a page's JSON-LD."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    graph = tree.get("@graph") if isinstance(tree, dict) and isinstance(tree.get("@graph"), list) else tree
+    for item in (graph if isinstance(graph, list) else [graph])[:50]:
+        if not isinstance(item, dict):
+            continue
+        if isinstance(date := item.get("datePublished"), str):
+            yield "published", date
+        authors = item.get("author")
+        names = [
+            one.get("name") if isinstance(one, dict) else one
+            for one in (authors if isinstance(authors, list) else [authors])
+        ]
+        yield "author", ", ".join(one for one in names[:10] if isinstance(one, str))
 
 
 # ---------------------------------------------------------------- text
@@ -346,6 +422,7 @@ class _Writer:
     def __init__(self, *, total: int, strict: bool) -> None:
         self.builder = TextBuilder()
         self.total = total
+        self.n_framed = 0  # characters left out by the names of their elements
         self._strict = strict
         self._run: list[str] = []
 
@@ -404,11 +481,11 @@ class _Writer:
         for i, child in enumerate(node.children):
             if not child.n_text:
                 continue
-            if title >= 0 and child.tag not in _HEADINGS and child.n_link >= 0.5 * child.n_text:
+            if title >= 0 and child.tag not in _HEADINGS and _n_link(child) >= 0.5 * child.n_text:
                 found.update(range(title, i + 1))
                 continue
             title = -1
-            if child.tag in _TITLE_TAGS and child.n_text < 80 and _CHROME_TITLES.fullmatch(_inline(child)):
+            if child.tag in _TITLE_TAGS and child.n_text < 80 and _is_chrome_title(child):
                 rest = next((one for one in node.children[i + 1 :] if one.n_text), None)
                 title = i
                 if rest is None or rest.tag in _HEADINGS:
@@ -417,11 +494,13 @@ class _Writer:
 
     def _is_frame(self, node: _Node) -> bool:
         """What only a strict reading leaves out: teasers of other pages, credits of pictures, frames by their names."""
-        if node.n_text == 0 or node.n_text > 0.3 * self.total or "main" in node.tags:
+        if node.n_text == 0 or node.n_text > 0.65 * self.total or "main" in node.tags:
             return False
-        names = _names(node).lower()
-        if len(names) > 2 and node.tag in _FRAMED and _CHROME_NAMES.search(names):
+        if _is_named_frame(node):
+            self.n_framed += node.n_text
             return True
+        if node.n_text > 0.3 * self.total:
+            return False
         if (
             node.n_text < 120
             and node.tag in ("p", "figcaption", "span", "div", "small")
@@ -430,13 +509,13 @@ class _Writer:
             return True
         if (
             node.tag in ("a", "article", "div", "li", "section")
-            and node.n_link >= 0.8 * node.n_text
+            and _n_link(node) >= 0.8 * node.n_text
             and node.n_text < 400
         ):
             return bool(node.tags & {"h2", "h3", "h4", "h5", "article"}) and "h1" not in node.tags
         if node.tag in ("ul", "ol", "div", "section", "nav") and node.n_good == 0 and "h1" not in node.tags:
             first = next((one for one in node.children if one.n_text), None)
-            return first is not None and first.n_text < 80 and bool(_CHROME_TITLES.fullmatch(_inline(first)))
+            return first is not None and first.n_text < 80 and _is_chrome_title(first)
         return False
 
     def _is_chrome(self, node: _Node, depth: int) -> bool:
@@ -453,12 +532,21 @@ class _Writer:
         if node.tag == "header" and not node.tags & set(_HEADINGS):
             return node.n_link > 0.5 * node.n_text
         if node.tag in ("div", "section", "ul", "ol", "aside", "span", "p", "table", "form") and attributes:
-            names = re.split(r"[\s_-]+", f"{attributes.get('class', '')} {attributes.get('id', '')}".lower())
+            names = re.split(r"[\s_-]+", _frame_names(node))
             if not _CHROME_WORDS.isdisjoint(names) and (
                 node.n_link > 0.3 * node.n_text or node.n_text < 0.2 * self.total
             ):
                 return True
         return node.tag in ("ul", "ol", "div") and _is_link_bar(node)
+
+
+def _n_link(node: _Node) -> int:
+    return node.n_text if node.tag == "a" else node.n_link
+
+
+def _is_chrome_title(node: _Node) -> bool:
+    text = _inline(node)
+    return not text.endswith((".", "。")) and bool(_CHROME_TITLES.fullmatch(text))
 
 
 def _is_link_bar(node: _Node) -> bool:
