@@ -101,6 +101,7 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
     n_text: int = 0
     n_link: int = 0
+    n_nodes: int = 1
     n_good: int = 0  # characters of running text: long enough, and not mostly links
     tags: set[str] = field(default_factory=set)  # the structural tags below
 
@@ -212,6 +213,7 @@ def _measure(root: _Node) -> None:
             node.n_link += child.n_text if child.tag == "a" else child.n_link
             node.tags |= child.tags
             node.n_good += child.n_good
+            node.n_nodes += child.n_nodes
             if child.tag in _STRUCTURAL:
                 node.tags.add(child.tag)
         if node.tag in _RUNNING and not node.n_good and _is_running(node):
@@ -478,18 +480,20 @@ class _Writer:
         """Places of children that are titles such as `Related articles`, and of the links that follow them."""
         found: set[int] = set()
         title = -1  # where the open title stands
+        bare = False  # nothing but white space came since
         for i, child in enumerate(node.children):
             if not child.n_text:
                 continue
             if title >= 0 and child.tag not in _HEADINGS and _n_link(child) >= 0.5 * child.n_text:
-                found.update(range(title, i + 1))
+                found.update((title, i))
+                bare = False
                 continue
-            title = -1
-            if child.tag in _TITLE_TAGS and child.n_text < 80 and _is_chrome_title(child):
-                rest = next((one for one in node.children[i + 1 :] if one.n_text), None)
-                title = i
-                if rest is None or rest.tag in _HEADINGS:
-                    found.add(i)
+            if bare and child.tag in _HEADINGS:
+                found.add(title)
+            bare = child.tag in _TITLE_TAGS and _is_chrome_title(child)
+            title = i if bare else -1
+        if bare:
+            found.add(title)
         return frozenset(found)
 
     def _is_frame(self, node: _Node) -> bool:
@@ -503,6 +507,7 @@ class _Writer:
             return False
         if (
             node.n_text < 120
+            and node.n_nodes < 30
             and node.tag in ("p", "figcaption", "span", "div", "small")
             and _CREDIT.fullmatch(_inline(node))
         ):
@@ -515,7 +520,7 @@ class _Writer:
             return bool(node.tags & {"h2", "h3", "h4", "h5", "article"}) and "h1" not in node.tags
         if node.tag in ("ul", "ol", "div", "section", "nav") and node.n_good == 0 and "h1" not in node.tags:
             first = next((one for one in node.children if one.n_text), None)
-            return first is not None and first.n_text < 80 and _is_chrome_title(first)
+            return first is not None and _is_chrome_title(first)
         return False
 
     def _is_chrome(self, node: _Node, depth: int) -> bool:
@@ -545,6 +550,9 @@ def _n_link(node: _Node) -> int:
 
 
 def _is_chrome_title(node: _Node) -> bool:
+    # Few nodes: what is asked at every level of a deep page must not walk all of it each time.
+    if node.n_text >= 80 or node.n_nodes > 30:
+        return False
     text = _inline(node)
     return not text.endswith((".", "。")) and bool(_CHROME_TITLES.fullmatch(text))
 
