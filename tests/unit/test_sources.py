@@ -265,6 +265,18 @@ def test_read_gives_the_bytes_of_files_and_pages(tmp_path: Path) -> None:
     assert root_name(f"{web.url}/p#x") == f"{web.url}/p"
 
 
+def test_the_encoding_that_the_server_names_counts() -> None:
+    text = "<html><p>茶文化的历史 и чай"
+    answers = {
+        "/named": (200, {"Content-Type": "text/html; charset=GB18030"}, text.encode("gb18030")),
+        "/wrong": (200, {"Content-Type": "text/html; charset=nonsense"}, text.encode()),
+        "/own": (200, {"Content-Type": "text/html; charset=gbk"}, b"<meta charset=utf-8>" + text.encode()),
+    }
+    with site(answers) as web:
+        got = [read(FoundPage(source=web.url + path), 10_000, web.settings()) for path in answers]
+    assert got == [text.encode(), text.encode(), b"<meta charset=utf-8>" + text.encode()]
+
+
 ROBOTS = """User-agent: other
 Disallow: /
 
