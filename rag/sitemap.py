@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
-from urllib.robotparser import RobotFileParser, RuleLine
+from urllib.robotparser import RobotFileParser
 from xml.parsers import expat
 
 from rag.errors import DocumentError, SourceError
@@ -101,7 +102,7 @@ def _with_wildcards(parser: RobotFileParser) -> None:
 class _Rule:
     """One rule; takes the place of the library's, which compares beginnings alone."""
 
-    def __init__(self, line: RuleLine) -> None:
+    def __init__(self, line: Any) -> None:
         self.allowance = line.allowance
         self.path = line.path.replace("%2A", "*").replace("%24", "$")
         self._ends = self.path.endswith("$")
