@@ -383,16 +383,9 @@ def _result(
     url: str, final: str, answer: http.client.HTTPResponse, settings: FetchSettings, max_bytes: int | None, *, conditional: bool
 ) -> Fetched:  # fmt: skip
     status = answer.status
-    kept = {"etag": answer.headers.get("ETag", ""), "last_modified": answer.headers.get("Last-Modified", "")}
+    etag, last_modified = answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", "")
     if status == 304 and conditional:
-        return Fetched(
-            url=url,
-            final_url=final,
-            data=b"",
-            not_modified=True,
-            etag=kept["etag"],
-            last_modified=kept["last_modified"],
-        )
+        return Fetched(url=url, final_url=final, data=b"", not_modified=True, etag=etag, last_modified=last_modified)
     if status != 200:
         raise DocumentError("E_URL_STATUS", f"{final} answered {status}. {_status_advice(status)}")
     content_type = answer.headers.get("Content-Type", "").strip().lower()
@@ -417,8 +410,8 @@ def _result(
         final_url=final,
         data=b"".join(parts),
         content_type=content_type,
-        etag=kept["etag"],
-        last_modified=kept["last_modified"],
+        etag=etag,
+        last_modified=last_modified,
     )
 
 

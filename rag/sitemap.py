@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 from xml.parsers import expat
@@ -84,9 +85,42 @@ def _robots(url: str, settings: FetchSettings) -> tuple[RobotFileParser, list[st
         parser.parse([] if missing else ["User-agent: *", "Disallow: /"])
         return parser, []
     parser.parse(text.lstrip("\ufeff").splitlines())
+    _with_wildcards(parser)
     host = urlsplit(url).netloc
     named = [_clean(one) for one in parser.site_maps() or []]
     return parser, [one for one in named if one and urlsplit(one).netloc == host]
+
+
+def _with_wildcards(parser: RobotFileParser) -> None:
+    """Rules as RFC 9309 has them, which the standard library lacks: `*` and `$`, the longest match wins, Allow a tie."""
+    for entry in [*parser.entries, *([parser.default_entry] if parser.default_entry else [])]:  # type: ignore[attr-defined]
+        entry.rulelines = sorted(
+            (_Rule(line) for line in entry.rulelines), key=lambda rule: (-len(rule.path), not rule.allowance)
+        )
+
+
+class _Rule:
+    """One rule; takes the place of the library's, which compares beginnings alone."""
+
+    def __init__(self, line: Any) -> None:
+        self.allowance = line.allowance
+        self.path = line.path.replace("%2A", "*").replace("%24", "$")
+        self._ends = self.path.endswith("$")
+        self._parts = self.path.removesuffix("$").split("*")
+
+    def applies_to(self, path: str) -> bool:
+        first, *rest = self._parts
+        if not path.startswith(first):
+            return False
+        at = len(first)
+        for part in rest:  # the first place of each part is as good as any later one
+            at = path.find(part, at) + len(part) if path.find(part, at) >= 0 else -1
+            if at < 0:
+                return False
+        if not self._ends:
+            return True
+        last = self._parts[-1]
+        return at == len(path) or (bool(rest) and path.endswith(last) and len(path) - len(last) >= at - len(last))
 
 
 def _entries(start: list[str], settings: FetchSettings) -> Iterator[Entry | Failure]:

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 from rag import sitemap
@@ -33,6 +33,7 @@ _DOCUMENT_NAME = re.compile(
     r"(?i)\.(?:html?|xhtml|mdx?|markdown|txt|text|log|rst|pdf|docx?|docm|pptx?|xlsx?|xlsm|ods|odt|odp|rtf|epub|csv|tsv|jsonl?|ndjson"
     r"|ipynb|xml|rss|atom|eml|mbox|msg|tex|zip|ya?ml|toml|ini|cfg|py|js|ts|java|c|h|cc|cpp|hpp|rs|go|rb|sh|sql)$"
 )
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([a-z0-9_.:-]{2,40})")
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -136,13 +137,25 @@ def read_page(
     result has `not_modified` set and no data.
     Raises: DocumentError, see fetch.fetch.
     """
-    return fetch(
+    got = fetch(
         found.source,
         settings=settings or FetchSettings(),
         etag=etag,
         last_modified=last_modified,
         max_bytes=max_bytes,
     )
+    return replace(got, data=_in_utf8(got.data, got.content_type))
+
+
+def _in_utf8(data: bytes, content_type: str) -> bytes:
+    """A text whose encoding the server alone tells, in UTF-8; everything else as it came."""
+    named = _CHARSET.search(content_type)
+    if not named or not content_type.startswith("text/") or b"charset" in data[:8192].lower() or data.isascii():
+        return data
+    try:
+        return data.decode(named.group(1)).encode("utf-8")
+    except (LookupError, UnicodeError):
+        return data
 
 
 def read_stable(path: Path_, max_bytes: int, *, start: int = 0, length: int | None = None) -> bytes:

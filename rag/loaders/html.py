@@ -7,6 +7,7 @@ tags of absurd length lose their attributes before parsing.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from rag.types import ParsedDocument
 MAX_DEPTH = 150  # deeper content is read as running text
 MAX_TAG = 8_192
 MAX_SPAN = 1_000
+TRUNK_SHARE = 0.8  # of the running text is in the trunk
+KEPT_SHARE = 0.3  # of the trunk's text must be left when its frame is taken away
 
 _META_CHARSET = re.compile(
     rb"""<(?:meta[^>]{0,500}?charset|\?xml[^>]{0,200}?encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE
@@ -41,6 +44,9 @@ _BLOCK = _set(
     "legend li main menu p search section summary table tbody td tfoot th thead tr ul ol pre blockquote caption "
     "h1 h2 h3 h4 h5 h6"
 )
+_TRUNK = _set("div section article main center form table tbody tr td body")
+_TITLE_TAGS = _set("h2 h3 h4 h5 h6 p div span strong b dt")
+_FRAMED = _set("div section ul ol aside span p table form li figcaption small footer a td")
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _CHROME_ROLES = _set("navigation banner contentinfo search menu menubar toolbar dialog alertdialog tablist")
 _CHROME_WORDS = _set(
@@ -49,6 +55,34 @@ _CHROME_WORDS = _set(
     "comments comment respond disqus advert advertisement ads ad adsbygoogle sponsor sponsored promo newsletter subscribe "
     "signup pagination pager skip dropdown widget widgets login toolbar masthead topbar jp trending popular byline-share "
     "editsection catlinks printfooter noprint taglist tags metadata-links interlanguage"
+)
+# The same in compound names, and as Chinese pages write them.
+_CHROME_NAMES = re.compile(
+    r"(?:related|recommend(?:ed)?|recent|popular|latest|hot|more|most|next|prev(?:ious)?|other)[-_]?(?:in[-_]?)?"
+    r"(?:posts?|articles?|stories|news|comments?|read|viewed|popular|links?|videos?|topics?|categories)(?![a-z])"
+    r"|(?:author|about)[-_]?(?:box|bio|card|info|author)(?![a-z])|comment(?:s|list|form|area|wrap)|kommentar|sidebar|side[-_]?(?:column|col)|right[-_]?(?:column|side|block|bar)"
+    r"|tag[-_]?(?:cloud|list|s)(?![a-z])|share[-_]?(?:bar|box|buttons?|links?|this)|social[-_]?(?:media|bar|links?|share|icons?)|cookie[-_]?(?:banner|bar|notice|consent)"
+    r"|news[-_]?letter|call[-_]?to[-_]?action|(?<![a-z])cta(?![a-z])|back[-_]?(?:link|button|to)|(?:image|photo|picture|foto|bild)[-_]?(?:credit|source|copyright)|copyright"
+    r"|read[-_]?more|wp-calendar|calendar[-_]?wrap|rss[-_]?(?:widget|feed)|print[-_]?(?:link|button|only)"
+    r"|tuijian|xiangguan|pinglun|daohang|fenxiang|guanggao|remen|shangyipian|xiayipian|banquan"
+)
+_LAYOUT = re.compile(r"(?:has|with|no|without|show)[-_]?(?:left|right|both)?[-_]?sidebars?")  # of what has a sidebar
+# What stands over lists of links to elsewhere. It goes when nothing but such links follows.
+_CHROME_TITLES = re.compile(
+    r"(?i)(?:(?:\d+ )?(?:"
+    r"related(?: \w+)?|(?:you|readers) (?:may|might|could|will) also .{2,40}|read (?:more|next|also)|also read|more (?:from|on|in|about|stories|articles|news|posts)\b.{0,60}"
+    r"|recommended(?: .{2,40})?|(?:most|popular|recent|latest|trending|featured)(?: (?:read|popular|viewed|posts?|articles?|comments?|news|stories|videos?|now))+"
+    r"|share(?: (?:this|on|via)\b.{0,40})?|leave (?:a|your) (?:reply|comment).{0,30}|(?:post a )?comments?(?: \(\d+\))?|tags?|categor(?:y|ies)|about the author|follow us\b.{0,40}|sign up\b.{0,60}|subscribe\b.{0,60}|advertisement"
+    r"|mehr zum thema.{0,40}|(?:das|dies) könnte (?:sie|dich|euch) .{0,40}|(?:ähnliche|weitere|verwandte|aktuelle|neueste|beliebte) (?:artikel|beiträge|meldungen|nachrichten|themen|links)\b.{0,30}|lesen sie auch.{0,60}"
+    r"|kommentare?(?: \(\d+\))?|(?:hinterlasse|schreibe?n?) .{0,20}kommentar.{0,20}|kommentar (?:verfassen|schreiben|hinterlassen)|artikel teilen|teilen|schlagwörter|zurück(?: zur? .{2,30})?|über den autor"
+    r"|temas relacionados|(?:noticias|artículos|notas) relacionad[ao]s|te puede interesar|comentarios|compartir|etiquetas"
+    r"|(?:articles?|sujets?) (?:similaires?|liés)|à lire aussi|(?:sur|dans) le même .{2,30}|commentaires?|partager|articoli correlati|leggi anche|condividi|commenti"
+    r"|(?:热门|相关|推荐|最新|熱門|相關|推薦|精彩|今日|更多)[\u4e00-\u9fff]{0,6}|猜你喜欢|延伸[阅閱][读讀]|网友评论|我要评论|发表评论|评论|評論|留言|分享[到至]?|上一[篇页頁].{0,60}|下一[篇页頁].{0,60}|标签|標籤|[关關][于於]作者|返回.{0,6}"
+    r"))\s*[:：!…»>]*"
+)
+_CREDIT = re.compile(
+    r"(?i)(?:[(\[]?(?:photos?|foto|fotos|bild|bilder|bildquelle|image|images|picture|credit|quelle|source|copyright|grafik|©|\(c\)|图片?|圖片?|图源|摄影|来源|來源))"
+    r"(?: (?:by|von|de|credit|courtesy))?\s*[:：©/].{0,100}"
 )
 _CONTENT = re.compile(
     r"(?i)\b(?:entry|post|article|story|page|main|node|blog)[-_]?(?:content|body|text|entry)\b|\barticlebody\b|\bmw-parser-output\b"
@@ -67,6 +101,8 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
     n_text: int = 0
     n_link: int = 0
+    n_nodes: int = 1
+    n_good: int = 0  # characters of running text: long enough, and not mostly links
     tags: set[str] = field(default_factory=set)  # the structural tags below
 
 
@@ -88,17 +124,24 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     if n_hidden:
         warnings.append(f"Text that the page hides was left out ({n_hidden} places).")
     outer, root = _main(body)
-    writer = _Writer(total=max(root.n_text, 1))
-    for node in _before(outer, root):
-        writer.builder.add("heading" if node.tag == "h1" else "paragraph", _inline(node), level=1)
-    writer.flow(root, 0)
-    writer.flush()
+    writer = _write(outer, root, strict=True)
+    if writer.n_chars < min(200, root.n_text) or writer.n_chars < KEPT_SHARE * (root.n_text - writer.n_framed):
+        writer = _write(outer, root, strict=False)  # a front page, say: its links are its content
     if not writer.builder.blocks and body.n_text:
         writer.builder.add("paragraph", _inline(body))
     metadata = _metadata(parsed)
     return writer.builder.document(
         type="html", title=title or _inline(_first(body, "h1")), metadata=metadata, warnings=warnings
     )
+
+
+def _write(outer: _Node, root: _Node, *, strict: bool) -> _Writer:
+    writer = _Writer(total=max(root.n_text, 1), strict=strict)
+    for node in _before(outer, root):
+        writer.builder.add("heading" if node.tag == "h1" else "paragraph", _inline(node), level=1)
+    writer.flow(root, 0)
+    writer.flush()
+    return writer
 
 
 # ---------------------------------------------------------------- tree
@@ -169,10 +212,21 @@ def _measure(root: _Node) -> None:
             node.n_text += child.n_text
             node.n_link += child.n_text if child.tag == "a" else child.n_link
             node.tags |= child.tags
+            node.n_good += child.n_good
+            node.n_nodes += child.n_nodes
             if child.tag in _STRUCTURAL:
                 node.tags.add(child.tag)
+        if node.tag in _RUNNING and not node.n_good and _is_running(node):
+            node.n_good = node.n_text
 
 
+def _is_running(node: _Node) -> bool:
+    if node.tag in ("pre", "td", "dd", "li"):
+        return node.n_text > 25 and node.n_link < 0.3 * node.n_text
+    return node.n_text > 80 and node.n_link < 0.5 * node.n_text
+
+
+_RUNNING = _set("p pre td li dd blockquote div section article main center")
 _STRUCTURAL = frozenset(
     ("h1", "h2", "h3", "h4", "h5", "h6", "table", "th", "pre", "p", "div", "ul", "ol", "main", "article", "br")
 )
@@ -193,32 +247,63 @@ def _main(body: _Node) -> tuple[_Node, _Node]:
             body = node
             break
     large = [node for node in articles if node.n_text >= 0.5 * body.n_text]
-    if large:
-        body = large[0]
-    inner = body
-    for node in _walk(body):
+    article = large[0] if large else body
+    if body.tag == "body":
+        body = article
+    inner = _trunk(article)
+    for node in _walk(inner):
         if node is not inner and node.n_text >= 0.5 * inner.n_text and _CONTENT.search(_names(node)):
             inner = node
     return body, inner
 
 
+def _trunk(body: _Node) -> _Node:
+    """The innermost element that holds nearly all running text: what lies beside it is the page's frame."""
+    node = body
+    while True:
+        heir = max((child for child in node.children if child.tag), key=lambda child: child.n_good, default=None)
+        if heir is None or heir.tag not in _TRUNK or heir.n_good < TRUNK_SHARE * body.n_good or heir.n_good < 400:
+            return node
+        node = heir
+
+
 def _before(outer: _Node, root: _Node) -> Iterator[_Node]:
     """The headline and the introduction that stand before the text of an article, outside of its element."""
     stack = [outer]
+    after_headline = False
     while stack:
         node = stack.pop()
         if node is root:
             return
-        if node.tag == "h1" or (
-            0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node))
+        if node.tag == "h1":
+            after_headline = True
+            yield node
+        elif node.tag == "aside" or _is_named_frame(node):
+            continue
+        elif (0 < node.n_text < 2000 and node.n_link < 0.2 * node.n_text and _INTRO.search(_names(node))) or (
+            after_headline and node.tag == "p" and node.n_good
         ):
             yield node
         else:
             stack.extend(reversed(node.children))
 
 
+def _is_named_frame(node: _Node) -> bool:
+    """Whether an element's name says that it belongs to the page's frame."""
+    names = _frame_names(node)
+    return node.tag in _FRAMED and len(names) > 2 and bool(_CHROME_NAMES.search(_LAYOUT.sub("", names)))
+
+
 def _names(node: _Node) -> str:
     return f"{node.attributes.get('class', '')} {node.attributes.get('id', '')} {node.attributes.get('itemprop', '')}"
+
+
+def _frame_names(node: _Node) -> str:
+    """Names for comparing with those of frames. A section's id is made of its title, which may well be `Comments`."""
+    classes = node.attributes.get("class", "").lower()
+    if classes in ("section", "") and (node.tag == "section" or classes):
+        return classes
+    return f"{classes} {node.attributes.get('id', '').lower()}"
 
 
 def _walk(root: _Node) -> Iterator[_Node]:
@@ -237,13 +322,70 @@ def _first(root: _Node | None, tag: str) -> _Node | None:
     )
 
 
+_META_KEYS = {
+    "description": "description", "og:description": "description", "author": "author", "article:author": "author", "dc.creator": "author",
+    "dcterms.creator": "author", "parsely-author": "author", "keywords": "keywords", "article:published_time": "published",
+    "datepublished": "published", "date": "published", "dc.date": "published", "dcterms.date": "published", "dcterms.created": "published",
+    "dc.date.issued": "published", "parsely-pub-date": "published", "publishdate": "published", "pubdate": "published",
+}  # fmt: skip
+_ISO_DATE = re.compile(r"((?:1[89]|20)\d\d-[01]\d-[0-3]\d)(?:[T ][0-9:.]{4,15}(?:Z|[+-]\d\d:?\d\d)?)?\s*$")
+
+
 def _metadata(parsed: Any) -> dict[str, str]:
+    """What the page says of itself: description, author, keywords, published (a date), language, canonical (a URL)."""
     found: dict[str, str] = {}
-    for node in parsed.css("meta[name][content]")[:200]:
-        key = (node.attributes.get("name") or "").lower()
-        if key in ("description", "author", "keywords", "date"):
-            found.setdefault(key, " ".join((node.attributes.get("content") or "").split())[:500])
-    return {key: value for key, value in found.items() if value}
+
+    def note(key: str, value: str) -> None:
+        value = " ".join(value.split())[:500]
+        if key == "published":
+            date = _ISO_DATE.match(value)
+            value = date.group(1) if date else ""
+        if key == "author" and "://" in value:
+            return  # a link to a profile
+        if value:
+            found.setdefault(key, value)
+
+    for node in parsed.css("meta[content]")[:300]:
+        attributes = node.attributes
+        name = (attributes.get("name") or attributes.get("property") or attributes.get("itemprop") or "").lower()
+        if name in _META_KEYS:
+            note(_META_KEYS[name], attributes.get("content") or "")
+    for node in parsed.css('script[type="application/ld+json"]')[:5]:
+        for key, value in _linked_data(node.text()[:200_000]):
+            note(key, value)
+    if time := parsed.css_first(
+        "article time[datetime], main time[datetime], time[pubdate], time[itemprop=datePublished]"
+    ):
+        note("published", time.attributes.get("datetime") or "")
+    root = parsed.css_first("html")
+    language = (root.attributes.get("lang") or root.attributes.get("xml:lang") or "") if root else ""
+    if re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}", language):
+        note("language", language.replace("_", "-"))
+    for node in parsed.css("link[rel][href]")[:100]:
+        href = node.attributes.get("href") or ""
+        if "canonical" in (node.attributes.get("rel") or "").lower().split() and re.match(r"https?://", href):
+            note("canonical", href)
+    return found
+
+
+def _linked_data(text: str) -> Iterator[tuple[str, str]]:
+    """Author and date in a page's JSON-LD."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    graph = tree.get("@graph") if isinstance(tree, dict) and isinstance(tree.get("@graph"), list) else tree
+    for item in (graph if isinstance(graph, list) else [graph])[:50]:
+        if not isinstance(item, dict):
+            continue
+        if isinstance(date := item.get("datePublished"), str):
+            yield "published", date
+        authors = item.get("author")
+        names = [
+            one.get("name") if isinstance(one, dict) else one
+            for one in (authors if isinstance(authors, list) else [authors])
+        ]
+        yield "author", ", ".join(one for one in names[:10] if isinstance(one, str))
 
 
 # ---------------------------------------------------------------- text
@@ -279,10 +421,16 @@ def _tidy(text: str) -> str:
 class _Writer:
     """Walks the tree and writes blocks. Text outside any block element is collected and written as a paragraph."""
 
-    def __init__(self, *, total: int) -> None:
+    def __init__(self, *, total: int, strict: bool) -> None:
         self.builder = TextBuilder()
         self.total = total
+        self.n_framed = 0  # characters left out by the names of their elements
+        self._strict = strict
         self._run: list[str] = []
+
+    @property
+    def n_chars(self) -> int:
+        return sum(block.end - block.start for block in self.builder.blocks)
 
     def flush(self) -> None:
         if self._run:
@@ -290,8 +438,11 @@ class _Writer:
             self._run.clear()
 
     def flow(self, node: _Node, depth: int) -> None:
-        for child in node.children:
-            if not child.tag:
+        dropped = self._trailers(node) if self._strict else frozenset()
+        for i, child in enumerate(node.children):
+            if i in dropped:
+                self.flush()
+            elif not child.tag:
                 self._run.append(child.text)
             elif child.tag == "br":
                 self._run.append(_BREAK)
@@ -325,8 +476,57 @@ class _Writer:
             self.builder.add("paragraph", _inline(caption))
         self.builder.add("table", pipe_table(_grid(node)))
 
+    def _trailers(self, node: _Node) -> frozenset[int]:
+        """Places of children that are titles such as `Related articles`, and of the links that follow them."""
+        found: set[int] = set()
+        title = -1  # where the open title stands
+        bare = False  # nothing but white space came since
+        for i, child in enumerate(node.children):
+            if not child.n_text:
+                continue
+            if title >= 0 and child.tag not in _HEADINGS and _n_link(child) >= 0.5 * child.n_text:
+                found.update((title, i))
+                bare = False
+                continue
+            if bare and child.tag in _HEADINGS:
+                found.add(title)
+            bare = child.tag in _TITLE_TAGS and _is_chrome_title(child)
+            title = i if bare else -1
+        if bare:
+            found.add(title)
+        return frozenset(found)
+
+    def _is_frame(self, node: _Node) -> bool:
+        """What only a strict reading leaves out: teasers of other pages, credits of pictures, frames by their names."""
+        if node.n_text == 0 or node.n_text > 0.65 * self.total or "main" in node.tags:
+            return False
+        if _is_named_frame(node):
+            self.n_framed += node.n_text
+            return True
+        if node.n_text > 0.3 * self.total:
+            return False
+        if (
+            node.n_text < 120
+            and node.n_nodes < 30
+            and node.tag in ("p", "figcaption", "span", "div", "small")
+            and _CREDIT.fullmatch(_inline(node))
+        ):
+            return True
+        if (
+            node.tag in ("a", "article", "div", "li", "section")
+            and _n_link(node) >= 0.8 * node.n_text
+            and node.n_text < 400
+        ):
+            return bool(node.tags & {"h2", "h3", "h4", "h5", "article"}) and "h1" not in node.tags
+        if node.tag in ("ul", "ol", "div", "section", "nav") and node.n_good == 0 and "h1" not in node.tags:
+            first = next((one for one in node.children if one.n_text), None)
+            return first is not None and _is_chrome_title(first)
+        return False
+
     def _is_chrome(self, node: _Node, depth: int) -> bool:
         """Whether an element is navigation or decoration rather than content. Half of the text is never that."""
+        if self._strict and self._is_frame(node):
+            return True
         if node.n_text > 0.4 * self.total or node.tags & {"main", "article", "h1"}:
             return False
         attributes = node.attributes
@@ -337,12 +537,24 @@ class _Writer:
         if node.tag == "header" and not node.tags & set(_HEADINGS):
             return node.n_link > 0.5 * node.n_text
         if node.tag in ("div", "section", "ul", "ol", "aside", "span", "p", "table", "form") and attributes:
-            names = re.split(r"[\s_-]+", f"{attributes.get('class', '')} {attributes.get('id', '')}".lower())
+            names = re.split(r"[\s_-]+", _frame_names(node))
             if not _CHROME_WORDS.isdisjoint(names) and (
                 node.n_link > 0.3 * node.n_text or node.n_text < 0.2 * self.total
             ):
                 return True
         return node.tag in ("ul", "ol", "div") and _is_link_bar(node)
+
+
+def _n_link(node: _Node) -> int:
+    return node.n_text if node.tag == "a" else node.n_link
+
+
+def _is_chrome_title(node: _Node) -> bool:
+    # Few nodes: what is asked at every level of a deep page must not walk all of it each time.
+    if node.n_text >= 80 or node.n_nodes > 30:
+        return False
+    text = _inline(node)
+    return not text.endswith((".", "。")) and bool(_CHROME_TITLES.fullmatch(text))
 
 
 def _is_link_bar(node: _Node) -> bool:

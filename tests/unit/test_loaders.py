@@ -265,6 +265,42 @@ PAGE = """<!doctype html><html><head><title>A &amp; B</title><meta name=descript
 <footer>Imprint</footer><!-- comment --></body></html>"""
 
 
+WORDS = (
+    "Running text of a page has sentences, and they are longer than the words of a menu or the title of a teaser. " * 4
+)
+
+FRAMED = f"""<!doctype html><html lang=en-GB><head><title>T</title><link rel="x canonical" href="https://example.org/a">
+<meta property="article:published_time" content="2024-05-01T10:00:00Z"><meta name=author content="https://example.org/me">
+<script type="application/ld+json">{{"@graph": [{{"author": [{{"name": "Ada"}}, "Bob"]}}]}}</script></head><body>
+<div class=has-sidebar><div class=col><h1>Head</h1><p>{WORDS}intro</p><div><div class=body><p>{WORDS}first</p><p>Photo: A. Nyone / Agency</p>
+<p>{WORDS}second</p><h3>Related articles</h3><ul><li><a href=/1>one teaser</a><li><a href=/2>two teaser</a></ul>
+<h2>相关阅读</h2><p><a href=/3>另一篇文章</a></p><a href=/4><h3>Teaser of another page</h3><p>read it</p></a>
+<section id=comments><h2>Comments</h2><p>{WORDS}in code begin with #</p></section><h2>Tags</h2><p>{WORDS}of HTML</p></div></div></div>
+<div class=right-sidebar><p>{WORDS}sidebar</p></div><div id=cookie-banner>We use cookies</div><ol class=commentlist><li>{WORDS}reader</ol></div></body></html>"""
+
+
+def test_the_frame_of_a_page_is_left_out_and_sections_named_like_it_stay() -> None:
+    parsed = load(FRAMED, "a.html")
+    for kept in ("# Head", "intro", "first", "second", "## Comments", "begin with #", "## Tags", "of HTML"):
+        assert kept in parsed.text
+    for dropped in ("Photo:", "Related", "teaser", "相关阅读", "另一篇", "Teaser of", "sidebar", "cookies", "reader"):
+        assert dropped not in parsed.text.replace("the title of a teaser", "")
+    assert parsed.metadata == {
+        "published": "2024-05-01",
+        "author": "Ada, Bob",
+        "language": "en-GB",
+        "canonical": "https://example.org/a",
+    }
+
+
+def test_a_page_of_nothing_but_teasers_keeps_them() -> None:
+    teasers = "".join(
+        f"<article><a href=/{i}><h3>Story number {i}</h3><p>What it says in short</p></a></article>" for i in range(30)
+    )
+    text = load(f"<!doctype html><html><body><div class=posts>{teasers}</div></body></html>", "a.html").text
+    assert all(f"Story number {i}" in text for i in range(30))
+
+
 def test_html_becomes_markdown_without_its_chrome() -> None:
     parsed = load(PAGE, "a.html")
     assert parsed.title == "A & B" and parsed.metadata == {"description": "What it is"}
@@ -626,5 +662,5 @@ def test_main_content_of_real_pages(shared: Path) -> None:
             dropped += sum(" ".join(part.split()) not in text for part in row["without"])
             n_with += len(row["with"])
             n_without += len(row["without"])
-    assert kept >= 0.95 * n_with
-    assert dropped >= 0.68 * n_without
+    assert kept >= 0.975 * n_with
+    assert dropped >= 0.82 * n_without

@@ -263,3 +263,37 @@ def test_read_gives_the_bytes_of_files_and_pages(tmp_path: Path) -> None:
             read(found[2], 10, web.settings())  # type: ignore[arg-type]
     assert caught.value.code == "E_TOO_LARGE"
     assert root_name(f"{web.url}/p#x") == f"{web.url}/p"
+
+
+def test_the_encoding_that_the_server_names_counts() -> None:
+    text = "<html><p>茶文化的历史 и чай"
+    answers = {
+        "/named": (200, {"Content-Type": "text/html; charset=GB18030"}, text.encode("gb18030")),
+        "/wrong": (200, {"Content-Type": "text/html; charset=nonsense"}, text.encode()),
+        "/own": (200, {"Content-Type": "text/html; charset=gbk"}, b"<meta charset=utf-8>" + text.encode()),
+    }
+    with site(answers) as web:
+        got = [read(FoundPage(source=web.url + path), 10_000, web.settings()) for path in answers]
+    assert got == [text.encode(), text.encode(), b"<meta charset=utf-8>" + text.encode()]
+
+
+ROBOTS = """User-agent: other
+Disallow: /
+
+User-agent: *
+Disallow: /a
+Allow: /a/open
+Disallow: /*?session=
+Disallow: /*.php$
+Disallow: /x/*/y
+"""
+
+
+def test_robots_files_are_read_with_wildcards() -> None:
+    allowed = ["/", "/a/open/1", "/b.php?x=1", "/x/y", "/b?page=2"]
+    forbidden = ["/a", "/a/closed", "/b?session=1", "/c/d.php", "/x/1/2/y/z"]
+    with site({"/robots.txt": (200, {"Content-Type": "text/plain"}, ROBOTS.encode())}) as web:
+        web.answers["/sitemap.xml"] = (200, XML, sitemap_xml(*(web.url + path for path in allowed + forbidden)))
+        found = list(find(f"{web.url}/sitemap.xml", web.settings()))
+    assert [item.source.removeprefix(web.url) for item in found if isinstance(item, FoundPage)] == allowed
+    assert [item.source.removeprefix(web.url) for item in found if isinstance(item, Failure)] == forbidden
