@@ -111,12 +111,12 @@ def in_columns(lines: list[Line]) -> list[Line]:
 
 
 def _top_down(lines: list[Line]) -> list[Line]:
-    """The lines from top to bottom, where none stands beside another; else as they came."""
+    """The lines from top to bottom, where hardly any stands beside another; else as they came."""
     if any(line.size <= 0 for line in lines):
         return lines
-    ordered = sorted(lines, key=lambda line: -(line.top + line.bottom))
-    beside = any(before.bottom < line.top - 0.5 * min(before.size, line.size) for before, line in pairwise(ordered))
-    return lines if beside else ordered
+    ordered = sorted(lines, key=lambda line: (-round(line.top + line.bottom), line.x0))
+    n_beside = sum(before.bottom < line.top - 0.5 * min(before.size, line.size) for before, line in pairwise(ordered))
+    return ordered if n_beside <= 0.1 * len(lines) else lines
 
 
 def _gutters(lines: Sequence[Line], width: float) -> list[float]:
@@ -209,14 +209,25 @@ def _with_tables(lines: list[Line]) -> list[Line]:
             if end > at and not _follows(lines[end - 1], lines[end]):
                 break
             end += 1
-        table = _aligned(lines[at:end]) if end - at >= 3 else ""
-        if table:
-            out.append(replace(lines[at], text=table, bottom=lines[end - 1].bottom, cells=(), table=True))
-            at = end
+        end = max(end, at + 1)
+        for first, last in _within(at, end):
+            table = _aligned(lines[first:last])
+            if table:
+                row = replace(lines[first], text=table, bottom=lines[last - 1].bottom, cells=(), table=True)
+                out += [*lines[at:first], row, *lines[last:end]]
+                break
         else:
-            out += lines[at : max(end, at + 1)]
-            at = max(end, at + 1)
+            out += lines[at:end]
+        at = end
     return out
+
+
+def _within(first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Stretches of three rows and more, the longest first: a title above or a sum below may not fit the columns."""
+    for n in range(3):
+        for above in range(n + 1):
+            if end - first - n >= 3:
+                yield first + above, end - (n - above)
 
 
 def _follows(before: Line, line: Line) -> bool:
@@ -337,6 +348,7 @@ def _level(block: Sequence[Line], body: float, levels: dict[float, int]) -> int:
     n_letters = sum(char.isalnum() for char in text)
     if (
         len(block) > 4
+        or any(len(line.cells) > 2 for line in block)
         or len(text) > 200
         or n_letters < max(2, 0.6 * len(text.replace(" ", "")))
         or text.endswith((",", ";"))

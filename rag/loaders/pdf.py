@@ -340,9 +340,10 @@ def _is_table(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
 
 
 def _is_packed_unevenly(row: Sequence[str]) -> bool:
-    """Whether a ruled row seems to hold several rows whose cells cannot be told apart."""
-    counts = sorted(cell.count("\n") + 1 for cell in row if cell)
-    return len(counts) > 1 and counts[-1] >= 4 and counts[-2] >= 4 and counts[-2] < counts[-1]
+    """Whether a ruled row seems to hold several rows of figures whose cells cannot be told apart."""
+    packed = [cell.split("\n") for cell in row if cell.count("\n") >= 3]
+    figures = any(sum(len(one) < 20 and any(map(str.isdigit, one)) for one in lines) > 0.7 * len(lines) for lines in packed)
+    return figures and len({len(lines) for lines in packed}) > 1
 
 
 def _unpacked(row: list[str]) -> list[list[str]]:
