@@ -30,7 +30,7 @@ MAX_HEAD = 16 * 1024 * 1024
 
 _FORBIDDEN = (
     "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.remove", "os.rename",
-    "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "os.kill", "os.putenv", "os.startfile",
+    "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "os.kill", "os.startfile",
     "shutil.", "urllib.", "http.", "ftplib.", "smtplib.", "winreg.", "webbrowser.", "pty.",
 )  # fmt: skip
 

@@ -59,7 +59,9 @@ class ParseSettings(_Section):
     max_file_mb: float = Field(500, gt=0, description="larger files are refused before reading")
     workers: int = Field(0, ge=0, description="child processes; 0: number of cores, at most 4")
     passwords: list[SecretStr] = Field([], description="tried in turn on encrypted PDF and Office files")
-    ocr: Literal["auto", "off"] = Field("auto", description="auto: read pages without a text layer where ragstone[ocr] is installed")
+    ocr: Literal["auto", "off"] = Field(
+        "auto", description="auto: read pages without a text layer where ragstone[ocr] is installed"
+    )
     ocr_pages: int = Field(200, ge=1, description="most pages of a document that are read by OCR")
     ocr_page_s: float = Field(30, gt=0, description="seconds per page read by OCR, on top of the file's")
     ocr_memory_mb: int = Field(4096, ge=1024, description="address space of the child while its OCR models are loaded")

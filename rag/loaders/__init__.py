@@ -64,6 +64,7 @@ _MAGIC = (
     (b"PAR1", "parquet"), (b"ID3", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"), (b"\xff\xfb", "audio"), (b"%!PS", "postscript"),
     (b"wOFF", "font"), (b"\0\1\0\0\0", "font"), (b"\xca\xfe\xba\xbe", "program"), (b"\x93NUMPY", "array"), (b"GGUF", "model"),
 )  # fmt: skip
+_BITMAP_HEADERS = tuple(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
 _ZIP_TYPES = {
     b"application/epub+zip": "epub", b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.spreadsheet": "ods", b"application/vnd.oasis.opendocument.presentation": "odp",
@@ -107,7 +108,7 @@ def identify(data: bytes, name: str) -> str:
         kind = "msg" if extension == ".msg" and _MSG_STREAM in data else _ole_kind(data)  # a .doc may be attached
         return kind if kind in _LOADERS else f"unsupported:{kind}"
     for magic, kind in _MAGIC:
-        if data.startswith(magic) and (len(magic) > 2 or looks_binary(data)):
+        if data.startswith(magic) and (len(magic) > 2 or looks_binary(data) or _is_bitmap(data)):
             return kind if kind in _LOADERS else f"unsupported:{kind}"
     if data[257:262] == b"ustar":
         return "tar"
@@ -116,6 +117,11 @@ def identify(data: bytes, name: str) -> str:
     if _HTML_START.match(_narrow(data[:8192])):
         return "xml" if extension == ".svg" else "mbox" if extension == ".mbox" else "html"
     return _text_kind(data, name)
+
+
+def _is_bitmap(data: bytes) -> bool:
+    """Whether bytes that begin with BM are a picture: a white one looks like text in an old encoding."""
+    return data[:2] == b"BM" and data[6:10] == bytes(4) and data[14:18] in _BITMAP_HEADERS
 
 
 def load_document(

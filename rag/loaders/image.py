@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -32,16 +33,18 @@ def load(data: bytes, *, name: str, password: str = "", ocr: Reader | None = Non
                 if n_pages > 1:
                     opened.seek(page)
                 if opened.width * opened.height > MAX_PIXELS:
-                    raise DocumentError(
-                        "E_TOO_LARGE",
-                        f"{name} has {opened.width} × {opened.height} pixels; at most {MAX_PIXELS // 1_000_000} million are read. Shrink it.",
-                    )
+                    raise Image.DecompressionBombError
                 pages.append(ocr.lines(_pixels(opened), page + 1))
+    except Image.DecompressionBombError as error:
+        raise DocumentError(
+            "E_TOO_LARGE",
+            f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels. Shrink the picture and import it.",
+        ) from error
     except PIL.UnidentifiedImageError as error:
         raise DocumentError("E_CORRUPT", f"{name} is no picture that can be opened. Save it as PNG or JPEG.") from error
     # Pillow answers damage with whatever its decoder ran into.
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError,
-            Image.DecompressionBombError) as error:  # fmt: skip
+            struct.error) as error:  # fmt: skip
         raise DocumentError("E_CORRUPT", f"{name} is damaged: it cannot be drawn. Save the picture again.") from error
     if not any(pages):
         raise DocumentError("E_NO_TEXT", f"{name} holds no text that OCR can read.")

@@ -80,8 +80,8 @@ def document(
 
 
 def key(text: str) -> str:
-    """Words for comparison: letters and digits alone."""
-    return "".join(char for char in text.lower() if char.isalnum())
+    """Words for comparison: letters and digits alone, without a number before them, which outlines often lack."""
+    return "".join(char for char in text.lower() if char.isalnum()).lstrip("0123456789")
 
 
 # ---------------------------------------------------------------- columns

@@ -11,6 +11,7 @@ from typing import Any
 
 from rag.loaders.layout import Cell, Line
 
+_SAMPLE = 8  # lines that tell which way up a page is
 _LONG_SIDE = 2000  # pixels; the detector shrinks larger pictures to it
 
 
@@ -38,14 +39,12 @@ class Reader:
         self.n_read += 1
         self.before_page(page)
         engine = _engine(self.threads)
-        for _ in range(3):
+        boxes, crops = _detect(engine, image)
+        if _is_on_its_side(boxes):
+            image = _rotated(image, 1)
             boxes, crops = _detect(engine, image)
-            turns = _turns(boxes)
-            if not turns:
-                break
-            import numpy
-
-            image = numpy.ascontiguousarray(numpy.rot90(image, turns))
+        if _stands_on_its_head(engine, boxes, crops):
+            boxes, crops = _detect(engine, _rotated(image, 2))
         if not boxes:
             return []
         read = engine.recognize_txt(crops)
@@ -66,14 +65,13 @@ def advice() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """A stretch of text; y grows downwards. flipped: the classifier says that it stands on its head."""
+    """A stretch of text; y grows downwards."""
 
     text: str
     x0: float
     x1: float
     y0: float
     y1: float
-    flipped: bool
 
     @property
     def height(self) -> float:
@@ -95,7 +93,7 @@ def _engine(threads: int) -> Any:
 
 
 def _detect(engine: Any, image: Any) -> tuple[list[_Box], list[Any]]:
-    """Where text stands, and its crops set upright. Step by step: the engine as a whole hides what it turned."""
+    """Where text stands, and its crops. Step by step: the engine as a whole would turn crops one by one, many wrongly."""
     from rapidocr.main import RapidOCRError
 
     prepared, record = engine.preprocess_img(image)
@@ -103,21 +101,40 @@ def _detect(engine: Any, image: Any) -> tuple[list[_Box], list[Any]]:
         crops, found = engine.detect_and_crop(prepared, record)
     except RapidOCRError:  # its word for a picture without text
         return [], []
-    crops, told = engine.cls_and_rotate(crops)
     boxes = []
-    for corners, (label, score) in zip(found.boxes, told.cls_res, strict=True):
+    for corners in found.boxes:
         xs, ys = [float(x) for x, _ in corners], [float(y) for _, y in corners]
-        boxes.append(_Box("", min(xs), max(xs), min(ys), max(ys), label == "180" and score > 0.8))
+        boxes.append(_Box("", min(xs), max(xs), min(ys), max(ys)))
     return boxes, crops
 
 
-def _turns(boxes: Sequence[_Box]) -> int:
-    """How many quarter turns to the left set the picture right: 1 when its lines run up or down, 2 on its head."""
-    tall = [box for box in boxes if box.height > 2 * (box.x1 - box.x0)]
-    long = [box for box in boxes if box.x1 - box.x0 > 2 * box.height]
-    if len(tall) > 2 * len(long):
-        return 1
-    return 2 if sum(box.flipped for box in long) > 0.6 * max(len(long), 1) else 0
+def _rotated(image: Any, turns: int) -> Any:
+    """The picture after quarter turns to the left."""
+    import numpy
+
+    return numpy.ascontiguousarray(numpy.rot90(image, turns))
+
+
+def _is_on_its_side(boxes: Sequence[_Box]) -> bool:
+    tall = sum(box.height > 2 * (box.x1 - box.x0) for box in boxes)
+    long = sum(box.x1 - box.x0 > 2 * box.height for box in boxes)
+    return tall > 2 * long
+
+
+def _stands_on_its_head(engine: Any, boxes: Sequence[_Box], crops: Sequence[Any]) -> bool:
+    """Whether a picture must be turned round: where the classifier suspects it, its longest lines are read both ways."""
+    longest = sorted(range(len(boxes)), key=lambda i: boxes[i].x0 - boxes[i].x1)[:_SAMPLE]
+    if not longest:
+        return False
+    sample = [crops[i].copy() for i in longest]
+    _, told = engine.cls_and_rotate([crop.copy() for crop in sample])
+    if sum(label == "180" for label, _ in told.cls_res) <= 0.15 * len(sample):
+        return False
+    upright, turned = (
+        statistics.fmean(engine.recognize_txt(lines).scores)
+        for lines in (sample, [_rotated(crop, 2) for crop in sample])
+    )
+    return bool(turned > upright)
 
 
 def _lines(boxes: Sequence[_Box], page: int) -> list[Line]:
@@ -148,8 +165,12 @@ def _lines(boxes: Sequence[_Box], page: int) -> list[Line]:
         height = statistics.median(box.height for box in row)
         lines.append(
             Line(
-                " ".join(cell.text for cell in cells), page,
-                x0=cells[0].x0, x1=cells[-1].x1, top=-min(box.y0 for box in row) * scale, bottom=-max(box.y1 for box in row) * scale,
+                " ".join(cell.text for cell in cells),
+                page,
+                x0=cells[0].x0,
+                x1=cells[-1].x1,
+                top=-min(box.y0 for box in row) * scale,
+                bottom=-max(box.y1 for box in row) * scale,
                 size=10.0 if height < 1.45 * usual else round(2 * height / usual) * 5.0,
                 cells=tuple(cells) if len(cells) > 1 else (),
             )  # fmt: skip

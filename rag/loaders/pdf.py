@@ -70,7 +70,8 @@ def load(data: bytes, *, name: str, password: str = "", ocr: Reader | None = Non
 def _refuse(content: _Content, name: str) -> None:
     if content.garbled:
         raise DocumentError(
-            "E_GARBLED", f"{name}: the fonts do not say which characters they draw, so the text must be read by OCR. {advice()}."
+            "E_GARBLED",
+            f"{name}: the fonts do not say which characters they draw, so the text must be read by OCR. {advice()}.",
         )
     if content.pictures:
         raise DocumentError("E_NO_TEXT_LAYER", f"{name}: the pages are pictures without text. {advice()}.")
@@ -138,7 +139,9 @@ def _read_pages(pdf: Any, data: bytes, name: str, password: str, ocr: Reader | N
         )
     if pdf.get_formtype():
         pdf.init_forms()
-    content = _Content(title=pdf_notes.title(pdf), metadata=dict(pdf_notes.metadata(pdf)), outline=pdf_notes.outline(pdf))
+    content = _Content(
+        title=pdf_notes.title(pdf), metadata=dict(pdf_notes.metadata(pdf)), outline=pdf_notes.outline(pdf)
+    )
     content.parts, content.warnings = pdf_notes.attachments(pdf)
     n_bad = 0
     flat = _Flat(data, password)
@@ -232,7 +235,7 @@ def _turn(page: Any, textpage: Any, n_chars: int) -> int:
     if not angles:
         return turn
     angle, n = angles.most_common(1)[0]
-    return angle if n > 0.7 * len(sample) else turn
+    return -angle % 4 if n > 0.7 * len(sample) else turn  # pdfium counts it clockwise: the text was turned so far
 
 
 def _turned(x0: float, y0: float, x1: float, y1: float, turn: int) -> tuple[float, float, float, float]:
@@ -264,7 +267,15 @@ def _line(textpage: Any, text: str, number: int, first: int, turn: int) -> Line:
     x0, x1 = min(begin[0], end[0]), max(begin[2], end[2])
     cells = () if _RIGHT_TO_LEFT.search(text) else _cells(text, x0, x1, size, box)
     return Line(
-        _CONTROL.sub("", text), number, x0=x0, x1=x1, top=begin[3], bottom=end[1], size=round(size, 1), bold=bold, cells=cells
+        _CONTROL.sub("", text),
+        number,
+        x0=x0,
+        x1=x1,
+        top=begin[3],
+        bottom=end[1],
+        size=round(size, 1),
+        bold=bold,
+        cells=cells,
     )
 
 
@@ -279,9 +290,7 @@ def _cells(text: str, x0: float, x1: float, size: float, box: Any) -> tuple[Cell
         return ()
     starts = [(0, x0), *((end, left) for _, end, _, left in ends)]
     stops = [*((start, right) for start, _, right, _ in ends), (len(text), x1)]
-    return tuple(
-        Cell(_CONTROL.sub("", text[i:j]), a, max(a, b)) for (i, a), (j, b) in zip(starts, stops, strict=True)
-    )
+    return tuple(Cell(_CONTROL.sub("", text[i:j]), a, max(a, b)) for (i, a), (j, b) in zip(starts, stops, strict=True))
 
 
 # ---------------------------------------------------------------- ruled tables
@@ -331,7 +340,11 @@ def _misfits(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> tuple[int,
 def _is_table(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
     """Whether a grid holds a table: two columns at least, and every word of the lines that it replaces, whole and in its row."""
     cells = [cell for row in grid for cell in row if cell]
-    if len(cells) < 4 or max(map(len, cells)) > 1500 or sum(any(row[i] for row in grid) for i in range(len(grid[0]))) < 2:
+    if (
+        len(cells) < 4
+        or max(map(len, cells)) > 1500
+        or sum(any(row[i] for row in grid) for i in range(len(grid[0]))) < 2
+    ):
         return False
     if any(_is_packed_unevenly(row) for row in grid):
         return False
@@ -342,7 +355,9 @@ def _is_table(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
 def _is_packed_unevenly(row: Sequence[str]) -> bool:
     """Whether a ruled row seems to hold several rows of figures whose cells cannot be told apart."""
     packed = [cell.split("\n") for cell in row if cell.count("\n") >= 3]
-    figures = any(sum(len(one) < 20 and any(map(str.isdigit, one)) for one in lines) > 0.7 * len(lines) for lines in packed)
+    figures = any(
+        sum(len(one) < 20 and any(map(str.isdigit, one)) for one in lines) > 0.7 * len(lines) for lines in packed
+    )
     return figures and len({len(lines) for lines in packed}) > 1
 
 
@@ -513,7 +528,12 @@ class _Flat:
 
 def _is_upright(line: Line) -> bool:
     """Whether a line of several characters is taller than it is wide."""
-    return len(line.text) > 2 and line.size > 0 and line.x1 - line.x0 < 2 * line.size and line.top - line.bottom > 2 * line.size
+    return (
+        len(line.text) > 2
+        and line.size > 0
+        and line.x1 - line.x0 < 2 * line.size
+        and line.top - line.bottom > 2 * line.size
+    )
 
 
 def _horizontal(data: bytes, password: str) -> bytes:

@@ -152,7 +152,13 @@ def _text(fill: Any) -> str:
         return ""
     buffer = (ctypes.c_ushort * (size // 2 + 1))()
     fill(buffer, size)
-    return bytes(buffer)[: size - 2].decode("utf-16-le", "replace").replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    return (
+        bytes(buffer)[: size - 2]
+        .decode("utf-16-le", "replace")
+        .replace("\0", "")
+        .replace("\r\n", "\n")
+        .replace("\r", "\n")
+    )
 
 
 def _fact(pdf: Any, name: str) -> str:
