@@ -190,7 +190,8 @@ def _page_lines(page: Any, textpage: Any, number: int) -> list[Line]:
     # One character of text per character of the page, or else places cannot be looked up.
     placed = textpage.count_chars() == len(text)
     turn = _turn(page, textpage, len(text)) if placed else 0
-    lines, at = [], 0
+    lines: list[Line] = []
+    at = 0
     for raw in text.split("\r\n"):
         bare = raw.rstrip()
         if bare.strip():
@@ -229,13 +230,13 @@ def _turn(page: Any, textpage: Any, n_chars: int) -> int:
     """Quarter turns clockwise between a page as it is stored and as it is read: its own, or that of its text."""
     import pypdfium2.raw as raw
 
-    turn = page.get_rotation() // 90 % 4
+    turn = int(page.get_rotation()) // 90 % 4
     sample = range(0, n_chars, max(n_chars // 20, 1))
     angles = Counter(round(raw.FPDFText_GetCharAngle(textpage, i) / (math.pi / 2)) % 4 for i in sample)
     if not angles:
         return turn
     angle, n = angles.most_common(1)[0]
-    return -angle % 4 if n > 0.7 * len(sample) else turn  # pdfium counts it clockwise: the text was turned so far
+    return -int(angle) % 4 if n > 0.7 * len(sample) else turn  # pdfium counts it clockwise: the text was turned so far
 
 
 def _turned(x0: float, y0: float, x1: float, y1: float, turn: int) -> tuple[float, float, float, float]:
@@ -253,7 +254,8 @@ def _line(textpage: Any, text: str, number: int, first: int, turn: int) -> Line:
     import pypdfium2.raw as raw
 
     def box(i: int) -> tuple[float, float, float, float]:
-        return _turned(*textpage.get_charbox(first + i, loose=True), turn)
+        x0, y0, x1, y1 = textpage.get_charbox(first + i, loose=True)
+        return _turned(x0, y0, x1, y1, turn)
 
     begin, end = box(0), box(len(text) - 1)
     matrix = raw.FS_MATRIX()
@@ -546,7 +548,9 @@ def _horizontal(data: bytes, password: str) -> bytes:
         reader.decrypt(password)
     writer = pypdf.PdfWriter(clone_from=reader)
     for one in writer._objects:
-        encoding = one.get("/Encoding") if isinstance(one, pypdf.generic.DictionaryObject) else None
+        if not isinstance(one, pypdf.generic.DictionaryObject):
+            continue
+        encoding = one.get("/Encoding")
         if isinstance(encoding, NameObject) and encoding.endswith("-V"):
             one[NameObject("/Encoding")] = NameObject(f"{encoding[:-2]}-H")
     out = BytesIO()

@@ -86,7 +86,8 @@ def notes(pdf: Any, page: Any, textpage: Any, number: int) -> list[Line]:
     """A page's comments and filled form fields, one line each."""
     import pypdfium2.raw as raw
 
-    comments, fields = [], []
+    comments: list[str] = []
+    fields: list[str] = []
     form = pdf.formenv.raw if pdf.formenv else None
     for i in range(min(raw.FPDFPage_GetAnnotCount(page), MAX_NOTES)):
         annotation = raw.FPDFPage_GetAnnot(page, i)
