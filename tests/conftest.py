@@ -93,3 +93,12 @@ def tiny_kb(tmp_path: Path, tiny_settings) -> Iterator:  # type: ignore[no-untyp
 
     with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator:  # type: ignore[type-arg]
+    """A PostgreSQL server; `postgres.database()` gives the URL of an empty database."""
+    from tests.postgres_server import running
+
+    with running() as server:
+        yield server
