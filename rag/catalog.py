@@ -653,6 +653,38 @@ class Catalog:
                 db.execute(sa.delete(table).where(table.c.collection == name))
             db.execute(sa.delete(collections_table).where(collections_table.c.name == name))
 
+    def generation(self, name: str) -> int:
+        """Of the collection's index; 0 when there is no such collection."""
+        c = collections_table.c
+        with self._engine.connect() as db:
+            return int(db.execute(sa.select(c.generation).where(c.name == name)).scalar_one_or_none() or 0)
+
+    def body(self, collection: str, doc_id: str) -> tuple[str, bytes | None] | None:
+        """The live version's text and packed blocks."""
+        d, t = documents_table.c, texts_table.c
+        live = (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version)
+        query = (
+            sa.select(t.text, t.blocks)
+            .join(documents_table, live)
+            .where(t.collection == collection, t.doc_id == doc_id)
+        )
+        with self._engine.connect() as db:
+            row = db.execute(query).first()
+        return None if row is None else (row.text, row.blocks)
+
+    def vector_keys(self, collection: str) -> Iterator[str]:
+        """The keys of the live chunks' vectors; those that several chunks share come several times."""
+        c = chunks_table.c
+        live = sa.select(c.pk, c.vector_key).join(documents_table, _SAME_VERSION).where(c.collection == collection)
+        last = ""
+        while True:
+            with self._engine.connect() as db:
+                rows = db.execute(live.where(c.pk > last).order_by(c.pk).limit(_BATCH)).all()
+            yield from (row.vector_key for row in rows)
+            if len(rows) < _BATCH:
+                return
+            last = rows[-1].pk
+
     def records(self, collection: str) -> Iterator[dict[str, Any]]:
         """Every document as plain values, live or failed, with its text, blocks and chunks; one is held at a time."""
         d, c, t = documents_table.c, chunks_table.c, texts_table.c
@@ -686,6 +718,7 @@ class Catalog:
                   "text": one["text"], "blocks": one["blocks"]} for one in records if one["text"] is not None]  # fmt: skip
         chunks = [{**chunk, "collection": collection, "doc_id": one["document"]["doc_id"], "version": one["document"]["version"]}
                   for one in records for chunk in one["chunks"]]  # fmt: skip
+        seen: set[str] = set()
         with self._engine.begin() as db:
             for start in range(0, len(chunks), _BATCH):
                 batch = chunks[start : start + _BATCH]
@@ -693,8 +726,9 @@ class Catalog:
                 taken = set(db.execute(sa.select(chunks_table.c.pk).where(chunks_table.c.pk.in_(pks))).scalars())
                 taken |= set(db.execute(sa.select(garbage_table.c.pk).where(garbage_table.c.pk.in_(pks))).scalars())
                 for chunk in batch:
-                    if chunk["pk"] in taken:
+                    if chunk["pk"] in taken or chunk["pk"] in seen:
                         chunk["pk"] = row_key(collection, chunk["doc_id"], chunk["version"], chunk["ordinal"])
+                    seen.add(chunk["pk"])
             _insert(db, documents_table, documents)
             _insert(db, texts_table, texts)
             _insert(db, chunks_table, chunks)

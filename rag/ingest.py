@@ -21,7 +21,8 @@ from rag.catalog import Catalog, Draft, Known, vector_key
 from rag.chunking import chunk_document
 from rag.errors import DocumentError, SourceError, StoreError, UsageError
 from rag.loaders import markdown
-from rag.parsing import ParserPool
+from rag.parse_child import pack_blocks
+from rag.parsing import ParserPool, Parsers
 from rag.settings import ChunkSettings, ParseSettings
 from rag.sources import FoundFile, content_hash, find, read_stable, source_name
 from rag.store import MAX_META_BYTES, MilvusStore
@@ -58,6 +59,7 @@ class IngestParts:
     embedder: Embedder
     collection: str
     index: str
+    parsers: Callable[[ParseSettings], Parsers] = ParserPool  # what reads files: children here, or workers elsewhere
 
 
 @dataclass(slots=True)
@@ -312,7 +314,7 @@ def _drafts(
 
     if todo:
         by_source = {item.draft.source: item for item in todo}
-        with ParserPool(options.parse) as pool:
+        with parts.parsers(options.parse) as pool:
             for file, digest, result in pool.parse_many(item.file for item in todo if item.file):
                 item = by_source[file.source]
                 draft = replace(item.draft, content_hash=digest)
@@ -352,7 +354,7 @@ def _chunked(
         title = item.draft.title or parsed.title or Path(item.draft.source).name
         yield item, replace(
             item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=dict(parsed.metadata),
-            warnings=parsed.warnings, chunks=chunks, vector_keys=keys,
+            warnings=parsed.warnings, chunks=chunks, vector_keys=keys, blocks=pack_blocks(parsed.blocks),
         )  # fmt: skip
 
 
@@ -463,6 +465,27 @@ def sweep(catalog: Catalog, store: MilvusStore | None, collection: str, index: s
         catalog.forget_garbage(garbage)
         n_swept += len(garbage)
     return n_swept
+
+
+# ---------------------------------------------------------------- write again
+
+
+def recipe_of(settings: ChunkSettings, embedder: Embedder) -> str:
+    """The recipe that an import with these settings notes. Raises: UsageError, see chunk_size."""
+    return _recipe(settings, chunk_size(settings, embedder), embedder)
+
+
+def rewrite(
+    documents: Iterable[tuple[Draft, ParsedDocument]], *, parts: IngestParts, options: IngestOptions
+) -> Iterator[IngestReport]:
+    """Cut, embed and write documents that were parsed before; after each group that is published, the report so far."""
+    start = time.perf_counter()
+    tally = _Tally()
+    size = chunk_size(options.chunk, parts.embedder)
+    items = ((_Item(draft=draft, known=None), parsed) for draft, parsed in documents)
+    for batch in _batches(_chunked(items, parts, options, size, tally)):
+        _write(batch, parts, tally, dry_run=False)
+        yield _report(tally, time.perf_counter() - start, dry_run=False)
 
 
 # ---------------------------------------------------------------- report

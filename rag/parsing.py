@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import rag.parse_child as protocol
 from rag.errors import DocumentError
@@ -34,6 +34,15 @@ _ENVIRONMENT = (
     "LD_LIBRARY_PATH",
     "VIRTUAL_ENV",
 )
+
+
+class Parsers(Protocol):
+    """What an import needs of a pool of parsers: `ParserPool`, or the same on other machines."""
+
+    def __enter__(self) -> Parsers: ...
+    def __exit__(self, *_: object) -> None: ...
+    def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument: ...
+    def parse_many(self, files: Iterable[FoundFile]) -> Iterator[tuple[FoundFile, str, ParsedDocument | Failure]]: ...
 
 
 class ParserPool:

@@ -59,6 +59,13 @@ class ParseSettings(_Section):
     workers: int = Field(0, ge=0, description="child processes; 0: number of cores, at most 4")
 
 
+class IngestSettings(_Section):
+    """[ingest] where documents are read and embedded."""
+
+    engine: Literal["local", "ray"] = Field("local", description="local: this machine; ray: workers of a Ray cluster")
+    ray_address: str = Field("", description="of the cluster, such as ray://host:10001; empty: a Ray on this machine")
+
+
 class SearchSettings(_Section):
     """[search] defaults of retrieval."""
 
@@ -134,6 +141,7 @@ class Settings(_Section):
     embedding: EmbeddingSettings = EmbeddingSettings()
     chunk: ChunkSettings = ChunkSettings()
     parse: ParseSettings = ParseSettings()
+    ingest: IngestSettings = IngestSettings()
     search: SearchSettings = SearchSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings = LlmSettings()

@@ -23,6 +23,7 @@ HOMES = {
     "torch": {"rag/embedding.py"},
     "pypdfium2": {"rag/loaders/pdf.py"},
     "docx": {"rag/loaders/docx.py"},
+    "ray": {"rag/ray_engine.py"},
 }
 
 
