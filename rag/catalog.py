@@ -653,6 +653,20 @@ class Catalog:
                 db.execute(sa.delete(table).where(table.c.collection == name))
             db.execute(sa.delete(collections_table).where(collections_table.c.name == name))
 
+    def new_generation(self) -> int:
+        """A number for an index that no index of this catalog ever had.
+
+        Milvus Lite mixes what it counted of a dropped index into the scores of a new one of the same name.
+        """
+        with self._engine.begin() as db:
+            mine = meta_table.c.key == "generation"
+            last = db.execute(sa.select(meta_table.c.value).where(mine)).scalar_one_or_none()
+            highest = db.execute(sa.select(sa.func.max(collections_table.c.generation))).scalar_one_or_none()
+            new = max(int(last or 1), highest or 1) + 1
+            db.execute(sa.delete(meta_table).where(mine))
+            db.execute(sa.insert(meta_table).values(key="generation", value=str(new)))
+        return new
+
     def generation(self, name: str) -> int:
         """Of the collection's index; 0 when there is no such collection."""
         c = collections_table.c

@@ -160,7 +160,10 @@ def _is_milvus(pid: int) -> bool:
         os.waitpid(pid, os.WNOHANG)  # a server that this process started stays a zombie until it is asked after
     try:
         os.kill(pid, 0)
-        name = Path(f"/proc/{pid}/comm")
-        return name.read_text().strip() == "milvus" if name.parent.exists() else True
+        stat = Path(f"/proc/{pid}/stat")  # "pid (name) state …"
+        if not stat.parent.exists():
+            return True
+        name, state = stat.read_text().split()[1:3]
+        return name == "(milvus)" and state != "Z"  # a zombie has ended; its parent has not asked after it yet
     except (OSError, ValueError):
         return False

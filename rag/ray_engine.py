@@ -7,6 +7,7 @@ Each worker reads files in a child process of its own with the limits of [parse]
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -240,10 +241,10 @@ def _connect(address: str, workers: int) -> Any:
         raise SettingsError(
             f"ingest.engine = ray needs the extra ragstone[ray], which is not installed for Python {sys.version_info[0]}.{sys.version_info[1]}."
         ) from error
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(address="local", num_cpus=workers, _node_ip_address="127.0.0.1",
                      object_store_memory=OBJECT_STORE_MB << 20, **quiet)  # fmt: skip

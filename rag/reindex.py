@@ -58,8 +58,9 @@ def reindex(parts: ReindexParts, progress: Callable[[Progress], None] | None = N
     catalog, live = parts.catalog, parts.collection
     known = {doc_id: one for doc_id, one in catalog.known(live.name).items() if one.version}
     recipes = _recipes(known, recipe_of(parts.chunk, parts.embedder))
-    drop_old_indexes(parts.store, parts.index, keep={live.generation, live.generation + 1})
     if live.fingerprint == parts.embedder.fingerprint and all(known[one].recipe == recipes[one] for one in known):
+        abandon(catalog, parts.store, parts.index, live.name)
+        drop_old_indexes(parts.store, parts.index, keep={live.generation})
         return Reindexed(changed=False, model=live.model, generation=live.generation)
 
     successor = _successor(parts)
@@ -107,10 +108,11 @@ def _successor(parts: ReindexParts) -> Collection:
     """What a killed run for the same model began, or a new one."""
     catalog, live = parts.catalog, parts.collection
     found = catalog.next_collection(live.name)
-    wanted = (live.generation + 1, parts.embedder.fingerprint)
-    if found is None or not found.name.startswith(live.name + _MARK) or (found.generation, found.fingerprint) != wanted:
+    if found is None or not found.name.startswith(live.name + _MARK) or found.fingerprint != parts.embedder.fingerprint:
         abandon(catalog, parts.store, parts.index, live.name)
-        found = replace(parts.probe(), name=f"{live.name}{_MARK}{secrets.token_hex(4)}", generation=live.generation + 1)
+        found = replace(
+            parts.probe(), name=f"{live.name}{_MARK}{secrets.token_hex(4)}", generation=catalog.new_generation()
+        )
         catalog.add_collection(found)
     parts.store.create(parts.index(found.generation), dim=found.dim)
     return found

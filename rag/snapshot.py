@@ -205,10 +205,8 @@ def import_(
             )
         milvus = store()
         abandon(catalog, milvus, index, name)
-        successor = _collection(manifest, f"{name}{_MARK}{secrets.token_hex(4)}", (live.generation if live else 0) + 1)
+        successor = _collection(manifest, f"{name}{_MARK}{secrets.token_hex(4)}", catalog.new_generation())
         target = index(successor.generation)
-        if milvus.exists(target):
-            milvus.drop(target)
         catalog.add_collection(successor)
         milvus.create(target, dim=successor.dim)
         try:

@@ -44,6 +44,11 @@ def overrides(settings) -> dict[str, object]:  # type: ignore[no-untyped-def]
     }
 
 
+@pytest.fixture(autouse=True)
+def _several_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.ingest.BATCH_CHUNKS", 40)
+
+
 @pytest.fixture
 def old(tiny_settings):  # type: ignore[no-untyped-def]
     return tiny_settings.with_values(chunk__size=0)  # as much as the model reads
@@ -152,13 +157,14 @@ def test_a_reader_in_another_process_goes_on(behind: bool, old, new, repo: Path,
 def test_a_kill_at_any_step(step: str, old, new, repo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     home = tmp_path / "kb"
     with KnowledgeBase.open(home, settings=old) as kb:
-        kb.ingest(documents(200))
+        kb.ingest(documents(60))
         before = ids(kb)
     script = f"""
 import json, os, signal, sys
-from rag import KnowledgeBase, Settings
+from rag import KnowledgeBase, Settings, ingest
 from rag.catalog import Catalog
 from rag.store import MilvusStore
+ingest.BATCH_CHUNKS = 40
 owner = MilvusStore if {step!r} in ("upsert", "drop") else Catalog
 plain, calls = getattr(owner, {step!r}), []
 def dying(*arguments, **options):
@@ -182,7 +188,7 @@ with KnowledgeBase.open(sys.argv[1], settings=Settings.load(overrides=json.loads
         assert kb.verify().ok and len(kb.store.indexes("")) == 1
         after = ids(kb)
     with KnowledgeBase.open(tmp_path / "fresh", settings=new) as kb:
-        kb.ingest(documents(200))
+        kb.ingest(documents(60))
         assert ids(kb) == after
 
 
@@ -196,12 +202,13 @@ def test_what_changed_between_two_runs_is_seen(old, new, tmp_path: Path) -> None
         raise Stop
 
     home = tmp_path / "kb"
-    changed = documents(100)
+    changed = documents(60)
     changed[3] = Document("Only water.", doc_id="d3")
     with KnowledgeBase.open(home, settings=old) as kb:
-        kb.ingest(documents(100))
-        with KnowledgeBase.open(home, settings=new) as other, pytest.raises(Stop):
-            other.reindex(progress=stop)
+        kb.ingest(documents(60))
+    with KnowledgeBase.open(home, settings=new) as kb, pytest.raises(Stop):
+        kb.reindex(progress=stop)
+    with KnowledgeBase.open(home, settings=old) as kb:
         kb.ingest(changed)
         kb.delete("d5")
     with KnowledgeBase.open(home, settings=new) as kb:

@@ -144,7 +144,10 @@ with KnowledgeBase.open(sys.argv[1], settings=Settings.load(overrides=json.loads
         assert answers(kb) == (answers(tiny_kb) if step == "drop" else before)
         assert kb.collections() == ["default"]
         kb.import_snapshot(snapshot, replace=True)
-        assert answers(kb) == answers(tiny_kb) and kb.verify().ok and len(kb.store.indexes("")) == 1
+        assert list(map(sorted, answers(kb))) == list(map(sorted, answers(tiny_kb))), (
+            "in another order where scores are equal"
+        )
+        assert kb.verify().ok and len(kb.store.indexes("")) == 1
 
 
 def test_a_writer_is_waited_for_and_a_reader_is_not(
@@ -202,7 +205,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     "no manifest": (lambda m: m.__setitem__(MANIFEST, b"[]"), "damaged"),
     "deep json": (lambda m: m.__setitem__(DOCUMENTS, b"[" * 100_000), "not one"),
     "no numbers": (lambda m: m.__setitem__(VECTORS, m[VECTORS][:-4] + b"\0\0\xc0\x7f"), "number that is none"),
-    "a missing document": (lines(lambda rows: rows.pop(0)), "do not fit"),
+    "a missing document": (lines(lambda rows: rows.pop(1)), "do not fit"),
     "a missing chunk": (lines(lambda rows: rows[1]["chunks"].pop()), "do not fit"),
     "an unknown vector": (lines(lambda rows: rows[1]["chunks"][0].update(vector_key="0" * 64)), "do not fit"),
     "a chunk beyond the text": (lines(lambda rows: rows[1]["chunks"][0].update(end=10**6)), "outside"),
