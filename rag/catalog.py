@@ -843,7 +843,7 @@ def _open_engine(url: str | Path, *, sqlite: bool) -> sa.Engine:
 def _lost_server(context: Any) -> None:
     """A database server that goes away is our error, not SQLAlchemy's."""
     if context.is_disconnect or isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)):
-        context.chained_exception = CatalogError(
+        raise CatalogError(
             f"The PostgreSQL catalog stopped answering: {_reason(context.original_exception)}. Start it and run the command again."
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 from collections import deque
@@ -26,6 +27,7 @@ from rag.types import Embedder, Failure, ParsedDocument
 
 RETRIES = 5  # of one call whose worker died; the next one is given up on
 START_TIMEOUT_S = 300.0
+CONNECT_TIMEOUT_S = 10.0
 TEXTS_PER_CALL = 64
 OBJECT_STORE_MB = 256  # of a Ray that this process starts
 _PASSED = ("HF_HUB_OFFLINE", "RAGSTONE_MODELS", "TOKENIZERS_PARALLELISM")
@@ -244,6 +246,7 @@ def _connect(address: str, workers: int) -> Any:
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
+            _knock(address)  # ray itself tries for minutes
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(address="local", num_cpus=workers, _node_ip_address="127.0.0.1",
@@ -253,6 +256,13 @@ def _connect(address: str, workers: int) -> Any:
             f"Ray does not answer ({_first_line(error)}). Start it, or correct ingest.ray_address; empty starts one here."
         ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises: OSError when nothing listens there. Addresses without a port, such as auto, are ray's to find."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def _first_line(error: BaseException) -> str:
