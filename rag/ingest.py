@@ -25,7 +25,8 @@ from rag.errors import DocumentError, SourceError, UsageError
 from rag.estimate import Sample, estimate
 from rag.import_pipeline import ImportPipeline
 from rag.loaders import markdown
-from rag.parsing import ParsedPart, ParserPool
+from rag.parse_child import pack_blocks
+from rag.parsing import ParsedPart, ParserPool, Parsers, parse_parts
 from rag.pieces import is_piece, split_large
 from rag.rows import store_rows, sweep
 from rag.settings import ChunkSettings, FetchSettings, IngestSettings, ParseSettings
@@ -77,14 +78,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestParts:
-    """What an import needs of the system. pool: opens the reader of files; replaced where other machines read."""
+    """What an import needs of the system. parsers: opens the reader of files; another one where other machines read."""
 
     catalog: Catalog
     store: MilvusStore | None  # None in a dry run
     embedder: Embedder
     collection: str
     index: str
-    pool: Callable[[ParseSettings], Any] = ParserPool
+    parsers: Callable[[ParseSettings], Parsers] = ParserPool
 
 
 @dataclass(slots=True)
@@ -328,7 +329,7 @@ class _Run:
         A container comes after its members: once it is published, an import takes it for finished.
         """
         if todo:
-            with self.parts.pool(self.options.parse) as pool:
+            with self.parts.parsers(self.options.parse) as pool:
                 start = time.perf_counter()
                 for read in pool.side_by_side(lambda item: self._read(pool, item), todo):
                     self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
@@ -340,7 +341,7 @@ class _Run:
             yield item
             self._done(item.draft.source)
 
-    def _read(self, pool: ParserPool, item: _Item) -> _Read:
+    def _read(self, pool: Parsers, item: _Item) -> _Read:
         """Runs in a thread of its own. Touches nothing but what it is given."""
         assert item.found is not None
         name = item.found.name
@@ -353,7 +354,7 @@ class _Run:
             parsed = import_pipeline.load_with(loader, data, name) if loader else pool.parse(data, name)
             if not parsed.parts:
                 return _Read(item=item, result=parsed)
-            inside, warnings = pool.parse_parts(parsed, item.draft.source)
+            inside, warnings = parse_parts(pool, parsed, item.draft.source)
             return _Read(
                 item=item, result=replace(parsed, parts=(), warnings=(*parsed.warnings, *warnings)), parts=inside
             )
@@ -361,7 +362,7 @@ class _Run:
             failure = Failure(source=item.draft.source, code=error.code, message=str(error))
             return _Read(item=item, result=failure)
 
-    def _bytes(self, pool: ParserPool, item: _Item) -> tuple[bytes | None, Draft]:
+    def _bytes(self, pool: Parsers, item: _Item) -> tuple[bytes | None, Draft]:
         """The content, None when it is what the catalog has, and the draft with what was learned on the way."""
         draft, same = item.draft, self._same_recipe(item.known, item.draft)
         if isinstance(item.found, FoundPage):
@@ -495,7 +496,7 @@ class _Run:
             title = item.draft.title or parsed.title or Path(item.draft.source).name
             yield item, replace(
                 item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=metadata,
-                warnings=warnings, chunks=chunks, vector_keys=keys,
+                warnings=warnings, chunks=chunks, vector_keys=keys, blocks=pack_blocks(parsed.blocks),
             )  # fmt: skip
 
     def _describe(self, item: _Item, parsed: ParsedDocument) -> tuple[dict[str, Any], list[str]]:
@@ -639,6 +640,22 @@ def delete(catalog: Catalog, store: MilvusStore | None, collection: str, index: 
         assert store is not None
         copies.release(catalog, store, collection, index, doc_ids)
     return catalog.delete(collection, doc_ids)
+
+
+def recipe_of(settings: ChunkSettings, embedder: Embedder) -> str:
+    """The recipe that an import with these settings notes. Raises: UsageError, see chunk_size."""
+    return _recipe(settings, chunk_size(settings, embedder), embedder)
+
+
+def rewrite(
+    documents: Iterable[tuple[Draft, ParsedDocument]], *, parts: IngestParts, options: IngestOptions
+) -> Iterator[IngestReport]:
+    """Cut, embed and write documents that were parsed before; after each group that is published, the report so far."""
+    run = _Run(parts, options, _Tally(), lambda _now: None)
+    items = (_Item(draft=draft, known=None, parsed=parsed) for draft, parsed in documents)
+    for batch in _batches(run.cut(items)):
+        run.write(batch)
+        yield run.report()
 
 
 def recursive(parsed: ParsedDocument, context: ChunkContext) -> list[Chunk]:

@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from rag.errors import (
     DiskError,
     FingerprintError,
     LockedError,
+    ModelError,
     SettingsError,
     StoreError,
     UsageError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from rag.import_pipeline import ImportPipeline
     from rag.ingest import Progress
     from rag.lite import LiteServer
+    from rag.reindex import Reindexed
+    from rag.snapshot import Snapshot
     from rag.store import MilvusStore
     from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification, VerifyParts
@@ -80,7 +83,7 @@ class KnowledgeBase:
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._reranker: Reranker | None = None
-        self._checked = ""  # collection whose embedding model was compared
+        self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
 
     @classmethod
     def open(
@@ -130,7 +133,7 @@ class KnowledgeBase:
                 if part is not None:
                     part.close()
             self._chat = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked, self._reranker = False, "", None
+            self._chat_opened, self._checked, self._reranker = False, {}, None
 
     # ------------------------------------------------------------ documents
 
@@ -144,6 +147,7 @@ class KnowledgeBase:
         chunk_size: int | None = None,
         overlap: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
@@ -153,6 +157,7 @@ class KnowledgeBase:
         pipeline: loaders, cleaners, a chunker and enrichers of your own.
         prune: delete documents that lay under these paths and are gone. dry_run: read and count, write nothing, and
             estimate what the import would take. stop: set it from another thread to end after the current documents.
+        engine: local, or ray to read and embed on Ray workers; what is written stays with this process.
         Raises: SourceError, LockedError, StoreError, FingerprintError, ModelError. Documents that cannot be read do
             not raise; they are listed in the report's failures.
         """
@@ -160,7 +165,12 @@ class KnowledgeBase:
         from rag.ingest import IngestOptions, IngestParts, ingest
 
         settings = self.settings
-        changes = {"chunk__size": chunk_size, "chunk__overlap": overlap, "parse__workers": workers}
+        changes = {
+            "chunk__size": chunk_size,
+            "chunk__overlap": overlap,
+            "parse__workers": workers,
+            "ingest__engine": engine,
+        }
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
         options = IngestOptions(
             chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest,
@@ -178,7 +188,14 @@ class KnowledgeBase:
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=self.collection,
                 index=self._index(collection.generation),
             )  # fmt: skip
-            report = ingest(sources, parts=parts, options=options, progress=progress)
+            if settings.ingest.engine == "local":
+                report = ingest(sources, parts=parts, options=options, progress=progress)
+            else:
+                from rag.ray_engine import RayEngine
+
+                with RayEngine(settings, self.embedder) as ray:
+                    parts = replace(parts, embedder=ray.embedder, parsers=ray.parsers)
+                    report = ingest(sources, parts=parts, options=options, progress=progress)
             self.catalog.note_write(self.collection, time.time())
             return report
 
@@ -222,6 +239,59 @@ class KnowledgeBase:
 
     def collections(self) -> list[str]:
         return self.catalog.collections()
+
+    def reindex(self, *, progress: Callable[[Progress], None] | None = None) -> Reindexed:
+        """Build the collection again for the embedding model and chunk settings in force; searches go on meanwhile.
+
+        Everything is read from the catalog, no source is needed. A run that was stopped goes on.
+        Raises: UsageError when there is no such collection; LockedError, StoreError, ModelError, CatalogError.
+        """
+        from rag.reindex import ReindexParts, reindex
+
+        with self._writing():
+            collection = self.catalog.collection(self.collection)
+            if collection is None:
+                raise UsageError(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH")
+            parts = ReindexParts(
+                catalog=self.catalog, store=self.store, embedder=self.embedder, collection=collection,
+                probe=self._new_collection, index=self._index, chunk=self.settings.chunk, parse=self.settings.parse,
+            )  # fmt: skip
+            return reindex(parts, progress)
+
+    def export_snapshot(
+        self, path: str | os.PathLike[str], *, progress: Callable[[Progress], None] | None = None
+    ) -> Snapshot:
+        """Write the collection with its vectors into one file, for `import_snapshot` on another home or server.
+
+        Raises: UsageError when there is nothing to export or the file cannot be written; LockedError.
+        """
+        from rag.snapshot import export
+
+        with self._writing():
+            collection = self.catalog.collection(self.collection)
+            if collection is None:
+                raise UsageError(f"Collection {self.collection} is empty: there is nothing to export.")
+            return export(self.catalog, collection, Path(path).expanduser().absolute(), progress)
+
+    def import_snapshot(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Snapshot:
+        """Read a snapshot into this collection, which must be empty unless `replace`. Nothing is embedded.
+
+        Searches see it when it is whole; with `replace` they see what was there before until then.
+        Raises: UsageError for a file that is damaged, newer or no snapshot; LockedError, StoreError.
+        """
+        from rag.snapshot import import_
+
+        with self._writing():
+            return import_(
+                Path(path).expanduser().absolute(), catalog=self.catalog, store=lambda: self.store, index=self._index,
+                name=self.collection, replace_existing=replace, progress=progress,
+            )  # fmt: skip
 
     # ------------------------------------------------------------ search and ask
 
@@ -296,18 +366,28 @@ class KnowledgeBase:
             filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
         )  # fmt: skip
         pipeline.check_query(query)
-        collection = self.catalog.collection(self.collection)
-        if collection is None:
-            return Hits(
-                (), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",)
-            )
-        parts = self._search_parts(collection, wanted, reranker)
-        if chosen != "auto":
-            hits = pipeline.search(query, parts=parts, options=options, trace=trace)
-        else:
-            more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-            hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
-        return replace(hits, warnings=(*hits.warnings, CLOCK_WARNING)) if self._clock_went_back() else hits
+        n_steps = len(trace.steps)
+        while (collection := self.catalog.collection(self.collection)) is not None:
+            del trace.steps[n_steps:]
+            parts = self._search_parts(collection, wanted, reranker)
+            try:
+                if chosen == "auto":
+                    more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+                    hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+                else:
+                    hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+            except StoreError:
+                if self.catalog.generation(self.collection) == collection.generation:
+                    raise
+                continue
+            # The collection was replaced in the meantime: what was found is of neither the old one nor the new.
+            if self.catalog.generation(self.collection) == collection.generation:
+                return replace(hits, warnings=hits.warnings + self._notes(collection))
+        return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
+
+    def _notes(self, collection: Collection) -> tuple[str, ...]:
+        """What people should know of a collection that they search."""
+        return self._model_warnings(collection) + ((CLOCK_WARNING,) if self._clock_went_back() else ())
 
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
@@ -413,7 +493,7 @@ class KnowledgeBase:
         return VerifyParts(
             catalog=self.catalog,
             store=lambda: self.store,
-            embedder=lambda: self.embedder,
+            embedder=lambda: self._query_embedder(collection),
             set_aside=None if self.settings.milvus.uri else self._set_aside,
             collection=self.collection,
             index=self._index(collection.generation),
@@ -517,44 +597,79 @@ class KnowledgeBase:
 
     def _ensure_collection(self) -> Collection:
         """The collection's record and its index, made when they are not there."""
-        from rag.catalog import Collection
 
         collection = self.catalog.collection(self.collection)
         if collection is None:
-            embedder = self.embedder
-            probe = embedder.embed_passages([PROBE_TEXT])[0]
-            collection = Collection(
-                name=self.collection,
-                generation=1,
-                fingerprint=embedder.fingerprint,
-                model=embedder.name,
-                dim=embedder.dim,
-                probe=probe,
-            )
+            collection = self._new_collection()
             self.catalog.add_collection(collection)
-        self._query_embedder(collection)
+        elif not self._fits(self.embedder, collection):
+            raise self._misfit(collection)
         self.store.create(self._index(collection.generation), dim=collection.dim)
         return collection
 
-    def _query_embedder(self, collection: Collection) -> Embedder:
-        """The embedder, once it is shown to be the one that the collection was built with."""
+    def _new_collection(self) -> Collection:
+        """The record of a collection that the settings' embedding model builds."""
+        from rag.catalog import Collection
+
         embedder = self.embedder
-        if self._checked == collection.name:
-            return embedder
-        same = embedder.fingerprint == collection.fingerprint
-        if not same or (
-            collection.probe is not None
-            and _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) < PROBE_COSINE
-        ):
-            other = (
-                "other files, prefixes or limits of that model" if embedder.name == collection.model else embedder.name
-            )
-            raise FingerprintError(
-                f"Collection {collection.name} was built with the embedding model {collection.model} ({collection.dim} dimensions); the settings "
-                f"name {other}, whose vectors do not fit. Set [embedding] as it was, or import into another --collection."
-            )
-        self._checked = collection.name
-        return embedder
+        probe = embedder.embed_passages([PROBE_TEXT])[0]
+        self._checked[embedder.fingerprint] = embedder
+        return Collection(name=self.collection, generation=1, fingerprint=embedder.fingerprint, model=embedder.name,
+                          dim=embedder.dim, probe=probe)  # fmt: skip
+
+    def _query_embedder(self, collection: Collection) -> Embedder:
+        """The model that the collection was built with: the settings' if it is that, else the one its record names.
+
+        So searches go on while the settings name a model that the collection is still to be built again for.
+        """
+        if (checked := self._checked.get(collection.fingerprint)) is not None:
+            return checked
+        for embedder in self._candidates(collection):
+            if self._fits(embedder, collection):
+                self._checked[collection.fingerprint] = embedder
+                return embedder
+        raise self._misfit(collection)
+
+    def _candidates(self, collection: Collection) -> Iterator[Embedder]:
+        """Models that may be the collection's: the settings', then the recorded name with our prefixes or its own."""
+        from rag.embedding import open_embedder
+
+        settings = self.settings.embedding
+        named = settings.model_copy(update={"model": collection.model})
+        own = named.model_copy(update={"query_prefix": None, "passage_prefix": None})
+        try:
+            yield self.embedder
+        except ModelError:
+            if settings.model == collection.model:
+                raise
+        for other in (named, own):
+            if other != settings:
+                with suppress(ModelError):
+                    yield open_embedder(other, self.settings.models, notify=self._notify)
+
+    def _fits(self, embedder: Embedder, collection: Collection) -> bool:
+        """Whether its vectors lie in the collection's space: by fingerprint, and by the vector of a fixed text."""
+        if embedder.fingerprint != collection.fingerprint:
+            return False
+        if collection.fingerprint in self._checked or collection.probe is None:
+            return True
+        return _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) >= PROBE_COSINE
+
+    def _misfit(self, collection: Collection) -> FingerprintError:
+        named = self.settings.embedding.model
+        other = "other files, prefixes or limits of that model" if named == collection.model else named
+        return FingerprintError(
+            f"Collection {collection.name} was built with the embedding model {collection.model} ({collection.dim} dimensions); the settings "
+            f"name {other}, whose vectors do not fit. Build it again with `ragstone reindex`, or set [embedding] as it was."
+        )
+
+    def _model_warnings(self, collection: Collection) -> tuple[str, ...]:
+        """Says so when a dense search used another model than the settings name."""
+        used = self._checked.get(collection.fingerprint)
+        if used is None or used is self._embedder:
+            return ()
+        return (f"The collection was built with {collection.model} as it was then, and was searched with that. "
+                "`ragstone reindex` builds it for the embedding model in the settings.",)  # fmt: skip
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -567,7 +682,8 @@ class KnowledgeBase:
         try:
             with lock.acquire(timeout=LOCK_WAIT_S):
                 owner.write_text(str(os.getpid()))
-                yield
+                with self.catalog.writer_lock(LOCK_WAIT_S):
+                    yield
         except Timeout:
             pid = owner.read_text().strip() if owner.exists() else "unknown"
             raise LockedError(

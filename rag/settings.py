@@ -60,8 +60,10 @@ class ParseSettings(_Section):
 
 
 class IngestSettings(_Section):
-    """[ingest] what an import knows of documents beyond their content."""
+    """[ingest] what an import knows of documents beyond their content, and where they are read and embedded."""
 
+    engine: Literal["local", "ray"] = Field("local", description="local: this machine; ray: workers of a Ray cluster")
+    ray_address: str = Field("", description="of the cluster, such as ray://host:10001; empty: a Ray on this machine")
     path_patterns: list[str] = Field(
         [], description='metadata from paths below the imported folder: ["{department}/{year:int}/*"]'
     )

@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     ingest.add_argument("--overlap", type=int, metavar="N", help="tokens that neighbouring chunks share")
     ingest.add_argument("--workers", type=int, metavar="N", help="processes that read files")
+    ingest.add_argument("--engine", choices=("local", "ray"), help="where to read and embed (default: local)")
 
     search = command("search", "find the best passages", "search")
     search.add_argument("query", metavar="QUERY")
@@ -113,6 +114,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     verify = command("verify", "compare the catalog with the index", "verify")
     verify.add_argument("--repair", action="store_true", help="make the index agree with the catalog")
+    command("reindex", "build the collection again for the embedding model in the settings", "reindex")
+    snapshot = group("snapshot", "move a collection with its vectors: to a file and from one")
+    export = command("export", "write the collection into a file", "snapshot_export", snapshot)
+    export.add_argument("file", metavar="FILE")
+    import_ = command("import", "read a collection from a file; nothing is embedded", "snapshot_import", snapshot)
+    import_.add_argument("file", metavar="FILE")
+    import_.add_argument("--replace", action="store_true", help="in place of what the collection holds")
     _eval_commands(group("eval", "measure retrieval"), command)
 
     models = group("models", "local models")

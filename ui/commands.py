@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
@@ -18,6 +18,9 @@ from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
 from ui import printing
 
 UNDERSTANDING = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
+if TYPE_CHECKING:
+    from rag.snapshot import Snapshot
+
 FAILED = 3  # exit code: finished, but something failed
 
 
@@ -37,7 +40,7 @@ def ingest(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
         report = kb.ingest(
             options.paths, prune=options.prune, dry_run=options.dry_run,
-            chunk_size=options.chunk_size, overlap=options.overlap, workers=options.workers, progress=progress,
+            chunk_size=options.chunk_size, overlap=options.overlap, workers=options.workers, engine=options.engine, progress=progress,
         )  # fmt: skip
     return Outcome(data=report_json(report), show=printing.report, code=FAILED if report.failures else 0)
 
@@ -72,6 +75,26 @@ def verify(options: argparse.Namespace) -> Outcome:
     data = {"ok": found.ok, "problems": [asdict(problem) for problem in found.problems], "repaired": found.repaired,
             "documents": found.n_documents, "chunks": found.n_chunks}  # fmt: skip
     return Outcome(data=data, show=printing.verification, code=0 if found.ok else FAILED)
+
+
+def reindex(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        done = kb.reindex(progress=progress)
+    data = {"changed": done.changed, "model": done.model, "generation": done.generation, "documents": done.n_documents,
+            "kept": done.n_kept, "chunks": done.n_chunks, "embedded": done.n_embedded, "seconds": done.seconds}  # fmt: skip
+    return Outcome(data=data, show=printing.reindexed)
+
+
+def snapshot_export(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        done = kb.export_snapshot(options.file, progress=progress)
+    return Outcome(data=snapshot_json(done), show=partial(printing.snapshot, verb="Exported"))
+
+
+def snapshot_import(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        done = kb.import_snapshot(options.file, replace=options.replace, progress=progress)
+    return Outcome(data=snapshot_json(done), show=partial(printing.snapshot, verb="Imported"))
 
 
 # ---------------------------------------------------------------- questions
@@ -202,6 +225,12 @@ def report_json(report: IngestReport) -> dict[str, Any]:
         "chunks": report.n_chunks, "embedded": report.n_embedded, "failures": [asdict(failure) for failure in report.failures],
         "warnings": list(report.warnings), "seconds": report.seconds, "dry_run": report.dry_run,
     }  # fmt: skip
+
+
+def snapshot_json(done: Snapshot) -> dict[str, Any]:
+    return {"path": done.path, "collection": done.collection, "model": done.model, "documents": done.n_documents,
+            "chunks": done.n_chunks, "vectors": done.n_vectors, "bytes": done.n_bytes, "embedded": done.n_embedded,
+            "seconds": done.seconds}  # fmt: skip
 
 
 def document_json(info: DocumentInfo) -> dict[str, Any]:

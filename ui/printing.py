@@ -157,6 +157,25 @@ def verification(data: Mapping[str, Any]) -> None:
 # ---------------------------------------------------------------- questions
 
 
+def reindexed(data: Mapping[str, Any]) -> None:
+    if not data["changed"]:
+        out.print(f"The collection is built for {data['model']} already; nothing to do.", markup=False)
+        return
+    kept = f" {data['kept']} were done by an earlier run." if data["kept"] else ""
+    out.print(
+        f"Built {data['documents']} documents again for {data['model']}: {data['chunks']} chunks, {data['embedded']} embedded, "
+        f"in {data['seconds']:.1f} s.{kept}", markup=False,
+    )  # fmt: skip
+
+
+def snapshot(data: Mapping[str, Any], *, verb: str) -> None:
+    way = "to" if verb == "Exported" else "from"
+    out.print(
+        f"{verb} collection {data['collection']} {way} {data['path']}: {data['documents']} documents, {data['chunks']} chunks, "
+        f"{data['vectors']} vectors, {data['bytes'] / 1e6:.1f} MB, in {data['seconds']:.1f} s.", markup=False,
+    )  # fmt: skip
+
+
 def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:
     for warning in data["warnings"]:
         err.print(escape(warning))
