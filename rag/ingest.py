@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from rag.catalog import Catalog, Draft, Known, vector_key
-from rag.chunking import chunk_document
+from rag.chunking import chunk_recipe, chunker
+from rag.enrich import recipe as enrich_recipe
+from rag.enrich import reserve, words_of
 from rag.errors import DocumentError, SourceError, StoreError, UsageError
 from rag.loaders import markdown
 from rag.parsing import ParserPool
-from rag.settings import ChunkSettings, ParseSettings
+from rag.settings import ChunkSettings, EnrichSettings, ParseSettings
 from rag.sources import FoundFile, content_hash, find, read_stable, source_name
 from rag.store import MAX_META_BYTES, MilvusStore
-from rag.types import Chunk, Document, Embedder, Failure, IngestReport, ParsedDocument
+from rag.types import Chunk, ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument
 
 PARSER_VERSION = 1  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
@@ -37,6 +39,8 @@ DEFAULT_CHUNK_TOKENS = 512
 class IngestOptions:
     chunk: ChunkSettings
     parse: ParseSettings
+    enrich: EnrichSettings = EnrichSettings()
+    enrichers: Sequence[Enricher] = ()
     prune: bool = False
     dry_run: bool = False
 
@@ -102,7 +106,7 @@ def ingest(
     start = time.perf_counter()
     tally = _Tally()
     size = chunk_size(options.chunk, parts.embedder)
-    recipe = _recipe(options.chunk, size, parts.embedder)
+    recipe = _recipe(options.chunk, size, parts.embedder) + enrich_recipe(options.enrich)
     run_id = "" if options.dry_run else parts.catalog.start_run(parts.collection)
     if not options.dry_run:
         parts.catalog.recover(parts.collection)
@@ -342,16 +346,21 @@ def _chunked(
 ) -> Iterator[tuple[_Item, Draft]]:
     """Documents cut into chunks, each with the key of its vector."""
     embedder = parts.embedder
+    cut = chunker(options.chunk, reserve=reserve(options.enrich))
     for item, parsed in drafts:
-        chunks = chunk_document(
-            parsed, doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=size, overlap=options.chunk.overlap,
-            context_tokens=options.chunk.context_tokens, overhead=embedder.passage_overhead(),
+        context = ChunkContext(
+            doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=size, overlap=options.chunk.overlap,
+            context_tokens=options.chunk.context_tokens, overhead=embedder.passage_overhead(), embed=embedder.embed_passages,
         )  # fmt: skip
+        chunks = list(cut(parsed, context))
+        if not options.dry_run:
+            for enrich in options.enrichers:
+                chunks = list(enrich(parsed, chunks))
         keys = [vector_key(embedder.fingerprint, chunk.indexed_text) for chunk in chunks]
         tally.warnings.extend(f"{item.draft.source}: {warning}" for warning in parsed.warnings)
         title = item.draft.title or parsed.title or Path(item.draft.source).name
         yield item, replace(
-            item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=dict(parsed.metadata),
+            item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata={**parsed.metadata, **words_of(chunks, options.enrich)},
             warnings=parsed.warnings, chunks=chunks, vector_keys=keys,
         )  # fmt: skip
 
@@ -470,7 +479,7 @@ def sweep(catalog: Catalog, store: MilvusStore | None, collection: str, index: s
 
 def _recipe(settings: ChunkSettings, size: int, embedder: Embedder) -> str:
     """Names everything besides the content that decides what is stored."""
-    return f"parser={PARSER_VERSION} size={size} overlap={settings.overlap} context={settings.context_tokens} model={embedder.fingerprint[:16]}"
+    return f"parser={PARSER_VERSION} size={size} overlap={settings.overlap} context={settings.context_tokens} model={embedder.fingerprint[:16]}{chunk_recipe(settings)}"
 
 
 def _report(tally: _Tally, seconds: float, dry_run: bool) -> IngestReport:

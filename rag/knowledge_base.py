@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import FingerprintError, LockedError, SettingsError, StoreError, UsageError
 from rag.settings import Settings
 from rag.trace import Trace
-from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport, Query, Reranker
+from rag.types import (
+    Answer,
+    ChatModel,
+    Chunk,
+    DocumentInfo,
+    Embedder,
+    Enricher,
+    Event,
+    Hits,
+    IngestReport,
+    Query,
+    Reranker,
+)
 
 if TYPE_CHECKING:
     from rag import pipeline
@@ -139,7 +151,11 @@ class KnowledgeBase:
         settings = self.settings
         changes = {"chunk__size": chunk_size, "chunk__overlap": overlap, "parse__workers": workers}
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
-        options = IngestOptions(chunk=settings.chunk, parse=settings.parse, prune=prune, dry_run=dry_run)
+        warnings: list[str] = []
+        options = IngestOptions(
+            chunk=settings.chunk, parse=settings.parse, enrich=settings.enrich, prune=prune, dry_run=dry_run,
+            enrichers=() if dry_run else self._enrichers(settings, warnings.append),
+        )  # fmt: skip
         if dry_run:
             parts = IngestParts(
                 catalog=self.catalog, store=None, embedder=self.embedder, collection=self.collection, index=""
@@ -151,7 +167,18 @@ class KnowledgeBase:
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=self.collection,
                 index=self._index(collection.generation),
             )  # fmt: skip
-            return ingest(sources, parts=parts, options=options, progress=progress)
+            report = ingest(sources, parts=parts, options=options, progress=progress)
+            return replace(report, warnings=(*report.warnings, *warnings))
+
+    def _enrichers(self, settings: Settings, warn: Callable[[str], None]) -> Sequence[Enricher]:
+        from rag import enrich
+        from rag.reply_cache import ReplyCache
+
+        if not enrich.is_on(settings.enrich):
+            return ()
+        chat = self.chat if enrich.needs_chat(settings.enrich) else None
+        cache = ReplyCache(self.home / "replies.sqlite3") if chat else None
+        return enrich.enrichers(settings, chat, self.embedder, cache=cache, warn=warn)
 
     def documents(self, doc_id: str | None = None) -> list[DocumentInfo]:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""
@@ -197,6 +224,7 @@ class KnowledgeBase:
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
+        expand: what is shown in place of the chunks found, as in search.expand; left out: the chunks. `ask` reads the setting.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
         return self._search(query, Trace(), **options)
@@ -213,7 +241,8 @@ class KnowledgeBase:
         from rag.answering import answer_events
 
         trace = Trace()
-        hits = self._search(question, trace, **options)
+        expand = options.pop("expand", None) or self.settings.search.expand
+        hits = self._search(question, trace, expand=expand, **options)
         for step in trace.steps:
             yield Event(kind="step", step=step)
         with trace.span("chat model"):
@@ -242,6 +271,7 @@ class KnowledgeBase:
         mmr: float | None = None,
         rerank: bool | None = None,
         explain: bool = False,
+        expand: str | None = None,
         history: Sequence[tuple[str, str]] = (),
         **understanding: Any,
     ) -> Hits:
@@ -266,9 +296,30 @@ class KnowledgeBase:
             )
         parts = self._search_parts(collection, wanted, reranker)
         if chosen != "auto":
-            return pipeline.search(query, parts=parts, options=options, trace=trace)
-        more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-        return routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+            hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+        else:
+            more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+            hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+        return self._expanded(hits, expand, trace) if expand else hits
+
+    def _expanded(self, hits: Hits, mode: str, trace: Trace) -> Hits:
+        """The hits as a reader gets them: summaries give way to what they sum up, small chunks to what surrounds them."""
+        from rag import expand
+
+        name = self.collection
+        parts = expand.ExpandParts(
+            text=lambda doc_id: self.catalog.text(name, doc_id) or "",
+            spans=lambda doc_id: [(one.start, one.end) for one in self.catalog.chunks(name, doc_id) if not one.level],
+        )
+        mode = expand.implied(self.settings.chunk.strategy) if mode == "implied" else mode
+        if not expand.changes(hits.items, mode):
+            return hits
+        with trace.span("expand") as step:
+            items = expand.expand(
+                hits.items, mode=mode, parts=parts, question=hits.question, n=self.settings.search.neighbours
+            )
+            step.n_in, step.n_out, step.detail = len(hits), len(items), {"mode": mode}
+        return replace(hits, items=items, trace=tuple(trace.steps))
 
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
@@ -332,7 +383,13 @@ class KnowledgeBase:
         from rag.answering import short_answer
 
         hits = self._search(
-            question, Trace(), top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, **_NO_UNDERSTANDING
+            question,
+            Trace(),
+            top_k=SUB_QUESTION_HITS,
+            mode="hybrid",
+            rerank=False,
+            expand=self.settings.search.expand,
+            **_NO_UNDERSTANDING,
         )
         return short_answer(
             question,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload
 
@@ -107,6 +107,36 @@ def chunk_id(doc_id: str, start: int, end: int, level: int = 0) -> str:
     return f"{doc_id}#{start}-{end}" + (f"~{level}" if level else "")
 
 
+# ---------------------------------------------------------------- import steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkContext:
+    """What a chunker may need beside the document.
+
+    tokens: character spans of a text's tokens, int array of shape (n, 2). size: most tokens of a chunk's indexed text,
+    `overhead` of the model included. embed: texts to unit vectors, float32 of shape (n, dim).
+    """
+
+    doc_id: str
+    tokens: Callable[[str], Any]
+    size: int
+    overlap: int
+    context_tokens: int
+    overhead: int
+    embed: Callable[[Sequence[str]], Any]
+
+
+Loader = Callable[[bytes, str], "ParsedDocument | Document"]
+"""(bytes, file name) → the document. Raises DocumentError, or anything else, which fails this document alone."""
+Cleaner = Callable[[ParsedDocument], ParsedDocument]
+"""Changes a document before it is cut. Blocks must fit the text it returns; without blocks they are found anew."""
+Chunker = Callable[[ParsedDocument, ChunkContext], Sequence[Chunk]]
+"""Cuts a document. Each chunk's text is the document's text[start:end], in order of `ordinal` from 0."""
+Enricher = Callable[[ParsedDocument, Sequence[Chunk]], Sequence[Chunk]]
+"""Adds to chunks what helps to find them: `context`, `extra`, or whole chunks of level 1 and above."""
+
+
 # ---------------------------------------------------------------- ingest
 
 
@@ -196,6 +226,8 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, float] = field(default_factory=dict)
     level: int = 0  # from 1 on, `text` is a summary of the document's text[start:end]
+    parent_start: int | None = None  # the wider stretch that a reader gets, where the chunk has one
+    parent_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
