@@ -6,6 +6,7 @@ a chunk that the model failed on goes in without. Nothing here changes a chunk's
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,8 @@ from rag.errors import ChatError
 from rag.prompts import Task
 from rag.reply_cache import CachedChat, ReplyCache
 from rag.settings import EnrichSettings, Settings
-from rag.text import grapheme_cut, language, sentences
-from rag.types import Chunk, ChatModel, Embedder, Enricher, ParsedDocument
+from rag.text import grapheme_cut, language, sentences, words
+from rag.types import ChatModel, Chunk, Embedder, Enricher, ParsedDocument
 
 DEFAULT_SIZE = 512  # as in an import: tokens per chunk at most, when the settings leave it open
 MAX_FAILURES = 3  # in a row; then the model is not asked any more in this import
@@ -264,13 +265,16 @@ def words_of(chunks: Sequence[Chunk], settings: EnrichSettings) -> Mapping[str, 
 
 def _words(text: str) -> list[str]:
     """Words as people write them, lower-cased: what a reader of the keyword table sees. Short and common ones are left out."""
-    from rag.text import words
-
+    found: list[str] = []
+    for run in _RUN.findall(text.lower()):
+        terms_of_run = words(run)  # none for a stop word
+        found += [run] if run.isascii() and terms_of_run else terms_of_run
     return [
-        word
-        for word in words(text)
-        if (len(word) > 2 or not word.isascii()) and len(word) > 1 and not word.isdigit() and len(word) <= 40
+        word for word in found if 1 < len(word) <= 40 and (len(word) > 2 or not word.isascii()) and not word.isdigit()
     ]
+
+
+_RUN = re.compile(r"[a-z0-9][a-z0-9'’+#-]*|[^\W_]+")
 
 
 # ---------------------------------------------------------------- summaries
@@ -305,9 +309,7 @@ def extract(text: str, lang: str, n: int = EXTRACT_SENTENCES) -> str:
         return " ".join(text[a:b] for a, b in spans) or text[: grapheme_cut(text, 500)]
     held = [terms(text[a:b]) for a, b in spans]
     counts = Counter(term for one in held for term in one)
-    weights = {term: times / len(spans) for term, times in counts.items() if times > 1} or {
-        term: 1.0 for term in counts
-    }
+    weights = {term: times / len(spans) for term, times in counts.items() if times > 1} or dict.fromkeys(counts, 1.0)
     chosen: list[int] = []
     for _ in range(n):
         rest = [at for at in range(len(spans)) if at not in chosen]
