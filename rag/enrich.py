@@ -139,14 +139,15 @@ def enrichers(
 
 
 def fitted(chunk: Chunk, ordinal: int, tokens: Callable[[str], Any], room: int) -> Chunk:
-    """The chunk with as many lines of `extra` as its room holds, and counted anew."""
+    """The chunk with as much of `extra` as its room holds, its last lines and words given up first, and counted anew."""
     lines = chunk.extra.split("\n") if chunk.extra else []
     while True:
         chunk = replace(chunk, extra="\n".join(lines), ordinal=ordinal)
         n_tokens = len(tokens(chunk.indexed_text))
         if n_tokens <= room or not lines:
             return replace(chunk, n_tokens=n_tokens)
-        lines.pop()
+        shorter = lines[-1].rpartition(", ")[0]  # a list of keywords loses its last one
+        lines = [*lines[:-1], *([shorter] if shorter else [])]
 
 
 class _Writer:

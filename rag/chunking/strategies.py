@@ -51,11 +51,14 @@ def chunk_document(
 
 
 def chunker(settings: ChunkSettings, *, reserve: int = 0) -> Chunker:
-    """The chunker that the settings name. reserve: tokens of each chunk that stay free for what enrichment adds."""
+    """The chunker that the settings name. reserve: tokens of each chunk, at most half of it, that stay free for
+    what enrichment adds.
+    """
     cut = CHUNKERS[settings.strategy]
 
     def run(parsed: ParsedDocument, context: ChunkContext) -> list[Chunk]:
-        size = max(context.size - reserve, context.overhead + MIN_TOKENS)
+        room = context.size - context.overhead
+        size = context.size - min(reserve, room // 2)
         overlap = min(context.overlap, (size - context.overhead) // 2) if reserve else context.overlap
         return cut(parsed, replace(context, size=size, overlap=overlap), settings)
 
