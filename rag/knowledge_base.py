@@ -29,7 +29,19 @@ from rag.errors import (
 )  # fmt: skip
 from rag.settings import Settings
 from rag.trace import Trace
-from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport, Query, Reranker
+from rag.types import (
+    Answer,
+    ChatModel,
+    Chunk,
+    DocumentInfo,
+    Embedder,
+    Enricher,
+    Event,
+    Hits,
+    IngestReport,
+    Query,
+    Reranker,
+)
 
 if TYPE_CHECKING:
     from rag import pipeline
@@ -39,6 +51,7 @@ if TYPE_CHECKING:
     from rag.ingest import Progress
     from rag.lite import LiteServer
     from rag.reindex import Reindexed
+    from rag.reply_cache import ReplyCache
     from rag.snapshot import Snapshot
     from rag.store import MilvusStore
     from rag.understanding import UnderstandOptions, Understood
@@ -83,6 +96,7 @@ class KnowledgeBase:
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._reranker: Reranker | None = None
+        self._replies: ReplyCache | None = None
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
 
     @classmethod
@@ -129,10 +143,10 @@ class KnowledgeBase:
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         with self._lock:
-            for part in (self._chat, self._store, self._lite, self._catalog):
+            for part in (self._chat, self._replies, self._store, self._lite, self._catalog):
                 if part is not None:
                     part.close()
-            self._chat = self._store = self._lite = self._catalog = None
+            self._chat = self._replies = self._store = self._lite = self._catalog = None
             self._chat_opened, self._checked, self._reranker = False, {}, None
 
     # ------------------------------------------------------------ documents
@@ -172,9 +186,11 @@ class KnowledgeBase:
             "ingest__engine": engine,
         }
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
+        warnings: list[str] = []
         options = IngestOptions(
-            chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest,
-            pipeline=pipeline or ImportPipeline(), prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
+            chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest, enrich=settings.enrich,
+            enrichers=() if dry_run else self._enrichers(settings, warnings.append), pipeline=pipeline or ImportPipeline(),
+            prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
         )  # fmt: skip
         if dry_run:
             parts = IngestParts(
@@ -197,7 +213,15 @@ class KnowledgeBase:
                     parts = replace(parts, embedder=ray.embedder, parsers=ray.parsers)
                     report = ingest(sources, parts=parts, options=options, progress=progress)
             self.catalog.note_write(self.collection, time.time())
-            return report
+            return replace(report, warnings=(*report.warnings, *warnings))
+
+    def _enrichers(self, settings: Settings, warn: Callable[[str], None]) -> Sequence[Enricher]:
+        from rag import enrich
+
+        if not enrich.is_on(settings.enrich):
+            return ()
+        chat = self.chat if enrich.needs_chat(settings.enrich) else None
+        return enrich.enrichers(settings, chat, self.embedder, cache=self.replies if chat else None, warn=warn)
 
     def documents(self, doc_id: str | None = None) -> list[DocumentInfo]:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""
@@ -255,6 +279,7 @@ class KnowledgeBase:
             parts = ReindexParts(
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=collection,
                 probe=self._new_collection, index=self._index, chunk=self.settings.chunk, parse=self.settings.parse,
+                enrich=self.settings.enrich, enrichers=self._enrichers(self.settings, self._notify),
             )  # fmt: skip
             return reindex(parts, progress)
 
@@ -304,6 +329,7 @@ class KnowledgeBase:
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
+        expand: what is shown in place of the chunks found, as in search.expand; left out: the chunks. `ask` reads the setting.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
         return self._search(query, Trace(), **options)
@@ -320,7 +346,8 @@ class KnowledgeBase:
         from rag.answering import answer_events
 
         trace = Trace()
-        hits = self._search(question, trace, **options)
+        expand = options.pop("expand", None) or self.settings.search.expand
+        hits = self._search(question, trace, expand=expand, **options)
         for step in trace.steps:
             yield Event(kind="step", step=step)
         with trace.span("chat model"):
@@ -349,6 +376,7 @@ class KnowledgeBase:
         mmr: float | None = None,
         rerank: bool | None = None,
         explain: bool = False,
+        expand: str | None = None,
         history: Sequence[tuple[str, str]] = (),
         **understanding: Any,
     ) -> Hits:
@@ -382,12 +410,32 @@ class KnowledgeBase:
                 continue
             # The collection was replaced in the meantime: what was found is of neither the old one nor the new.
             if self.catalog.generation(self.collection) == collection.generation:
-                return replace(hits, warnings=hits.warnings + self._notes(collection))
+                hits = replace(hits, warnings=hits.warnings + self._notes(collection))
+                return self._expanded(hits, expand, trace) if expand else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
 
     def _notes(self, collection: Collection) -> tuple[str, ...]:
         """What people should know of a collection that they search."""
         return self._model_warnings(collection) + ((CLOCK_WARNING,) if self._clock_went_back() else ())
+
+    def _expanded(self, hits: Hits, mode: str, trace: Trace) -> Hits:
+        """The hits as a reader gets them: summaries give way to what they sum up, small chunks to what surrounds them."""
+        from rag import expand
+
+        name = self.collection
+        parts = expand.ExpandParts(
+            text=lambda doc_id: self.catalog.text(name, doc_id) or "",
+            spans=lambda doc_id: [(one.start, one.end) for one in self.catalog.chunks(name, doc_id) if not one.level],
+        )
+        mode = expand.implied(self.settings.chunk.strategy) if mode == "implied" else mode
+        if not expand.changes(hits.items, mode):
+            return hits
+        with trace.span("expand") as step:
+            items = expand.expand(
+                hits.items, mode=mode, parts=parts, question=hits.question, n=self.settings.search.neighbours
+            )
+            step.n_in, step.n_out, step.detail = len(hits), len(items), {"mode": mode}
+        return replace(hits, items=items, trace=tuple(trace.steps))
 
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
@@ -433,11 +481,12 @@ class KnowledgeBase:
 
     def _planner(self, collection: Collection, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
         """Plans the queries of a question with the chat model, which is opened when it is first needed."""
+        from rag.reply_cache import CachedChat
         from rag.understanding import UnderstandParts, understand
 
         def plan(question: str, trace: Trace) -> Understood:
             parts = UnderstandParts(
-                chat=self.chat,
+                chat=CachedChat(self.chat, self.replies) if self.chat else None,
                 deadline_s=self.settings.understand.deadline_s,
                 fields=lambda: self.catalog.field_values(collection.name),
                 answer=self._short_answer,
@@ -451,7 +500,13 @@ class KnowledgeBase:
         from rag.answering import short_answer
 
         hits = self._search(
-            question, Trace(), top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, **_NO_UNDERSTANDING
+            question,
+            Trace(),
+            top_k=SUB_QUESTION_HITS,
+            mode="hybrid",
+            rerank=False,
+            expand=self.settings.search.expand,
+            **_NO_UNDERSTANDING,
         )
         return short_answer(
             question,
@@ -577,6 +632,16 @@ class KnowledgeBase:
 
                 self._chat, self._chat_opened = open_chat(self.settings, notify=self._notify), True
             return self._chat
+
+    @property
+    def replies(self) -> ReplyCache:
+        """What chat models said before, so that nothing is asked twice."""
+        with self._lock:
+            if self._replies is None:
+                from rag.reply_cache import ReplyCache
+
+                self._replies = ReplyCache(self.home / "replies.sqlite3")
+            return self._replies
 
     @property
     def reranker(self) -> Reranker | None:

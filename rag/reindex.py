@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from rag.ingest import IngestOptions, IngestParts, Progress, recipe_of, rewrite
 from rag.loaders import markdown
 from rag.parse_child import unpack_blocks
 from rag.rows import sweep
-from rag.settings import ChunkSettings, ParseSettings
+from rag.settings import ChunkSettings, EnrichSettings, ParseSettings
 from rag.store import MilvusStore
-from rag.types import DocumentInfo, Embedder, ParsedDocument
+from rag.types import DocumentInfo, Embedder, Enricher, ParsedDocument
 
 _MARK = NEXT + "reindex-"
 
@@ -52,13 +52,15 @@ class ReindexParts:
     index: Callable[[int], str]
     chunk: ChunkSettings
     parse: ParseSettings
+    enrich: EnrichSettings = EnrichSettings()
+    enrichers: Sequence[Enricher] = ()
 
 
 def reindex(parts: ReindexParts, progress: Callable[[Progress], None] | None = None) -> Reindexed:
     """Build, switch, drop. The caller holds the write lock. Raises: UsageError, StoreError, CatalogError."""
     catalog, live = parts.catalog, parts.collection
     known = {doc_id: one for doc_id, one in catalog.known(live.name).items() if one.version}
-    recipes = _recipes(known, recipe_of(parts.chunk, parts.embedder))
+    recipes = _recipes(known, recipe_of(parts.chunk, parts.embedder, parts.enrich))
     if live.fingerprint == parts.embedder.fingerprint and all(known[one].recipe == recipes[one] for one in known):
         abandon(catalog, parts.store, parts.index, live.name)
         drop_old_indexes(parts.store, parts.index, keep={live.generation})
@@ -70,7 +72,7 @@ def reindex(parts: ReindexParts, progress: Callable[[Progress], None] | None = N
     into = IngestParts(
         catalog=catalog, store=parts.store, embedder=parts.embedder, collection=successor.name, index=index
     )
-    options = IngestOptions(chunk=parts.chunk, parse=parts.parse)
+    options = IngestOptions(chunk=parts.chunk, parse=parts.parse, enrich=parts.enrich, enrichers=parts.enrichers)
     result = Reindexed(changed=True, model=successor.model, generation=successor.generation,
                        n_documents=len(known), n_kept=len(done))  # fmt: skip
     todo = _documents(catalog, live.name, known, recipes, done)
@@ -135,14 +137,16 @@ def _done(
 
 def _recipes(known: Mapping[str, Known], recipe: str) -> dict[str, str]:
     """Each document's recipe from now on. How its source was parsed stays as it was."""
-    new = dict(part.partition("=")[::2] for part in recipe.split(" "))
-    return {doc_id: " ".join(_renewed(one.recipe, new)) for doc_id, one in known.items()}
+    _, _, rest = recipe.partition(" ")
+    return {doc_id: " ".join(_renewed(one.recipe, rest)) for doc_id, one in known.items()}
 
 
-def _renewed(recipe: str, new: Mapping[str, str]) -> Iterator[str]:
-    for part in recipe.split(" "):
-        key = part.partition("=")[0]
-        yield f"{key}={new[key]}" if key in new and key != "parser" else part
+def _renewed(recipe: str, rest: str) -> Iterator[str]:
+    """The reader's version as it was, the settings as they are, and what the import added to its own recipe (+…)."""
+    words = recipe.split(" ")
+    yield words[0]
+    yield rest
+    yield from (word for word in words if word.startswith("+"))
 
 
 def _documents(

@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="tokens per chunk (default: what the embedding model reads, at most 512)",
     )
+    ingest.add_argument("--yes", action="store_true", help="do not ask before the chat model enriches chunks")
     ingest.add_argument("--overlap", type=int, metavar="N", help="tokens that neighbouring chunks share")
     ingest.add_argument("--workers", type=int, metavar="N", help="processes that read files")
     ingest.add_argument("--engine", choices=("local", "ray"), help="where to read and embed (default: local)")

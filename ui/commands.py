@@ -6,6 +6,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -37,12 +38,33 @@ class Outcome:
 
 
 def ingest(options: argparse.Namespace) -> Outcome:
-    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+    with _open(options) as kb, ExitStack() as stack:
+        if not options.dry_run and not _agreed(kb, options):
+            raise UsageError("Nothing was imported. Run it with --yes to go on without being asked.")
+        progress = stack.enter_context(printing.ingest_progress(quiet=_json(options)))
         report = kb.ingest(
             options.paths, prune=options.prune, dry_run=options.dry_run,
             chunk_size=options.chunk_size, overlap=options.overlap, workers=options.workers, engine=options.engine, progress=progress,
         )  # fmt: skip
     return Outcome(data=report_json(report), show=printing.report, code=FAILED if report.failures else 0)
+
+
+def _agreed(kb: KnowledgeBase, options: argparse.Namespace) -> bool:
+    """Whether the price of enrichment is accepted; asked on a terminal only, and only where the chat model is needed."""
+    from rag import enrich
+
+    if not enrich.needs_chat(kb.settings.enrich) or options.yes or _json(options) or not sys.stdin.isatty():
+        return True
+    report = kb.ingest(options.paths, dry_run=True, chunk_size=options.chunk_size, overlap=options.overlap)
+    if not report.n_chunks:
+        return True
+    n_tokens = report.n_chunks * (kb.settings.chunk.size or enrich.DEFAULT_SIZE)
+    price = enrich.price(report.n_chunks, n_tokens, kb.settings.enrich)
+    print(
+        f"Enrichment asks the chat model up to {price.n_calls:,} times: about {price.n_prompt_tokens:,} tokens in and "
+        f"{price.n_answer_tokens:,} out" + (f", {price.usd:.2f} USD." if price.usd else ".")
+    )
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def docs_list(options: argparse.Namespace) -> Outcome:
