@@ -83,9 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
         return made.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     ingest = command("ingest", "import or update documents; unchanged ones cost nothing", "ingest")
-    ingest.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
+    ingest.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, URLs, sitemaps")
+    ingest.add_argument("--watch", action="store_true", help="go on: import again what changes, until stopped")
     ingest.add_argument("--prune", action="store_true", help="delete documents that lay under PATH and are gone")
-    ingest.add_argument("--dry-run", action="store_true", help="read and count, write nothing")
+    ingest.add_argument("--dry-run", action="store_true", help="read and count, estimate time and cost, write nothing")
     ingest.add_argument(
         "--chunk-size",
         type=int,
