@@ -106,7 +106,7 @@ def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_token
     question than the best does: small models mix passages up, and each costs seconds of reading.
     """
     passages: list[Passage] = []
-    for hit in hits:
+    for hit in quotable(hits):
         if len(passages) == max_passages:
             break
         start, end = window(question, hit.text, passage_tokens)
@@ -121,6 +121,11 @@ def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_token
         if best < SURE_SHARE or share >= FAR_LESS * best
     ]
     return [replace(passage, number=number) for number, passage in enumerate(kept, start=1)]
+
+
+def quotable(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits that are the documents' own text; a summary is none, and rag/expand.py puts its sources in its place."""
+    return [hit for hit in hits if not hit.level]
 
 
 def coverage(question: str, passages: Sequence[Passage]) -> list[float]:
@@ -388,7 +393,10 @@ def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str
     number, a time) and by its hit's rank. Between two languages the best hit's first sentences are taken.
     """
     lang = language(question)
-    passages = [Passage(number=rank, hit=hit, start=hit.start, text=hit.text) for rank, hit in enumerate(hits, start=1)]
+    passages = [
+        Passage(number=rank, hit=hit, start=hit.start, text=hit.text)
+        for rank, hit in enumerate(quotable(hits), start=1)
+    ]
     found = sorted(_candidates(question, passages), key=lambda one: (-one.score, one.passage.number, one.start))
     same_language = any(language(passage.text) == lang for passage in passages[:3])
     if not found or (same_language and content_terms(question) and found[0].coverage < MIN_COVERAGE):

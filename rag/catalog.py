@@ -15,8 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,14 +27,16 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
 
-from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, disk_full
+from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, SettingsError, disk_full
 from rag.types import Chunk, DocumentInfo, chunk_id
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
+_ROWS = 200  # rows per INSERT on PostgreSQL, whose protocol counts parameters in 16 bits
+NEXT = "\x01"  # parts a collection's name from the mark of its successor; no user's name holds it
 
 metadata = sa.MetaData()
 meta_table = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
@@ -78,6 +82,7 @@ texts_table = sa.Table(
     sa.Column("doc_id", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("text", sa.String, nullable=False),
+    sa.Column("blocks", sa.LargeBinary),  # packed; NULL: written before they were kept
 )  # fmt: skip
 chunks_table = sa.Table(
     "chunks", metadata,
@@ -120,6 +125,21 @@ runs_table = sa.Table(
     sa.Column("finished_at", sa.String, nullable=False, default=""),
     sa.Column("report", sa.String, nullable=False, default="{}"),
 )  # fmt: skip
+
+
+class _Text(sa.TypeDecorator[str]):
+    """Text without NUL, which PostgreSQL cannot store. A replacement character takes its place, so offsets stay."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return value.replace("\0", "\ufffd") if value and "\0" in value else value
+
+
+for _column in [column for table in metadata.tables.values() for column in table.columns]:
+    if isinstance(_column.type, sa.String):
+        _column.type = _Text()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +191,7 @@ class Draft:
     validators: Mapping[str, str] = field(default_factory=dict)
     chunks: Sequence[Chunk] = ()
     vector_keys: Sequence[str] = ()
+    blocks: bytes | None = None  # packed, so that the text can be cut again without its source
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,33 +219,46 @@ class Catalog:
     """Opens (and creates) a catalog. Threads may share it; each call takes its own connection.
 
     url: an SQLAlchemy URL, or a path of a SQLite file.
-    Raises: CatalogError when the file is damaged or written by a newer version.
+    Raises: CatalogError when it cannot be reached, is damaged or written by a newer version; SettingsError for a bad URL.
     """
 
     def __init__(self, url: str | Path) -> None:
         self._sqlite = isinstance(url, Path) or str(url).startswith("sqlite")
-        address = f"sqlite:///{url}" if isinstance(url, Path) else url
-        self._engine = sa.create_engine(address, connect_args={"timeout": 30} if self._sqlite else {})
+        self._engine = _open_engine(url, sqlite=self._sqlite)
+        shown = self._engine.url.render_as_string(hide_password=True)
         if self._sqlite:
-            sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            sa.event.listen(self._engine, "handle_error", lambda context: _explain_sqlite(context, str(url)))
+            sa.event.listen(self._engine, "handle_error", lambda context: _explain_sqlite(context, shown))
         try:
             self._create_tables()
             self._check_schema()
-        except OperationalError as error:
-            raise CatalogError(
-                f"The catalog {url} cannot be opened: {error.orig}. Check the folder's permissions and free space."
-            ) from error
+        except (OperationalError, InterfaceError) as error:
+            todo = (
+                "Check the folder's permissions and free space."
+                if self._sqlite
+                else "Start it, or correct catalog.url."
+            )
+            raise CatalogError(f"The catalog {shown} cannot be opened: {_reason(error)}. {todo}") from error
         except DatabaseError as error:
+            if not self._sqlite:
+                raise CatalogError(
+                    f"The catalog {shown} refused a call: {_reason(error)}. Check catalog.url."
+                ) from error
             raise CatalogError(
-                f"The catalog {url} is damaged: {error.orig}. Restore it from a backup or import again into a new --home."
+                f"The catalog {shown} is damaged: {error.orig}. Restore it from a backup or import again into a new --home."
             ) from error
+        if not self._sqlite:
+            sa.event.listen(self._engine, "handle_error", _lost_server)
 
     def close(self) -> None:
         self._engine.dispose()
 
     def _create_tables(self) -> None:
         """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
+        if not self._sqlite:
+            with self._engine.begin() as db:
+                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
+                metadata.create_all(db)
+            return
         for _ in metadata.tables:
             try:
                 metadata.create_all(self._engine)
@@ -237,6 +271,8 @@ class Catalog:
     def _check_schema(self) -> None:
         """Write the schema's version into a new catalog; refuse one of another version."""
         with self._engine.begin() as db:
+            if not self._sqlite:
+                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
             rows = [{"key": "schema", "value": str(SCHEMA_VERSION)}, {"key": "id", "value": secrets.token_hex(6)}]
             if not db.execute(sa.select(meta_table.c.key)).first():
                 _insert(db, meta_table, rows, ignore=True)
@@ -289,7 +325,8 @@ class Catalog:
 
     def collections(self) -> list[str]:
         with self._engine.connect() as db:
-            return list(db.execute(sa.select(collections_table.c.name).order_by(collections_table.c.name)).scalars())
+            names = db.execute(sa.select(collections_table.c.name).order_by(collections_table.c.name)).scalars()
+            return [name for name in names if NEXT not in name]
 
     def add_collection(self, collection: Collection) -> None:
         probe = None if collection.probe is None else collection.probe.astype("<f4").tobytes()
@@ -356,7 +393,8 @@ class Catalog:
             for draft in drafts:
                 version = versions[draft.doc_id]
                 pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
-                texts.append({"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text})
+                texts.append({"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text,
+                              "blocks": draft.blocks})  # fmt: skip
                 chunks.extend(_chunk_rows(collection, draft, version, pks))
                 keys.append(pks)
             _insert(db, texts_table, texts)
@@ -738,6 +776,163 @@ class Catalog:
                 .values(finished_at=utc_now(), report=json.dumps(report))
             )
 
+    # ------------------------------------------------------------ a collection and its successor
+
+    def next_collection(self, name: str) -> Collection | None:
+        """What is being built to take the collection's place. Its own name ends in a random mark; no search sees it."""
+        c = collections_table.c.name
+        with self._engine.connect() as db:
+            found = (
+                db.execute(sa.select(c).where(c.startswith(name + NEXT, autoescape=True)).order_by(c)).scalars().first()
+            )
+        return None if found is None else self.collection(found)
+
+    def switch(self, successor: str, name: str, *, keep_failed: bool) -> None:
+        """Put the successor in the collection's place, in one transaction: readers see all of the old or all of the new.
+
+        keep_failed: documents that have no live version stay, and so do failures noted on the others.
+        """
+        d = documents_table.c
+        with self._engine.begin() as db:
+            if keep_failed:
+                _keep_failures(db, successor, name)
+            for table in (chunks_table, texts_table, garbage_table):
+                db.execute(sa.delete(table).where(table.c.collection == name))
+            old = d.collection == name
+            db.execute(sa.delete(documents_table).where(old & (d.version > 0) if keep_failed else old))
+            for table in (documents_table, chunks_table, texts_table, garbage_table):
+                db.execute(sa.update(table).where(table.c.collection == successor).values(collection=name))
+            db.execute(sa.delete(collections_table).where(collections_table.c.name == name))
+            db.execute(sa.update(collections_table).where(collections_table.c.name == successor).values(name=name))
+
+    def drop_collection(self, name: str) -> None:
+        """Remove a collection with everything in it. Its index is the caller's."""
+        with self._engine.begin() as db:
+            for table in (documents_table, chunks_table, texts_table, garbage_table):
+                db.execute(sa.delete(table).where(table.c.collection == name))
+            db.execute(sa.delete(collections_table).where(collections_table.c.name == name))
+
+    def new_generation(self) -> int:
+        """A number for an index that no index of this catalog ever had.
+
+        Milvus Lite mixes what it counted of a dropped index into the scores of a new one of the same name.
+        """
+        with self._engine.begin() as db:
+            mine = meta_table.c.key == "generation"
+            last = db.execute(sa.select(meta_table.c.value).where(mine)).scalar_one_or_none()
+            highest = db.execute(sa.select(sa.func.max(collections_table.c.generation))).scalar_one_or_none()
+            new = max(int(last or 1), highest or 1) + 1
+            db.execute(sa.delete(meta_table).where(mine))
+            db.execute(sa.insert(meta_table).values(key="generation", value=str(new)))
+        return new
+
+    def generation(self, name: str) -> int:
+        """Of the collection's index; 0 when there is no such collection."""
+        c = collections_table.c
+        with self._engine.connect() as db:
+            return int(db.execute(sa.select(c.generation).where(c.name == name)).scalar_one_or_none() or 0)
+
+    def body(self, collection: str, doc_id: str) -> tuple[str, bytes | None] | None:
+        """The live version's text and packed blocks."""
+        d, t = documents_table.c, texts_table.c
+        live = (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version)
+        query = (
+            sa.select(t.text, t.blocks)
+            .join(documents_table, live)
+            .where(t.collection == collection, t.doc_id == doc_id)
+        )
+        with self._engine.connect() as db:
+            row = db.execute(query).first()
+        return None if row is None else (row.text, row.blocks)
+
+    def vector_keys(self, collection: str) -> Iterator[str]:
+        """The keys of the live chunks' vectors; those that several chunks share come several times."""
+        c = chunks_table.c
+        live = sa.select(c.pk, c.vector_key).join(documents_table, _SAME_VERSION).where(c.collection == collection)
+        last = ""
+        while True:
+            with self._engine.connect() as db:
+                rows = db.execute(live.where(c.pk > last).order_by(c.pk).limit(_BATCH)).all()
+            yield from (row.vector_key for row in rows)
+            if len(rows) < _BATCH:
+                return
+            last = rows[-1].pk
+
+    def records(self, collection: str) -> Iterator[dict[str, Any]]:
+        """Every document as plain values, live or failed, with its text, blocks and chunks; one is held at a time."""
+        d, c, t = documents_table.c, chunks_table.c, texts_table.c
+        last = ""
+        while True:
+            page = sa.select(documents_table).where(
+                d.collection == collection, d.doc_id > last, d.state.not_in(("new", "waiting"))
+            )
+            with self._engine.connect() as db:
+                rows = db.execute(page.order_by(d.doc_id).limit(_BATCH)).all()
+            for row in rows:
+                this = (collection, row.doc_id, row.version)
+                text = sa.select(t.text, t.blocks).where(sa.tuple_(t.collection, t.doc_id, t.version) == this)
+                chunks = sa.select(chunks_table).where(sa.tuple_(c.collection, c.doc_id, c.version) == this)
+                with self._engine.connect() as db:
+                    body = db.execute(text).first()
+                    cut = db.execute(chunks.order_by(c.ordinal)).all()
+                yield {
+                    "document": _values(row), "text": body.text if body else None,
+                    "blocks": body.blocks if body else None, "chunks": [_values(one) for one in cut],
+                }  # fmt: skip
+            if len(rows) < _BATCH:
+                return
+            last = rows[-1].doc_id
+
+    def put_records(self, collection: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Write records of `records` into a collection that no search sees yet. Returns the chunks' keys, in order.
+
+        A key that another collection holds already is replaced by one of this collection's own.
+        """
+        documents = [{**one["document"], "collection": collection, "pending": 0} for one in records]
+        texts = [{"collection": collection, "doc_id": one["document"]["doc_id"], "version": one["document"]["version"],
+                  "text": one["text"], "blocks": one["blocks"]} for one in records if one["text"] is not None]  # fmt: skip
+        chunks = [{**chunk, "collection": collection, "doc_id": one["document"]["doc_id"], "version": one["document"]["version"]}
+                  for one in records for chunk in one["chunks"]]  # fmt: skip
+        seen: set[str] = set()
+        with self._engine.begin() as db:
+            for start in range(0, len(chunks), _BATCH):
+                batch = chunks[start : start + _BATCH]
+                pks = [chunk["pk"] for chunk in batch]
+                taken = set(db.execute(sa.select(chunks_table.c.pk).where(chunks_table.c.pk.in_(pks))).scalars())
+                taken |= set(db.execute(sa.select(garbage_table.c.pk).where(garbage_table.c.pk.in_(pks))).scalars())
+                for chunk in batch:
+                    if chunk["pk"] in taken or chunk["pk"] in seen:
+                        chunk["pk"] = row_key(collection, chunk["doc_id"], chunk["version"], chunk["ordinal"])
+                    seen.add(chunk["pk"])
+            _insert(db, documents_table, documents)
+            _insert(db, texts_table, texts)
+            _insert(db, chunks_table, chunks)
+        return [chunk["pk"] for chunk in chunks]
+
+    @contextmanager
+    def writer_lock(self, wait_s: float) -> Iterator[None]:
+        """One writer per PostgreSQL catalog, whichever machine it runs on. SQLite needs none beside the home's lock.
+
+        The server holds the lock for as long as this connection lives. Raises: LockedError.
+        """
+        if self._sqlite:
+            yield
+            return
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            deadline = time.monotonic() + wait_s
+            while not db.execute(sa.select(sa.func.pg_try_advisory_lock(_LOCK_SPACE, 1))).scalar():
+                if time.monotonic() > deadline:
+                    where = self._engine.url.render_as_string(hide_password=True)
+                    raise LockedError(f"Another machine or home is writing to the catalog {where}. Wait for it to end.")
+                time.sleep(0.05)
+            try:
+                yield
+            finally:
+                db.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK_SPACE, 1)))
+
+
+_LOCK_SPACE = 0x52_47_53_54  # of our advisory locks in a PostgreSQL database: 0 makes the tables, 1 writes
+
 
 def row_key(collection: str, doc_id: str, version: int, ordinal: int) -> str:
     """Key of a chunk's row in the store: 32 hex digits, safe to paste into any expression, equal on every run."""
@@ -800,6 +995,57 @@ def _explain_sqlite(context: Any, url: str) -> None:
         raise error from context.original_exception
 
 
+def _open_engine(url: str | Path, *, sqlite: bool) -> sa.Engine:
+    """Raises: SettingsError for a URL that names no database we know."""
+    try:
+        if isinstance(url, Path):
+            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30})
+        else:
+            engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {}, pool_pre_ping=not sqlite)
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise SettingsError(
+            "catalog.url is not a database's URL. Write postgresql+pg8000://user:password@host:5432/database, or leave it empty for SQLite."
+        ) from error
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"catalog.url needs the Python package {error.name}. Install ragstone[postgres] and write postgresql+pg8000://…"
+        ) from error
+    if engine.dialect.name not in ("sqlite", "postgresql"):
+        raise SettingsError(f"catalog.url names {engine.dialect.name}; the catalog lives in SQLite or PostgreSQL.")
+    if sqlite:
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _lost_server(context: Any) -> None:
+    """A database server that goes away is our error, not SQLAlchemy's."""
+    if context.is_disconnect or isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)):
+        raise CatalogError(
+            f"The PostgreSQL catalog stopped answering: {_reason(context.original_exception)}. Start it and run the command again."
+        )
+
+
+def _reason(error: Any) -> str:
+    """The first line of a driver's message; pg8000 puts the server's fields into a dictionary."""
+    original = getattr(error, "orig", None) or error
+    fields = original.args[0] if original.args else ""
+    text = fields.get("M", "") if isinstance(fields, dict) else str(original)
+    return (text.strip().splitlines() or [type(original).__name__])[0][:200].rstrip(". ")
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {key: value for key, value in row._mapping.items() if key != "collection"}
+
+
+def _keep_failures(db: sa.Connection, successor: str, name: str) -> None:
+    """Carry over what `fail` noted on documents that have a live version."""
+    d, new = documents_table.c, documents_table.c
+    failed = sa.select(d.doc_id, d.code, d.message, d.content_hash, d.size, d.mtime_ns, d.updated_at)
+    for row in db.execute(failed.where(d.collection == name, d.version > 0, d.code != "")).all():
+        mine = (new.collection == successor) & (new.doc_id == row.doc_id)
+        db.execute(sa.update(documents_table).where(mine).values(_values(row)))
+
+
 def _insert(db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], *, ignore: bool = False) -> None:
     if not rows:
         return
@@ -810,7 +1056,11 @@ def _insert(db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], *, i
         from sqlalchemy.dialects.postgresql import insert
 
         statement = insert(table).on_conflict_do_nothing()
-    db.execute(statement, rows)
+    if db.dialect.name == "sqlite":
+        db.execute(statement, rows)
+        return
+    for start in range(0, len(rows), _ROWS):  # many rows per statement: a driver would send each on its own
+        db.execute(statement.values(rows[start : start + _ROWS]))
 
 
 def _chunk_rows(collection: str, draft: Draft, version: int, pks: Sequence[str]) -> Iterator[dict[str, Any]]:

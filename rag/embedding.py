@@ -327,6 +327,8 @@ class _OpenVino:
         self.name = f"openvino-{precision}"
         self.parallel = threads
         self._pad_id = pad_id
+        # The binding looks NumPy up at its first array; two threads that make one at once wait for each other forever.
+        openvino.Tensor(np.zeros((1, 1), np.int64)).get_element_type().to_dtype()
         core = openvino.Core()
         try:
             model = core.read_model(graph)

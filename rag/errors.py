@@ -90,7 +90,9 @@ def disk_error(error: BaseException, path: str | os.PathLike[str]) -> DiskError 
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()  # grpc's errors are their own context
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

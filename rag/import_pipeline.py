@@ -36,7 +36,7 @@ class ImportPipeline:
         """Names the functions, so that documents are read again when others take their place."""
         chunker = [self.chunker] if self.chunker else []
         names = [_name(one) for one in (*self.loaders.values(), *self.cleaners, *chunker, *self.enrichers)]
-        return "".join(f" {name}" for name in [*names, *([f"version={self.version}"] if self.version else [])])
+        return "".join(f" +{name}" for name in [*names, *([f"version={self.version}"] if self.version else [])])
 
 
 def load_with(loader: Loader, data: bytes, name: str) -> ParsedDocument:

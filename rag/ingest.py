@@ -20,18 +20,21 @@ import numpy as np
 
 from rag import copies, describing, import_pipeline
 from rag.catalog import Catalog, Draft, Known, vector_key
-from rag.chunking import chunk_document
+from rag.chunking import chunk_recipe, chunker
+from rag.enrich import price, reserve, words_of
+from rag.enrich import recipe as enrich_recipe
 from rag.errors import DocumentError, SourceError, UsageError
 from rag.estimate import Sample, estimate
 from rag.import_pipeline import ImportPipeline
 from rag.loaders import markdown
-from rag.parsing import ParsedPart, ParserPool
+from rag.parse_child import pack_blocks
+from rag.parsing import ParsedPart, ParserPool, Parsers, parse_parts
 from rag.pieces import is_piece, split_large
 from rag.rows import store_rows, sweep
-from rag.settings import ChunkSettings, FetchSettings, IngestSettings, ParseSettings
+from rag.settings import ChunkSettings, EnrichSettings, FetchSettings, IngestSettings, ParseSettings
 from rag.sources import Found, FoundFile, FoundPage, content_hash, find, read_page, read_stable, root_name, sidecar
 from rag.store import MAX_META_BYTES, MilvusStore
-from rag.types import Chunk, ChunkContext, Document, Embedder, Failure, IngestReport, ParsedDocument
+from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument
 
 PARSER_VERSION = 2  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
@@ -49,6 +52,8 @@ class IngestOptions:
     fetch: FetchSettings = FetchSettings()
     ingest: IngestSettings = IngestSettings()
     pipeline: ImportPipeline = ImportPipeline()
+    enrich: EnrichSettings = EnrichSettings()
+    enrichers: Sequence[Enricher] = ()  # what the settings ask for; a dry run leaves them out
     prune: bool = False
     dry_run: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
@@ -77,14 +82,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestParts:
-    """What an import needs of the system. pool: opens the reader of files; replaced where other machines read."""
+    """What an import needs of the system. parsers: opens the reader of files; another one where other machines read."""
 
     catalog: Catalog
     store: MilvusStore | None  # None in a dry run
     embedder: Embedder
     collection: str
     index: str
-    pool: Callable[[ParseSettings], Any] = ParserPool
+    parsers: Callable[[ParseSettings], Parsers] = ParserPool
 
 
 @dataclass(slots=True)
@@ -229,7 +234,9 @@ class _Run:
     ) -> None:
         self.parts, self.options, self.tally, self.progress = parts, options, tally, progress
         self.size = chunk_size(options.chunk, parts.embedder)
-        self.recipe = _recipe(options.chunk, self.size, parts.embedder) + options.pipeline.recipe
+        self.recipe = recipe_of(options.chunk, parts.embedder, options.enrich) + options.pipeline.recipe
+        self.chunker = options.pipeline.chunker or chunker(options.chunk, reserve=reserve(options.enrich))
+        self.enrichers = [*options.pipeline.enrichers, *options.enrichers]
         self.patterns = describing.path_patterns(options.ingest.path_patterns)
         self.known: Mapping[str, Known] = {}
         self.members: dict[str, list[Known]] = {}  # by container
@@ -295,7 +302,7 @@ class _Run:
         doc_id = file_doc_id(found.source)
         stat = (found.size, found.mtime_ns) if isinstance(found, FoundFile) else (0, 0)
         draft = Draft(doc_id=doc_id, source=found.source, title="", type="", text="", content_hash="",
-                      recipe=self.recipe + (f" described={outside}" if outside else ""), size=stat[0], mtime_ns=stat[1])  # fmt: skip
+                      recipe=self.recipe + (f" +described={outside}" if outside else ""), size=stat[0], mtime_ns=stat[1])  # fmt: skip
         return _Item(draft=draft, known=self.known.get(doc_id), found=found, described=(root, beside))
 
     def _looks_unchanged(self, item: _Item) -> bool:
@@ -328,7 +335,7 @@ class _Run:
         A container comes after its members: once it is published, an import takes it for finished.
         """
         if todo:
-            with self.parts.pool(self.options.parse) as pool:
+            with self.parts.parsers(self.options.parse) as pool:
                 start = time.perf_counter()
                 for read in pool.side_by_side(lambda item: self._read(pool, item), todo):
                     self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
@@ -340,7 +347,7 @@ class _Run:
             yield item
             self._done(item.draft.source)
 
-    def _read(self, pool: ParserPool, item: _Item) -> _Read:
+    def _read(self, pool: Parsers, item: _Item) -> _Read:
         """Runs in a thread of its own. Touches nothing but what it is given."""
         assert item.found is not None
         name = item.found.name
@@ -353,7 +360,7 @@ class _Run:
             parsed = import_pipeline.load_with(loader, data, name) if loader else pool.parse(data, name)
             if not parsed.parts:
                 return _Read(item=item, result=parsed)
-            inside, warnings = pool.parse_parts(parsed, item.draft.source)
+            inside, warnings = parse_parts(pool, parsed, item.draft.source)
             return _Read(
                 item=item, result=replace(parsed, parts=(), warnings=(*parsed.warnings, *warnings)), parts=inside
             )
@@ -361,7 +368,7 @@ class _Run:
             failure = Failure(source=item.draft.source, code=error.code, message=str(error))
             return _Read(item=item, result=failure)
 
-    def _bytes(self, pool: ParserPool, item: _Item) -> tuple[bytes | None, Draft]:
+    def _bytes(self, pool: Parsers, item: _Item) -> tuple[bytes | None, Draft]:
         """The content, None when it is what the catalog has, and the draft with what was learned on the way."""
         draft, same = item.draft, self._same_recipe(item.known, item.draft)
         if isinstance(item.found, FoundPage):
@@ -488,14 +495,15 @@ class _Run:
                 metadata, notes = self._describe(item, parsed)
                 warnings = (*parsed.warnings, *notes)
                 chunks = import_pipeline.cut(
-                    parsed, self._context(item), chunker=pipeline.chunker or self._chunker(), enrichers=pipeline.enrichers
+                    parsed, self._context(item), chunker=self.chunker, enrichers=self.enrichers
                 ) if parsed.text.strip() else []  # fmt: skip
+                metadata |= words_of(chunks, self.options.enrich)
                 keys = [vector_key(embedder.fingerprint, chunk.indexed_text) for chunk in chunks]
             self.tally.warnings.extend(f"{item.draft.source}: {warning}" for warning in warnings)
             title = item.draft.title or parsed.title or Path(item.draft.source).name
             yield item, replace(
                 item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=metadata,
-                warnings=warnings, chunks=chunks, vector_keys=keys,
+                warnings=warnings, chunks=chunks, vector_keys=keys, blocks=pack_blocks(parsed.blocks),
             )  # fmt: skip
 
     def _describe(self, item: _Item, parsed: ParsedDocument) -> tuple[dict[str, Any], list[str]]:
@@ -517,9 +525,6 @@ class _Run:
             doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=self.size, overlap=chunk.overlap,
             context_tokens=chunk.context_tokens, overhead=embedder.passage_overhead(), embed=embedder.embed_passages,
         )  # fmt: skip
-
-    def _chunker(self) -> Callable[[ParsedDocument, ChunkContext], Sequence[Chunk]]:
-        return recursive
 
     # ------------------------------------------------------------ embed, write, publish
 
@@ -621,6 +626,11 @@ class _Run:
                 self.sample, embedder=self.parts.embedder, catalog=self.parts.catalog, collection=self.parts.collection,
                 seconds_so_far=seconds,
             )  # fmt: skip
+            cost = price(self.sample.n_chunks, self.sample.n_tokens, self.options.enrich)
+            estimated = replace(
+                estimated, n_model_calls=cost.n_calls, n_model_tokens=cost.n_prompt_tokens + cost.n_answer_tokens,
+                cost_usd=cost.usd,
+            )  # fmt: skip
         return IngestReport(
             added=tally.added, updated=tally.updated, unchanged=tally.unchanged, deleted=tally.deleted,
             duplicates=tally.duplicates, failures=tuple(tally.failures), n_chunks=tally.n_chunks,
@@ -641,12 +651,20 @@ def delete(catalog: Catalog, store: MilvusStore | None, collection: str, index: 
     return catalog.delete(collection, doc_ids)
 
 
-def recursive(parsed: ParsedDocument, context: ChunkContext) -> list[Chunk]:
-    """The default chunker: along headings, blocks and sentences, with overlap."""
-    return chunk_document(
-        parsed, doc_id=context.doc_id, tokens=context.tokens, size=context.size, overlap=context.overlap,
-        context_tokens=context.context_tokens, overhead=context.overhead,
-    )  # fmt: skip
+def recipe_of(settings: ChunkSettings, embedder: Embedder, enrich: EnrichSettings) -> str:
+    """The recipe that an import with these settings notes. Raises: UsageError, see chunk_size."""
+    return _recipe(settings, chunk_size(settings, embedder), embedder) + enrich_recipe(enrich)
+
+
+def rewrite(
+    documents: Iterable[tuple[Draft, ParsedDocument]], *, parts: IngestParts, options: IngestOptions
+) -> Iterator[IngestReport]:
+    """Cut, embed and write documents that were parsed before; after each group that is published, the report so far."""
+    run = _Run(parts, options, _Tally(), lambda _now: None)
+    items = (_Item(draft=draft, known=None, parsed=parsed) for draft, parsed in documents)
+    for batch in _batches(run.cut(items)):
+        run.write(batch)
+        yield run.report()
 
 
 @dataclass(frozen=True, slots=True)
@@ -685,7 +703,7 @@ def _batches(drafts: Iterable[tuple[_Item, Draft]]) -> Iterator[list[tuple[_Item
 
 def _recipe(settings: ChunkSettings, size: int, embedder: Embedder) -> str:
     """Names everything besides the content that decides what is stored."""
-    return f"parser={PARSER_VERSION} size={size} overlap={settings.overlap} context={settings.context_tokens} model={embedder.fingerprint[:16]}"
+    return f"parser={PARSER_VERSION} size={size} overlap={settings.overlap} context={settings.context_tokens} model={embedder.fingerprint[:16]}{chunk_recipe(settings)}"
 
 
 # ---------------------------------------------------------------- documents given in code

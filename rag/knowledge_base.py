@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from rag.errors import (
     DiskError,
     FingerprintError,
     LockedError,
+    ModelError,
     SettingsError,
     StoreError,
     UsageError,
@@ -28,7 +29,19 @@ from rag.errors import (
 )  # fmt: skip
 from rag.settings import Settings
 from rag.trace import Trace
-from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport, Query, Reranker
+from rag.types import (
+    Answer,
+    ChatModel,
+    Chunk,
+    DocumentInfo,
+    Embedder,
+    Enricher,
+    Event,
+    Hits,
+    IngestReport,
+    Query,
+    Reranker,
+)
 
 if TYPE_CHECKING:
     from rag import pipeline
@@ -37,6 +50,9 @@ if TYPE_CHECKING:
     from rag.import_pipeline import ImportPipeline
     from rag.ingest import Progress
     from rag.lite import LiteServer
+    from rag.reindex import Reindexed
+    from rag.reply_cache import ReplyCache
+    from rag.snapshot import Snapshot
     from rag.store import MilvusStore
     from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification, VerifyParts
@@ -80,7 +96,8 @@ class KnowledgeBase:
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._reranker: Reranker | None = None
-        self._checked = ""  # collection whose embedding model was compared
+        self._replies: ReplyCache | None = None
+        self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
 
     @classmethod
     def open(
@@ -126,11 +143,11 @@ class KnowledgeBase:
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         with self._lock:
-            for part in (self._chat, self._store, self._lite, self._catalog):
+            for part in (self._chat, self._replies, self._store, self._lite, self._catalog):
                 if part is not None:
                     part.close()
-            self._chat = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked, self._reranker = False, "", None
+            self._chat = self._replies = self._store = self._lite = self._catalog = None
+            self._chat_opened, self._checked, self._reranker = False, {}, None
 
     # ------------------------------------------------------------ documents
 
@@ -144,6 +161,7 @@ class KnowledgeBase:
         chunk_size: int | None = None,
         overlap: int | None = None,
         workers: int | None = None,
+        engine: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
@@ -153,6 +171,7 @@ class KnowledgeBase:
         pipeline: loaders, cleaners, a chunker and enrichers of your own.
         prune: delete documents that lay under these paths and are gone. dry_run: read and count, write nothing, and
             estimate what the import would take. stop: set it from another thread to end after the current documents.
+        engine: local, or ray to read and embed on Ray workers; what is written stays with this process.
         Raises: SourceError, LockedError, StoreError, FingerprintError, ModelError. Documents that cannot be read do
             not raise; they are listed in the report's failures.
         """
@@ -160,11 +179,18 @@ class KnowledgeBase:
         from rag.ingest import IngestOptions, IngestParts, ingest
 
         settings = self.settings
-        changes = {"chunk__size": chunk_size, "chunk__overlap": overlap, "parse__workers": workers}
+        changes = {
+            "chunk__size": chunk_size,
+            "chunk__overlap": overlap,
+            "parse__workers": workers,
+            "ingest__engine": engine,
+        }
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
+        warnings: list[str] = []
         options = IngestOptions(
-            chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest,
-            pipeline=pipeline or ImportPipeline(), prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
+            chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest, enrich=settings.enrich,
+            enrichers=() if dry_run else self._enrichers(settings, warnings.append), pipeline=pipeline or ImportPipeline(),
+            prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
         )  # fmt: skip
         if dry_run:
             parts = IngestParts(
@@ -178,9 +204,24 @@ class KnowledgeBase:
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=self.collection,
                 index=self._index(collection.generation),
             )  # fmt: skip
-            report = ingest(sources, parts=parts, options=options, progress=progress)
+            if settings.ingest.engine == "local":
+                report = ingest(sources, parts=parts, options=options, progress=progress)
+            else:
+                from rag.ray_engine import RayEngine
+
+                with RayEngine(settings, self.embedder) as ray:
+                    parts = replace(parts, embedder=ray.embedder, parsers=ray.parsers)
+                    report = ingest(sources, parts=parts, options=options, progress=progress)
             self.catalog.note_write(self.collection, time.time())
-            return report
+            return replace(report, warnings=(*report.warnings, *warnings))
+
+    def _enrichers(self, settings: Settings, warn: Callable[[str], None]) -> Sequence[Enricher]:
+        from rag import enrich
+
+        if not enrich.is_on(settings.enrich):
+            return ()
+        chat = self.chat if enrich.needs_chat(settings.enrich) else None
+        return enrich.enrichers(settings, chat, self.embedder, cache=self.replies if chat else None, warn=warn)
 
     def documents(self, doc_id: str | None = None) -> list[DocumentInfo]:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""
@@ -223,6 +264,60 @@ class KnowledgeBase:
     def collections(self) -> list[str]:
         return self.catalog.collections()
 
+    def reindex(self, *, progress: Callable[[Progress], None] | None = None) -> Reindexed:
+        """Build the collection again for the embedding model and chunk settings in force; searches go on meanwhile.
+
+        Everything is read from the catalog, no source is needed. A run that was stopped goes on.
+        Raises: UsageError when there is no such collection; LockedError, StoreError, ModelError, CatalogError.
+        """
+        from rag.reindex import ReindexParts, reindex
+
+        with self._writing():
+            collection = self.catalog.collection(self.collection)
+            if collection is None:
+                raise UsageError(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH")
+            parts = ReindexParts(
+                catalog=self.catalog, store=self.store, embedder=self.embedder, collection=collection,
+                probe=self._new_collection, index=self._index, chunk=self.settings.chunk, parse=self.settings.parse,
+                enrich=self.settings.enrich, enrichers=self._enrichers(self.settings, self._notify),
+            )  # fmt: skip
+            return reindex(parts, progress)
+
+    def export_snapshot(
+        self, path: str | os.PathLike[str], *, progress: Callable[[Progress], None] | None = None
+    ) -> Snapshot:
+        """Write the collection with its vectors into one file, for `import_snapshot` on another home or server.
+
+        Raises: UsageError when there is nothing to export or the file cannot be written; LockedError.
+        """
+        from rag.snapshot import export
+
+        with self._writing():
+            collection = self.catalog.collection(self.collection)
+            if collection is None:
+                raise UsageError(f"Collection {self.collection} is empty: there is nothing to export.")
+            return export(self.catalog, collection, Path(path).expanduser().absolute(), progress)
+
+    def import_snapshot(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Snapshot:
+        """Read a snapshot into this collection, which must be empty unless `replace`. Nothing is embedded.
+
+        Searches see it when it is whole; with `replace` they see what was there before until then.
+        Raises: UsageError for a file that is damaged, newer or no snapshot; LockedError, StoreError.
+        """
+        from rag.snapshot import import_
+
+        with self._writing():
+            return import_(
+                Path(path).expanduser().absolute(), catalog=self.catalog, store=lambda: self.store, index=self._index,
+                name=self.collection, replace_existing=replace, progress=progress,
+            )  # fmt: skip
+
     # ------------------------------------------------------------ search and ask
 
     def search(self, query: str, **options: Any) -> Hits:
@@ -234,6 +329,7 @@ class KnowledgeBase:
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
+        expand: what is shown in place of the chunks found, as in search.expand; left out: the chunks. `ask` reads the setting.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
         return self._search(query, Trace(), **options)
@@ -250,7 +346,8 @@ class KnowledgeBase:
         from rag.answering import answer_events
 
         trace = Trace()
-        hits = self._search(question, trace, **options)
+        expand = options.pop("expand", None) or self.settings.search.expand
+        hits = self._search(question, trace, expand=expand, **options)
         for step in trace.steps:
             yield Event(kind="step", step=step)
         with trace.span("chat model"):
@@ -279,6 +376,7 @@ class KnowledgeBase:
         mmr: float | None = None,
         rerank: bool | None = None,
         explain: bool = False,
+        expand: str | None = None,
         history: Sequence[tuple[str, str]] = (),
         **understanding: Any,
     ) -> Hits:
@@ -296,18 +394,48 @@ class KnowledgeBase:
             filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
         )  # fmt: skip
         pipeline.check_query(query)
-        collection = self.catalog.collection(self.collection)
-        if collection is None:
-            return Hits(
-                (), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",)
+        n_steps = len(trace.steps)
+        while (collection := self.catalog.collection(self.collection)) is not None:
+            del trace.steps[n_steps:]
+            parts = self._search_parts(collection, wanted, reranker)
+            try:
+                if chosen == "auto":
+                    more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+                    hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+                else:
+                    hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+            except StoreError:
+                if self.catalog.generation(self.collection) == collection.generation:
+                    raise
+                continue
+            # The collection was replaced in the meantime: what was found is of neither the old one nor the new.
+            if self.catalog.generation(self.collection) == collection.generation:
+                hits = replace(hits, warnings=hits.warnings + self._notes(collection))
+                return self._expanded(hits, expand, trace) if expand else hits
+        return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
+
+    def _notes(self, collection: Collection) -> tuple[str, ...]:
+        """What people should know of a collection that they search."""
+        return self._model_warnings(collection) + ((CLOCK_WARNING,) if self._clock_went_back() else ())
+
+    def _expanded(self, hits: Hits, mode: str, trace: Trace) -> Hits:
+        """The hits as a reader gets them: summaries give way to what they sum up, small chunks to what surrounds them."""
+        from rag import expand
+
+        name = self.collection
+        parts = expand.ExpandParts(
+            text=lambda doc_id: self.catalog.text(name, doc_id) or "",
+            spans=lambda doc_id: [(one.start, one.end) for one in self.catalog.chunks(name, doc_id) if not one.level],
+        )
+        mode = expand.implied(self.settings.chunk.strategy) if mode == "implied" else mode
+        if not expand.changes(hits.items, mode):
+            return hits
+        with trace.span("expand") as step:
+            items = expand.expand(
+                hits.items, mode=mode, parts=parts, question=hits.question, n=self.settings.search.neighbours
             )
-        parts = self._search_parts(collection, wanted, reranker)
-        if chosen != "auto":
-            hits = pipeline.search(query, parts=parts, options=options, trace=trace)
-        else:
-            more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-            hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
-        return replace(hits, warnings=(*hits.warnings, CLOCK_WARNING)) if self._clock_went_back() else hits
+            step.n_in, step.n_out, step.detail = len(hits), len(items), {"mode": mode}
+        return replace(hits, items=items, trace=tuple(trace.steps))
 
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
@@ -353,11 +481,12 @@ class KnowledgeBase:
 
     def _planner(self, collection: Collection, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
         """Plans the queries of a question with the chat model, which is opened when it is first needed."""
+        from rag.reply_cache import CachedChat
         from rag.understanding import UnderstandParts, understand
 
         def plan(question: str, trace: Trace) -> Understood:
             parts = UnderstandParts(
-                chat=self.chat,
+                chat=CachedChat(self.chat, self.replies) if self.chat else None,
                 deadline_s=self.settings.understand.deadline_s,
                 fields=lambda: self.catalog.field_values(collection.name),
                 answer=self._short_answer,
@@ -371,7 +500,13 @@ class KnowledgeBase:
         from rag.answering import short_answer
 
         hits = self._search(
-            question, Trace(), top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, **_NO_UNDERSTANDING
+            question,
+            Trace(),
+            top_k=SUB_QUESTION_HITS,
+            mode="hybrid",
+            rerank=False,
+            expand=self.settings.search.expand,
+            **_NO_UNDERSTANDING,
         )
         return short_answer(
             question,
@@ -413,7 +548,7 @@ class KnowledgeBase:
         return VerifyParts(
             catalog=self.catalog,
             store=lambda: self.store,
-            embedder=lambda: self.embedder,
+            embedder=lambda: self._query_embedder(collection),
             set_aside=None if self.settings.milvus.uri else self._set_aside,
             collection=self.collection,
             index=self._index(collection.generation),
@@ -499,6 +634,16 @@ class KnowledgeBase:
             return self._chat
 
     @property
+    def replies(self) -> ReplyCache:
+        """What chat models said before, so that nothing is asked twice."""
+        with self._lock:
+            if self._replies is None:
+                from rag.reply_cache import ReplyCache
+
+                self._replies = ReplyCache(self.home / "replies.sqlite3")
+            return self._replies
+
+    @property
     def reranker(self) -> Reranker | None:
         """The reranker that the settings name; None when they name none."""
         with self._lock:
@@ -517,44 +662,79 @@ class KnowledgeBase:
 
     def _ensure_collection(self) -> Collection:
         """The collection's record and its index, made when they are not there."""
-        from rag.catalog import Collection
 
         collection = self.catalog.collection(self.collection)
         if collection is None:
-            embedder = self.embedder
-            probe = embedder.embed_passages([PROBE_TEXT])[0]
-            collection = Collection(
-                name=self.collection,
-                generation=1,
-                fingerprint=embedder.fingerprint,
-                model=embedder.name,
-                dim=embedder.dim,
-                probe=probe,
-            )
+            collection = self._new_collection()
             self.catalog.add_collection(collection)
-        self._query_embedder(collection)
+        elif not self._fits(self.embedder, collection):
+            raise self._misfit(collection)
         self.store.create(self._index(collection.generation), dim=collection.dim)
         return collection
 
-    def _query_embedder(self, collection: Collection) -> Embedder:
-        """The embedder, once it is shown to be the one that the collection was built with."""
+    def _new_collection(self) -> Collection:
+        """The record of a collection that the settings' embedding model builds."""
+        from rag.catalog import Collection
+
         embedder = self.embedder
-        if self._checked == collection.name:
-            return embedder
-        same = embedder.fingerprint == collection.fingerprint
-        if not same or (
-            collection.probe is not None
-            and _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) < PROBE_COSINE
-        ):
-            other = (
-                "other files, prefixes or limits of that model" if embedder.name == collection.model else embedder.name
-            )
-            raise FingerprintError(
-                f"Collection {collection.name} was built with the embedding model {collection.model} ({collection.dim} dimensions); the settings "
-                f"name {other}, whose vectors do not fit. Set [embedding] as it was, or import into another --collection."
-            )
-        self._checked = collection.name
-        return embedder
+        probe = embedder.embed_passages([PROBE_TEXT])[0]
+        self._checked[embedder.fingerprint] = embedder
+        return Collection(name=self.collection, generation=1, fingerprint=embedder.fingerprint, model=embedder.name,
+                          dim=embedder.dim, probe=probe)  # fmt: skip
+
+    def _query_embedder(self, collection: Collection) -> Embedder:
+        """The model that the collection was built with: the settings' if it is that, else the one its record names.
+
+        So searches go on while the settings name a model that the collection is still to be built again for.
+        """
+        if (checked := self._checked.get(collection.fingerprint)) is not None:
+            return checked
+        for embedder in self._candidates(collection):
+            if self._fits(embedder, collection):
+                self._checked[collection.fingerprint] = embedder
+                return embedder
+        raise self._misfit(collection)
+
+    def _candidates(self, collection: Collection) -> Iterator[Embedder]:
+        """Models that may be the collection's: the settings', then the recorded name with our prefixes or its own."""
+        from rag.embedding import open_embedder
+
+        settings = self.settings.embedding
+        named = settings.model_copy(update={"model": collection.model})
+        own = named.model_copy(update={"query_prefix": None, "passage_prefix": None})
+        try:
+            yield self.embedder
+        except ModelError:
+            if settings.model == collection.model:
+                raise
+        for other in (named, own):
+            if other != settings:
+                with suppress(ModelError):
+                    yield open_embedder(other, self.settings.models, notify=self._notify)
+
+    def _fits(self, embedder: Embedder, collection: Collection) -> bool:
+        """Whether its vectors lie in the collection's space: by fingerprint, and by the vector of a fixed text."""
+        if embedder.fingerprint != collection.fingerprint:
+            return False
+        if collection.fingerprint in self._checked or collection.probe is None:
+            return True
+        return _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) >= PROBE_COSINE
+
+    def _misfit(self, collection: Collection) -> FingerprintError:
+        named = self.settings.embedding.model
+        other = "other files, prefixes or limits of that model" if named == collection.model else named
+        return FingerprintError(
+            f"Collection {collection.name} was built with the embedding model {collection.model} ({collection.dim} dimensions); the settings "
+            f"name {other}, whose vectors do not fit. Build it again with `ragstone reindex`, or set [embedding] as it was."
+        )
+
+    def _model_warnings(self, collection: Collection) -> tuple[str, ...]:
+        """Says so when a dense search used another model than the settings name."""
+        used = self._checked.get(collection.fingerprint)
+        if used is None or used is self._embedder:
+            return ()
+        return (f"The collection was built with {collection.model} as it was then, and was searched with that. "
+                "`ragstone reindex` builds it for the embedding model in the settings.",)  # fmt: skip
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -567,7 +747,8 @@ class KnowledgeBase:
         try:
             with lock.acquire(timeout=LOCK_WAIT_S):
                 owner.write_text(str(os.getpid()))
-                yield
+                with self.catalog.writer_lock(LOCK_WAIT_S):
+                    yield
         except Timeout:
             pid = owner.read_text().strip() if owner.exists() else "unknown"
             raise LockedError(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import rag.parse_child as protocol
 from rag.errors import DocumentError
@@ -52,6 +52,17 @@ class ParsedPart:
     digest: str
     size: int
     result: ParsedDocument | Failure
+
+
+class Parsers(Protocol):
+    """What an import needs of a pool of parsers: `ParserPool`, or the same on other machines."""
+
+    @property
+    def max_bytes(self) -> int: ...
+    def __enter__(self) -> Parsers: ...
+    def __exit__(self, *_: object) -> None: ...
+    def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument: ...
+    def side_by_side(self, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]: ...
 
 
 class ParserPool:
@@ -116,69 +127,9 @@ class ParserPool:
         """Read a document from a file. Raises: DocumentError, see also sources.read_stable."""
         return self.parse(read_stable(path, self.max_bytes), Path(path).name, password)
 
-    def parse_parts(self, parsed: ParsedDocument, source: str) -> tuple[list[ParsedPart], list[str]]:
-        """The files inside a document, each read as a document of its own, and theirs; what was left out, as warnings.
-
-        source: of the document, for messages. Each part has its own limits, so one that hangs costs itself alone.
-        """
-        found: list[ParsedPart] = []
-        warnings: list[str] = []
-        left = [MAX_PARTS, MAX_PART_BYTES]
-        self._parts(parsed, source, "", 1, found, warnings, left)
-        return found, warnings
-
-    def _parts(
-        self,
-        parsed: ParsedDocument,
-        source: str,
-        above: str,
-        depth: int,
-        found: list[ParsedPart],
-        warnings: list[str],
-        left: list[int],
-    ) -> None:
-        for part in parsed.parts:
-            name = f"{above}{part.name}"
-            left[0] -= 1
-            left[1] -= len(part.data)
-            if min(left) < 0 or depth > MAX_PART_DEPTH:
-                limit = f"{MAX_PART_DEPTH} levels, {MAX_PARTS} files and {MAX_PART_BYTES // 1_000_000} MB"
-                message = f"{source}!/{name} was left out: at most {limit} are read of one file. Unpack it and import the files."
-                found.append(
-                    ParsedPart(
-                        name,
-                        "",
-                        len(part.data),
-                        Failure(source=f"{source}!/{name}", code="E_TOO_LARGE", message=message),
-                    )
-                )
-                return
-            digest = content_hash(part.data)
-            try:
-                inner = self.parse(part.data, part.name)
-            except DocumentError as error:
-                failure = Failure(source=f"{source}!/{name}", code=error.code, message=str(error))
-                found.append(ParsedPart(name, digest, len(part.data), failure))
-                continue
-            if inner.text.strip():
-                found.append(ParsedPart(name, digest, len(part.data), replace(inner, parts=())))
-            else:
-                warnings.extend(f"{name}: {warning}" for warning in inner.warnings)
-            self._parts(inner, source, f"{name}!/", depth + 1, found, warnings, left)
-
     def side_by_side(self, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
         """`work` on each item in threads, as many as there are children; results in order, a few made ahead."""
-        waiting: deque[Future[_R]] = deque()
-        threads = ThreadPoolExecutor(self.workers, thread_name_prefix="parse")
-        try:
-            for item in items:
-                waiting.append(threads.submit(work, item))
-                if len(waiting) > 2 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+        return side_by_side(self.workers, work, items)
 
     def _timeout(self, n_bytes: int) -> float:
         return min(
@@ -189,6 +140,74 @@ class ParserPool:
     def max_bytes(self) -> int:
         """Larger files are refused before they are read."""
         return int(self.settings.max_file_mb * 1_000_000)
+
+
+def parse_parts(parsers: Parsers, parsed: ParsedDocument, source: str) -> tuple[list[ParsedPart], list[str]]:
+    """The files inside a document, each read as a document of its own, and theirs; what was left out, as warnings.
+
+    source: of the document, for messages. Each part has its own limits, so one that hangs costs itself alone.
+    """
+    found: list[ParsedPart] = []
+    warnings: list[str] = []
+    _parse_parts(parsers, parsed, source, "", 1, found, warnings, [MAX_PARTS, MAX_PART_BYTES])
+    return found, warnings
+
+
+def _parse_parts(
+    parsers: Parsers,
+    parsed: ParsedDocument,
+    source: str,
+    above: str,
+    depth: int,
+    found: list[ParsedPart],
+    warnings: list[str],
+    left: list[int],
+) -> None:
+    for part in parsed.parts:
+        name = f"{above}{part.name}"
+        left[0] -= 1
+        left[1] -= len(part.data)
+        if min(left) < 0 or depth > MAX_PART_DEPTH:
+            limit = f"{MAX_PART_DEPTH} levels, {MAX_PARTS} files and {MAX_PART_BYTES // 1_000_000} MB"
+            message = (
+                f"{source}!/{name} was left out: at most {limit} are read of one file. Unpack it and import the files."
+            )
+            found.append(
+                ParsedPart(
+                    name,
+                    "",
+                    len(part.data),
+                    Failure(source=f"{source}!/{name}", code="E_TOO_LARGE", message=message),
+                )
+            )
+            return
+        digest = content_hash(part.data)
+        try:
+            inner = parsers.parse(part.data, part.name)
+        except DocumentError as error:
+            failure = Failure(source=f"{source}!/{name}", code=error.code, message=str(error))
+            found.append(ParsedPart(name, digest, len(part.data), failure))
+            continue
+        if inner.text.strip():
+            found.append(ParsedPart(name, digest, len(part.data), replace(inner, parts=())))
+        else:
+            warnings.extend(f"{name}: {warning}" for warning in inner.warnings)
+        _parse_parts(parsers, inner, source, f"{name}!/", depth + 1, found, warnings, left)
+
+
+def side_by_side(n_threads: int, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """`work` on each item in threads; results in order, a few made ahead."""
+    waiting: deque[Future[_R]] = deque()
+    threads = ThreadPoolExecutor(n_threads, thread_name_prefix="parse")
+    try:
+        for item in items:
+            waiting.append(threads.submit(work, item))
+            if len(waiting) > 2 * n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
 
 
 class _Child:

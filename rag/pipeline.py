@@ -236,6 +236,7 @@ def _hit(rank: int, pk: str, score: float, stored: StoredChunk, scores: Mapping[
         rank=rank, chunk_id=chunk.chunk_id, doc_id=chunk.doc_id, source=stored.source, title=stored.title, score=score,
         text=chunk.text, start=chunk.start, end=chunk.end, page=chunk.page, context=chunk.context, type=stored.type,
         metadata=stored.metadata, parts=parts, level=chunk.level,
+        parent_start=chunk.parent_start, parent_end=chunk.parent_end,
     )  # fmt: skip
 
 

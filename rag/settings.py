@@ -46,8 +46,16 @@ class ChunkSettings(_Section):
     )
     overlap: int = Field(48, ge=0, description="tokens that neighbouring chunks share")
     context_tokens: int = Field(
-        96, ge=0, description="most tokens of title and headings put before a chunk for the index"
+        96, ge=0, description="most tokens of title and headings put before a chunk for the index; 0: none"
     )
+    strategy: Literal[
+        "recursive", "heading", "sentence-window", "parent-child", "semantic", "table-rows", "qa", "fixed"
+    ] = Field("recursive", description="where documents are cut; docs/chunking.md says which when")
+    child_size: int = Field(128, ge=8, description="parent-child, sentence-window: most tokens of text in a chunk")
+    sentences: int = Field(2, ge=1, le=20, description="sentence-window: sentences per chunk")
+    window: int = Field(3, ge=0, le=50, description="sentence-window: sentences on each side that a reader gets")
+    percentile: float = Field(85, gt=0, lt=100, description="semantic: the larger, the fewer breaks")
+    rows: int = Field(1, ge=1, le=1000, description="table-rows: rows per chunk")
 
 
 class ParseSettings(_Section):
@@ -80,8 +88,10 @@ class ParseSettings(_Section):
 
 
 class IngestSettings(_Section):
-    """[ingest] what an import knows of documents beyond their content."""
+    """[ingest] what an import knows of documents beyond their content, and where they are read and embedded."""
 
+    engine: Literal["local", "ray"] = Field("local", description="local: this machine; ray: workers of a Ray cluster")
+    ray_address: str = Field("", description="of the cluster, such as ray://host:10001; empty: a Ray on this machine")
     path_patterns: list[str] = Field(
         [], description='metadata from paths below the imported folder: ["{department}/{year:int}/*"]'
     )
@@ -109,6 +119,29 @@ class FetchSettings(_Section):
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+class EnrichSettings(_Section):
+    """[enrich] what is added to chunks so that they are found. Off by default; what asks the chat model costs calls."""
+
+    context: bool = Field(False, description="a sentence by the chat model that places each chunk in its document")
+    questions: int = Field(0, ge=0, le=8, description="questions per chunk that it answers, by the chat model")
+    keywords: int = Field(0, ge=0, le=50, description="keywords per chunk and document, without a model")
+    summaries: Literal["none", "sections", "tree"] = Field(
+        "none", description="sections: of each section and the document; tree: of groups of chunks, and of those again"
+    )
+    summarise: Literal["extract", "chat"] = Field(
+        "extract", description="summaries by choosing sentences, or by the chat model"
+    )
+    group: int = Field(6, ge=2, le=50, description="tree: chunks under one summary")
+    cluster: Literal["neighbours", "similar"] = Field(
+        "neighbours", description="tree: group chunks that follow one another, or whose vectors are near"
+    )
+    room_tokens: int = Field(96, ge=0, description="tokens of a chunk kept free for what is added to it")
+    max_calls: int = Field(2000, ge=0, description="chat model calls per import; what is left goes in without")
+    deadline_s: float = Field(60, gt=0, description="per model call")
+    usd_per_million_prompt_tokens: float = Field(0, ge=0, description="price of the endpoint; 0: a local model")
+    usd_per_million_answer_tokens: float = Field(0, ge=0)
+
+
 class SearchSettings(_Section):
     """[search] defaults of retrieval."""
 
@@ -120,6 +153,13 @@ class SearchSettings(_Section):
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
     rrf_k: int = Field(60, ge=1)
+    expand: Literal["implied", "none", "parent", "neighbours", "window", "auto"] = Field(
+        "implied",
+        description="what an answer reads in place of the chunks found; implied: as the chunk.strategy wants it",
+    )
+    neighbours: int = Field(
+        1, ge=0, le=20, description="expand=neighbours: chunks, expand=window: sentences on each side"
+    )
 
 
 class UnderstandSettings(_Section):
@@ -212,6 +252,7 @@ class Settings(_Section):
 
     embedding: EmbeddingSettings = EmbeddingSettings()
     chunk: ChunkSettings = ChunkSettings()
+    enrich: EnrichSettings = EnrichSettings()
     parse: ParseSettings = ParseSettings()
     fetch: FetchSettings = FetchSettings()
     ingest: IngestSettings = IngestSettings()

@@ -250,6 +250,8 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, float] = field(default_factory=dict)
     level: int = 0  # from 1 on, `text` is a summary of the document's text[start:end]
+    parent_start: int | None = None  # the wider stretch that a reader gets, where the chunk has one
+    parent_end: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,15 @@ def tiny_settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory):  
     )
 
 
+@pytest.fixture(scope="session")
+def other_settings(tiny_settings, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """The same with another tiny model: another size of vectors, and it reads less."""
+    from tests.tiny_model import build
+
+    folder = build(tmp_path_factory.mktemp("other"), dim=48, max_tokens=96)
+    return tiny_settings.with_values(embedding__model=str(folder))
+
+
 @pytest.fixture
 def tiny_kb(tmp_path: Path, tiny_settings) -> Iterator:  # type: ignore[no-untyped-def, type-arg]
     """An empty knowledge base on the embedded Milvus with the tiny model."""
@@ -93,3 +102,12 @@ def tiny_kb(tmp_path: Path, tiny_settings) -> Iterator:  # type: ignore[no-untyp
 
     with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator:  # type: ignore[type-arg]
+    """A PostgreSQL server; `postgres.database()` gives the URL of an empty database."""
+    from tests.postgres_server import running
+
+    with running() as server:
+        yield server

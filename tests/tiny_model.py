@@ -26,7 +26,7 @@ WORDS = [
 ]
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, *, dim: int = 32, max_tokens: int = 128) -> Path:
     """Write the model into `folder`. The weights are random, but the same every time."""
     torch = pytest.importorskip("torch")
     from sentence_transformers import SentenceTransformer
@@ -43,14 +43,14 @@ def build(folder: Path) -> Path:
     BertTokenizerFast(str(raw / "vocab.txt"), model_max_length=128).save_pretrained(raw)
     config = BertConfig(
         vocab_size=len(pieces),
-        hidden_size=32,
+        hidden_size=dim,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=130,
     )
     BertModel(config).save_pretrained(raw)
-    word = Transformer(str(raw), max_seq_length=128)
-    model = SentenceTransformer(modules=[word, Pooling(32, pooling_mode="mean"), Normalize()], device="cpu")
+    word = Transformer(str(raw), max_seq_length=max_tokens)
+    model = SentenceTransformer(modules=[word, Pooling(dim, pooling_mode="mean"), Normalize()], device="cpu")
     model.save(str(folder / "model"))
     return folder / "model"

@@ -83,17 +83,20 @@ def build_parser() -> argparse.ArgumentParser:
         return made.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     ingest = command("ingest", "import or update documents; unchanged ones cost nothing", "ingest")
-    ingest.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
+    ingest.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, URLs, sitemaps")
+    ingest.add_argument("--watch", action="store_true", help="go on: import again what changes, until stopped")
     ingest.add_argument("--prune", action="store_true", help="delete documents that lay under PATH and are gone")
-    ingest.add_argument("--dry-run", action="store_true", help="read and count, write nothing")
+    ingest.add_argument("--dry-run", action="store_true", help="read and count, estimate time and cost, write nothing")
     ingest.add_argument(
         "--chunk-size",
         type=int,
         metavar="N",
         help="tokens per chunk (default: what the embedding model reads, at most 512)",
     )
+    ingest.add_argument("--yes", action="store_true", help="do not ask before the chat model enriches chunks")
     ingest.add_argument("--overlap", type=int, metavar="N", help="tokens that neighbouring chunks share")
     ingest.add_argument("--workers", type=int, metavar="N", help="processes that read files")
+    ingest.add_argument("--engine", choices=("local", "ray"), help="where to read and embed (default: local)")
 
     search = command("search", "find the best passages", "search")
     search.add_argument("query", metavar="QUERY")
@@ -113,6 +116,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     verify = command("verify", "compare the catalog with the index", "verify")
     verify.add_argument("--repair", action="store_true", help="make the index agree with the catalog")
+    command("reindex", "build the collection again for the embedding model in the settings", "reindex")
+    snapshot = group("snapshot", "move a collection with its vectors: to a file and from one")
+    export = command("export", "write the collection into a file", "snapshot_export", snapshot)
+    export.add_argument("file", metavar="FILE")
+    import_ = command("import", "read a collection from a file; nothing is embedded", "snapshot_import", snapshot)
+    import_.add_argument("file", metavar="FILE")
+    import_.add_argument("--replace", action="store_true", help="in place of what the collection holds")
     _eval_commands(group("eval", "measure retrieval"), command)
 
     models = group("models", "local models")

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings, load_with_origins, walk
+from rag.sources import is_url
 from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
+from rag.watching import watch
 from ui import printing
 
 UNDERSTANDING = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
-FAILED = 3  # exit code: finished, but something failed
+if TYPE_CHECKING:
+    from rag.snapshot import Snapshot
+
+FAILED, STOPPED = 3, 1  # exit codes: finished, but something failed; stopped by a signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +42,70 @@ class Outcome:
 
 
 def ingest(options: argparse.Namespace) -> Outcome:
-    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
-        report = kb.ingest(
-            options.paths, prune=options.prune, dry_run=options.dry_run,
-            chunk_size=options.chunk_size, overlap=options.overlap, workers=options.workers, progress=progress,
+    if options.watch and (_json(options) or options.dry_run):
+        raise UsageError("--watch goes on until it is stopped; leave out --json and --dry-run.")
+    with _open(options) as kb, _stoppable() as stop:
+        if not options.dry_run and not _agreed(kb, options):
+            raise UsageError("Nothing was imported. Run it with --yes to go on without being asked.")
+        changes = watch(_local_paths(options.paths), stop=stop) if options.watch else iter(())
+        report = _ingest(kb, options, stop)
+        for _ in changes:
+            printing.report(report_json(report))
+            report = _ingest(kb, options, stop)
+    failed = FAILED if report.failures else 0
+    return Outcome(data=report_json(report), show=printing.report, code=STOPPED if report.stopped else failed)
+
+
+def _ingest(kb: KnowledgeBase, options: argparse.Namespace, stop: threading.Event) -> IngestReport:
+    with printing.ingest_progress(quiet=_json(options)) as progress:
+        return kb.ingest(
+            options.paths, prune=options.prune, dry_run=options.dry_run, chunk_size=options.chunk_size,
+            overlap=options.overlap, workers=options.workers, engine=options.engine, progress=progress, stop=stop,
         )  # fmt: skip
-    return Outcome(data=report_json(report), show=printing.report, code=FAILED if report.failures else 0)
+
+
+def _local_paths(paths: list[str]) -> list[str]:
+    """What can be watched. Raises: UsageError when there is nothing but URLs."""
+    local = [path for path in paths if not is_url(path)]
+    if not local:
+        raise UsageError("--watch needs a file or folder; pages on the web cannot be watched.")
+    return local
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that what is being written is finished. The second one ends at once."""
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("ragstone: stopping after the documents that are being written; once more ends at once.", file=sys.stderr)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _agreed(kb: KnowledgeBase, options: argparse.Namespace) -> bool:
+    """Whether the price of enrichment is accepted; asked on a terminal only, and only where the chat model is needed."""
+    from rag import enrich
+
+    if not enrich.needs_chat(kb.settings.enrich) or options.yes or _json(options) or not sys.stdin.isatty():
+        return True
+    found = kb.ingest(options.paths, dry_run=True, chunk_size=options.chunk_size, overlap=options.overlap).estimate
+    if found is None or not found.n_chunks:
+        return True
+    price = enrich.price(found.n_chunks, found.n_tokens, kb.settings.enrich)
+    print(
+        f"Enrichment asks the chat model up to {price.n_calls:,} times: about {price.n_prompt_tokens:,} tokens in and "
+        f"{price.n_answer_tokens:,} out" + (f", {price.usd:.2f} USD." if price.usd else ".")
+    )
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def docs_list(options: argparse.Namespace) -> Outcome:
@@ -72,6 +138,26 @@ def verify(options: argparse.Namespace) -> Outcome:
     data = {"ok": found.ok, "problems": [asdict(problem) for problem in found.problems], "repaired": found.repaired,
             "documents": found.n_documents, "chunks": found.n_chunks}  # fmt: skip
     return Outcome(data=data, show=printing.verification, code=0 if found.ok else FAILED)
+
+
+def reindex(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        done = kb.reindex(progress=progress)
+    data = {"changed": done.changed, "model": done.model, "generation": done.generation, "documents": done.n_documents,
+            "kept": done.n_kept, "chunks": done.n_chunks, "embedded": done.n_embedded, "seconds": done.seconds}  # fmt: skip
+    return Outcome(data=data, show=printing.reindexed)
+
+
+def snapshot_export(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        done = kb.export_snapshot(options.file, progress=progress)
+    return Outcome(data=snapshot_json(done), show=partial(printing.snapshot, verb="Exported"))
+
+
+def snapshot_import(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
+        done = kb.import_snapshot(options.file, replace=options.replace, progress=progress)
+    return Outcome(data=snapshot_json(done), show=partial(printing.snapshot, verb="Imported"))
 
 
 # ---------------------------------------------------------------- questions
@@ -201,7 +287,15 @@ def report_json(report: IngestReport) -> dict[str, Any]:
                       "failed": report.failed},
         "chunks": report.n_chunks, "embedded": report.n_embedded, "failures": [asdict(failure) for failure in report.failures],
         "warnings": list(report.warnings), "seconds": report.seconds, "dry_run": report.dry_run,
+        "duplicates": report.duplicates, "stopped": report.stopped, "seconds_by_step": dict(report.seconds_by_step),
+        "estimate": asdict(report.estimate) if report.estimate else None,
     }  # fmt: skip
+
+
+def snapshot_json(done: Snapshot) -> dict[str, Any]:
+    return {"path": done.path, "collection": done.collection, "model": done.model, "documents": done.n_documents,
+            "chunks": done.n_chunks, "vectors": done.n_vectors, "bytes": done.n_bytes, "embedded": done.n_embedded,
+            "seconds": done.seconds}  # fmt: skip
 
 
 def document_json(info: DocumentInfo) -> dict[str, Any]:

@@ -49,14 +49,13 @@ def ingest_progress(*, quiet: bool) -> Iterator[Callable[[IngestProgress], None]
         task = bar.add_task("reading", total=None, rate="")
 
         def update(now: IngestProgress) -> None:
-            elapsed = bar.tasks[task].elapsed or 0.001
             name = escape(now.source.rsplit("/", 1)[-1][:40])
             bar.update(
                 task,
                 description=name,
                 completed=now.n_done,
                 total=now.n_total,
-                rate=f"{now.n_chunks / elapsed:.0f} chunks/s",
+                rate=f"{now.chunks_per_s:.0f} chunks/s",
             )
 
         yield update
@@ -90,6 +89,12 @@ def report(data: Mapping[str, Any]) -> None:
         f"{verb} {counts['added'] + counts['updated']} documents ({counts['added']} new, {counts['updated']} changed) as {data['chunks']} chunks "
         f"in {data['seconds']:.1f} s; {counts['unchanged']} unchanged, {counts['deleted']} deleted, {counts['failed']} failed."
     )
+    if data["duplicates"]:
+        out.print(f"{data['duplicates']} of them say the same as another document and share its chunks.")
+    if data["stopped"]:
+        out.print("Stopped. Nothing is lost; run the same command to go on.")
+    if data["estimate"]:
+        out.print(estimate(data["estimate"]))
     if data["failures"]:
         table = Table(Column("failed", overflow="fold"), Column("code", no_wrap=True), "why", box=None, pad_edge=False)
         for failure in data["failures"]:
@@ -99,6 +104,17 @@ def report(data: Mapping[str, Any]) -> None:
         err.print(f"note: {escape(warning)}")
     if len(data["warnings"]) > 20:
         err.print(f"note: {len(data['warnings']) - 20} more notes; --json shows all of them.")
+
+
+def estimate(found: Mapping[str, Any]) -> str:
+    """What a dry run says the import will take."""
+    minutes, seconds = divmod(round(found["seconds"]), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{found['seconds']:.1f} s"
+    text = f"The import would take about {took}: {found['n_to_embed']} chunks to embed, {found['n_tokens']:,} tokens."
+    if found["n_model_calls"]:
+        text += f" Enrichment: {found['n_model_calls']:,} calls of the chat model, {found['n_model_tokens']:,} tokens"
+        text += f", {found['cost_usd']:.2f} USD." if found["cost_usd"] else "."
+    return text
 
 
 def documents(data: Mapping[str, Any]) -> None:
@@ -155,6 +171,25 @@ def verification(data: Mapping[str, Any]) -> None:
 
 
 # ---------------------------------------------------------------- questions
+
+
+def reindexed(data: Mapping[str, Any]) -> None:
+    if not data["changed"]:
+        out.print(f"The collection is built for {data['model']} already; nothing to do.", markup=False)
+        return
+    kept = f" {data['kept']} were done by an earlier run." if data["kept"] else ""
+    out.print(
+        f"Built {data['documents']} documents again for {data['model']}: {data['chunks']} chunks, {data['embedded']} embedded, "
+        f"in {data['seconds']:.1f} s.{kept}", markup=False,
+    )  # fmt: skip
+
+
+def snapshot(data: Mapping[str, Any], *, verb: str) -> None:
+    way = "to" if verb == "Exported" else "from"
+    out.print(
+        f"{verb} collection {data['collection']} {way} {data['path']}: {data['documents']} documents, {data['chunks']} chunks, "
+        f"{data['vectors']} vectors, {data['bytes'] / 1e6:.1f} MB, in {data['seconds']:.1f} s.", markup=False,
+    )  # fmt: skip
 
 
 def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:

@@ -113,13 +113,20 @@ def _read(data: bytes, name: str, password: str, ocr: Reader | None) -> _Content
     try:
         pdf = pypdfium2.PdfDocument(data, password=password or None)
     except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
+        # pdfium may repeat the reason of an earlier file in place of one of its own.
+        if "password" in str(error).lower() and b"/Encrypt" in data:
             raise _encrypted(name, password) from error
-        return _read_with_pypdf(data, name, password, str(error))
+        return _read_with_pypdf(data, name, password, _reason(error))
     try:
         return _read_pages(pdf, data, name, password, ocr)
     finally:
         pdf.close()
+
+
+def _reason(error: Exception) -> str:
+    """What pdfium says is wrong; of an error of an earlier file, or none, that nothing is known."""
+    said = str(error)
+    return "its structure is broken" if "Success" in said or "password" in said.lower() else said
 
 
 def _encrypted(name: str, password: str) -> DocumentError:

@@ -80,7 +80,9 @@ def raw_pdf(*objects: str | bytes) -> bytes:
         places.append(len(out))
         out += b"%d 0 obj\n" % number + (content.encode() if isinstance(content, str) else content) + b"\nendobj\n"
     start = len(out)
-    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + b"".join(b"%010d 00000 n \n" % at for at in places)
+    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + b"".join(
+        b"%010d 00000 n \n" % at for at in places
+    )
     return out + b"trailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
 
 
@@ -133,11 +135,25 @@ def _pdfs() -> Iterator[Bad]:
     for algorithm in ("RC4-40", "RC4-128"):
         yield Bad(name=f"locked {algorithm}.pdf", data=locked(good, "key", algorithm), codes=frozenset({"E_ENCRYPTED"}))
     yield Bad(name="owner's lock.pdf", data=locked(good, "", "RC4-128"), text="A good page")
-    yield Bad(name="no pages.pdf", data=raw_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[]/Count 0>>"), codes=damage)
-    yield Bad(name="page tree in a circle.pdf", data=raw_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[2 0 R]/Count 1>>"), codes=damage)
-    yield Bad(name="billions of pages.pdf", data=raw_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[2 0 R]/Count 2000000000>>"), codes=damage | {"E_TOO_LARGE"})
+    yield Bad(
+        name="no pages.pdf",
+        data=raw_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[]/Count 0>>"),
+        codes=damage,
+    )
+    yield Bad(
+        name="page tree in a circle.pdf",
+        data=raw_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[2 0 R]/Count 1>>"),
+        codes=damage,
+    )
+    yield Bad(
+        name="billions of pages.pdf",
+        data=raw_pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[2 0 R]/Count 2000000000>>"),
+        codes=damage | {"E_TOO_LARGE"},
+    )
     yield Bad(name="bomb.pdf", data=_bomb(), codes=frozenset({"E_TOO_LARGE"}))
-    yield Bad(name="deep.pdf", data=raw_pdf("<</Type/Catalog/Pages " + "[" * 20_000 + "]" * 20_000 + ">>"), codes=damage)
+    yield Bad(
+        name="deep.pdf", data=raw_pdf("<</Type/Catalog/Pages " + "[" * 20_000 + "]" * 20_000 + ">>"), codes=damage
+    )
     yield Bad(name="scan.pdf", data=pdf(_scan), codes=frozenset({"E_NO_TEXT_LAYER", "E_NO_TEXT"}))
     yield Bad(name="blank.pdf", data=pdf(lambda page: page.showPage()), codes=frozenset({"E_NO_TEXT"}))
     yield Bad(name="png.pdf", data=_png(1, 1), codes=ANY)
@@ -162,7 +178,11 @@ def _office(secret_file: str, listener: str) -> Iterator[Bad]:
     yield Bad(name="outside.docx", data=word(words("kept &x;"), start=outside), codes=unsafe, text="")
     asked = f'<?xml version="1.0"?><!DOCTYPE d SYSTEM "{listener}/a.dtd">'
     yield Bad(name="dtd.docx", data=word(words("kept"), start=asked), codes=unsafe, text="")
-    yield Bad(name="no document.docx", data=packed({"[Content_Types].xml": TYPES, "_rels/.rels": LINKS}), codes=frozenset({"E_CORRUPT"}))
+    yield Bad(
+        name="no document.docx",
+        data=packed({"[Content_Types].xml": TYPES, "_rels/.rels": LINKS}),
+        codes=frozenset({"E_CORRUPT"}),
+    )
     yield Bad(name="deep.docx", data=word("<w:tbl><w:tr><w:tc>" * 7_000 + words("x") + "</w:tc></w:tr></w:tbl>" * 7_000),
               codes=frozenset({"E_CORRUPT", "E_TOO_DEEP"}), text="x")  # fmt: skip
     yield Bad(name="members.docx", data=packed({f"word/{n}.xml": "" for n in range(20_000)}, mode=zipfile.ZIP_STORED),
@@ -170,8 +190,17 @@ def _office(secret_file: str, listener: str) -> Iterator[Bad]:
     yield Bad(name="slip.docx", data=packed({"[Content_Types].xml": TYPES, "_rels/.rels": LINKS, "../../escaped.xml": "out",
               "word/document.xml": f'<w:document xmlns:w="{OFFICE}"><w:body>{words("inside")}</w:body></w:document>'}), text="inside")  # fmt: skip
     yield Bad(name="empty.docx", data=word(""), codes=frozenset({"E_NO_TEXT"}))
-    yield Bad(name="html.docx", data=b"<html><body><p>really HTML</p></body></html>", codes=frozenset({"E_TYPE_MISMATCH"}), text="really HTML")
-    yield Bad(name="ole.docx", data=b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504 + "EncryptedPackage".encode("utf-16-le"), codes=ANY)
+    yield Bad(
+        name="html.docx",
+        data=b"<html><body><p>really HTML</p></body></html>",
+        codes=frozenset({"E_TYPE_MISMATCH"}),
+        text="really HTML",
+    )
+    yield Bad(
+        name="ole.docx",
+        data=b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504 + "EncryptedPackage".encode("utf-16-le"),
+        codes=ANY,
+    )
     for name in ("a.xlsx", "a.pptx", "a.odt", "a.ods", "a.epub", "a.doc", "a.xls", "a.ppt", "a.rtf", "a.msg"):
         yield Bad(name=f"noise {name}", data=random.Random(name).randbytes(3_000), codes=ANY)
 
@@ -183,7 +212,9 @@ def _archives() -> Iterator[Bad]:
         nested = packed({"a.zip": nested})
     yield Bad(name="nested.zip", data=nested, codes=ANY)
     yield Bad(name="many.zip", data=packed({f"{n}.txt": "" for n in range(20_000)}, mode=zipfile.ZIP_STORED), codes=ANY)
-    yield Bad(name="slip.zip", data=packed({"../../escaped.txt": "climbed", "/tmp/escaped.txt": "rooted"}), codes=ANY, text="")
+    yield Bad(
+        name="slip.zip", data=packed({"../../escaped.txt": "climbed", "/tmp/escaped.txt": "rooted"}), codes=ANY, text=""
+    )
     yield Bad(name="empty.zip", data=packed({}), codes=ANY)
     yield Bad(name="cut.zip", data=packed({"a.txt": "words " * 100})[:90], codes=ANY)
     yield Bad(name="noise.gz", data=b"\x1f\x8b\x08" + random.Random(1).randbytes(200), codes=ANY)
@@ -191,22 +222,62 @@ def _archives() -> Iterator[Bad]:
 
 def _markup(secret_file: str, listener: str) -> Iterator[Bad]:
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
-    yield Bad(name="laughs.xml", data=f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a0 "ha">{laughs}]><d>&a9;</d>'.encode(), codes=ANY)
-    yield Bad(name="outside.xml", data=f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY x SYSTEM "file://{secret_file}">]><d>kept &x;</d>'.encode(), codes=ANY, text="")
-    yield Bad(name="dtd.xml", data=f'<?xml version="1.0"?><!DOCTYPE d SYSTEM "{listener}/a.dtd"><d>kept</d>'.encode(), codes=ANY, text="")
+    yield Bad(
+        name="laughs.xml",
+        data=f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a0 "ha">{laughs}]><d>&a9;</d>'.encode(),
+        codes=ANY,
+    )
+    yield Bad(
+        name="outside.xml",
+        data=f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY x SYSTEM "file://{secret_file}">]><d>kept &x;</d>'.encode(),
+        codes=ANY,
+        text="",
+    )
+    yield Bad(
+        name="dtd.xml",
+        data=f'<?xml version="1.0"?><!DOCTYPE d SYSTEM "{listener}/a.dtd"><d>kept</d>'.encode(),
+        codes=ANY,
+        text="",
+    )
     yield Bad(name="deep.xml", data=b"<?xml version='1.0'?>" + b"<a>" * 100_000 + b"</a>" * 100_000, codes=ANY)
-    yield Bad(name="deep.html", data=b"<html><body>" + b"<div>" * 50_000 + b"deep words" + b"</div>" * 50_000, codes=frozenset({"E_TOO_DEEP"}), text="deep words")
+    yield Bad(
+        name="deep.html",
+        data=b"<html><body>" + b"<div>" * 50_000 + b"deep words" + b"</div>" * 50_000,
+        codes=frozenset({"E_TOO_DEEP"}),
+        text="deep words",
+    )
     attributes = " ".join(f"a{n}='1'" for n in range(200_000))
-    yield Bad(name="attributes.html", data=f"<html><body><p {attributes}>words</p></body></html>".encode(), codes=ANY, text="words")
-    yield Bad(name="include.html", data=f"<html><body><p>kept</p><iframe src='file://{secret_file}'></iframe><img src='{listener}/a.png'></body></html>".encode(), text="kept")
+    yield Bad(
+        name="attributes.html",
+        data=f"<html><body><p {attributes}>words</p></body></html>".encode(),
+        codes=ANY,
+        text="words",
+    )
+    yield Bad(
+        name="include.html",
+        data=f"<html><body><p>kept</p><iframe src='file://{secret_file}'></iframe><img src='{listener}/a.png'></body></html>".encode(),
+        text="kept",
+    )
     yield Bad(name="script only.html", data=b"<html><script>alert(1)</script></html>", codes=frozenset({"E_NO_TEXT"}))
-    yield Bad(name="entities.svg", data=f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{listener}/b"/><text>drawn</text></svg>'.encode(), codes=ANY, text="")
+    yield Bad(
+        name="entities.svg",
+        data=f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{listener}/b"/><text>drawn</text></svg>'.encode(),
+        codes=ANY,
+        text="",
+    )
     yield Bad(name="deep.json", data=b"[" * 100_000 + b"]" * 100_000, codes=ANY)
     yield Bad(name="cut.json", data=b'{"a": [1, 2, {"b": "c', codes=ANY, text="")
     yield Bad(name="noise.ipynb", data=b'{"cells": 7, "nbformat": "x"}', codes=ANY, text="")
     yield Bad(name="quotes.md", data=b"> " * 20_000 + b"end", codes=ANY, text="end")
     yield Bad(name="brackets.md", data=b"[" * 50_000 + b"]" * 50_000, codes=ANY, text="")
-    yield Bad(name="aliases.md", data=b"---\na: &a [x]\n" + b"".join(b"%c: &%c [%b]\n" % (97 + n, 97 + n, b",".join([b"*%c" % (96 + n)] * 9)) for n in range(1, 9)) + b"---\nbody", codes=ANY, text="body")
+    yield Bad(
+        name="aliases.md",
+        data=b"---\na: &a [x]\n"
+        + b"".join(b"%c: &%c [%b]\n" % (97 + n, 97 + n, b",".join([b"*%c" % (96 + n)] * 9)) for n in range(1, 9))
+        + b"---\nbody",
+        codes=ANY,
+        text="body",
+    )
 
 
 def _texts() -> Iterator[Bad]:
@@ -245,7 +316,12 @@ def _mail() -> Iterator[Bad]:
         b"--b%d\nContent-Type: multipart/mixed; boundary=b%d\n\n" % (n, n + 1) for n in range(500)
     )
     yield Bad(name="deep.eml", data=deep, codes=ANY, text="")
-    yield Bad(name="charset.eml", data=b"Subject: x\nContent-Type: text/plain; charset=made-up\nContent-Transfer-Encoding: base64\n\n!!!not base64", codes=ANY, text="")
+    yield Bad(
+        name="charset.eml",
+        data=b"Subject: x\nContent-Type: text/plain; charset=made-up\nContent-Transfer-Encoding: base64\n\n!!!not base64",
+        codes=ANY,
+        text="",
+    )
 
 
 def _damaged() -> Iterator[Bad]:

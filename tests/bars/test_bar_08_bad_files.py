@@ -62,7 +62,10 @@ def shared_files(folder: Path) -> Iterator[tuple[Bad, dict[str, Any]]]:
         outcome = entry["outcome"]
         codes = frozenset() if outcome == "text" else ANY
         text = None if outcome in ("error", "no_text") else ""
-        yield Bad(name=entry["file"], data=(folder / "generated" / entry["file"]).read_bytes(), codes=codes, text=text), entry
+        yield (
+            Bad(name=entry["file"], data=(folder / "generated" / entry["file"]).read_bytes(), codes=codes, text=text),
+            entry,
+        )
     for fuzzed in ("fuzz-pdf", "fuzz-office"):
         for path in sorted((folder / fuzzed).iterdir()):
             if path.name != "manifest.json":
@@ -124,7 +127,13 @@ def test_each_ends_as_it_must(bad: list[Bad], listener: socket.socket) -> None:
         good = [Bad(name=name, data=data, text="erons") for name, data in good_ones().items()]
         mistakes |= {one.name: fault for one in good if (fault := wrong(one, *watched.read(one)))}
     slow = {name: seconds for name, seconds in watched.seconds.items() if seconds > MOST_SECONDS}
-    says("8", files=len(bad) + len(good), wrong=mistakes, slowest_s=round(max(watched.seconds.values()), 1), child_mb=round(watched.peak_mb))
+    says(
+        "8",
+        files=len(bad) + len(good),
+        wrong=mistakes,
+        slowest_s=round(max(watched.seconds.values()), 1),
+        child_mb=round(watched.peak_mb),
+    )
     assert mistakes == {} and slow == {}
     assert watched.peak_mb < MOST_MB
     assert not was_asked(listener)
@@ -147,7 +156,13 @@ def test_the_collection_ends_as_its_manifest_says(shared: Path) -> None:
                 fault += f"took {watched.seconds[one.name]:.0f} s"
             if fault:
                 mistakes[one.name] = fault
-    says("8 collection", files=n_files, wrong=mistakes, slowest_s=round(max(watched.seconds.values()), 1), child_mb=round(watched.peak_mb))
+    says(
+        "8 collection",
+        files=n_files,
+        wrong=mistakes,
+        slowest_s=round(max(watched.seconds.values()), 1),
+        child_mb=round(watched.peak_mb),
+    )
     assert mistakes == {}
     assert watched.peak_mb < 600
 

@@ -320,3 +320,26 @@ def test_the_default_model_finds_passages(embedder: LocalEmbedder, shared: Path,
     best = np.argsort(-scores, axis=1)[:, :5]
     found = [relevant[query["_id"]] in {ids[i] for i in row} for query, row in zip(queries, best, strict=True)]
     assert len(found) > 100 and np.mean(found) >= least
+
+
+def test_the_first_vectors_may_be_asked_for_from_several_threads(tiny_settings, repo: Path) -> None:  # type: ignore[no-untyped-def]
+    """In a fresh process, with nothing embedded before: the binding must not lock itself up."""
+    script = """
+import json, sys, threading
+from rag.embedding import open_embedder
+from rag.settings import Settings
+settings = Settings.load(overrides=json.loads(sys.argv[1]))
+embedder = open_embedder(settings.embedding, settings.models)
+barrier = threading.Barrier(4)
+def first():
+    barrier.wait()
+    embedder.embed_passages(["green tea", "water", "river " * 50] * 40)
+threads = [threading.Thread(target=first) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    values = {"embedding.model": tiny_settings.embedding.model, "embedding.backend": "openvino-fp32",
+              "models.dir": tiny_settings.models.dir, "embedding.threads": 4}  # fmt: skip
+    for _ in range(3):
+        command = [sys.executable, "-c", script, json.dumps(values)]
+        assert subprocess.run(command, cwd=repo, timeout=120).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rag import Document, KnowledgeBase
-from rag.errors import FingerprintError, LockedError, SourceError, StoreError, UsageError
+from rag.errors import FingerprintError, LockedError, ModelError, SourceError, StoreError, UsageError
 from tests import milvus_server
 from tests.milvus_server import tcp_server
 
@@ -181,7 +182,27 @@ def test_an_index_file_that_is_gone_or_damaged_is_rebuilt(tiny_kb: KnowledgeBase
 def test_another_model_is_refused(tiny_kb: KnowledgeBase, tiny_settings, tiny_model: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tiny_kb.ingest(documents(2))
     other = tiny_settings.with_values(embedding__passage_prefix="other: ")
+    mine = [(hit.doc_id, hit.score) for hit in tiny_kb.search("tea", mode="dense")]
     with KnowledgeBase.open(tiny_kb.home, settings=other) as kb:
+        with pytest.raises(FingerprintError, match=r"other files, prefixes .* `ragstone reindex`"):
+            kb.ingest(documents(3))
+        hits = kb.search("tea", mode="dense")  # with the model that the collection names, and it says so
+        assert [(hit.doc_id, hit.score) for hit in hits] == mine and "ragstone reindex" in hits.warnings[0]
+        assert found(kb, "tea", mode="bm25") == ["d0", "d1"]
+    absent = tiny_settings.with_values(embedding__model="/no/such/model")
+    with KnowledgeBase.open(tiny_kb.home, settings=absent) as kb, pytest.raises(ModelError):
+        kb.ingest(documents(3))
+
+
+def test_a_model_whose_files_changed_under_its_name_is_refused(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from tests.tiny_model import build
+
+    settings = tiny_settings.with_values(embedding__model=str(build(tmp_path / "m")))
+    with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+        kb.ingest(documents(2))
+    shutil.rmtree(tmp_path / "m")
+    build(tmp_path / "m", dim=48)
+    with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
         with pytest.raises(FingerprintError, match="other files, prefixes"):
             kb.search("tea", mode="dense")
         assert found(kb, "tea", mode="bm25") == ["d0", "d1"]

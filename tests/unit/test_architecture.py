@@ -29,6 +29,7 @@ HOMES = {
     "yaml": {"rag/describing.py"},
     "watchdog": {"rag/watching.py"},
     "olefile": {"rag/loaders/ole.py"},
+    "ray": {"rag/ray_engine.py"},
 }
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from rag.catalog import Catalog, Collection, Draft, row_key, vector_key
-from rag.errors import CatalogError
+from rag.catalog import NEXT, Catalog, Collection, Draft, row_key, vector_key
+from rag.errors import CatalogError, LockedError, SettingsError
 from rag.types import Chunk
 
 
@@ -21,9 +21,17 @@ def draft(doc_id: str, text: str) -> Draft:
                  chunks=[chunk], vector_keys=[vector_key("f", text)])  # fmt: skip
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """One contract for both databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'c.sqlite3'}"
+    return str(request.getfixturevalue("postgres").database())
+
+
 @pytest.fixture
-def catalog(tmp_path: Path):  # type: ignore[no-untyped-def]
-    opened = Catalog(tmp_path / "c.sqlite3")
+def catalog(url: str):  # type: ignore[no-untyped-def]
+    opened = Catalog(url)
     yield opened
     opened.close()
 
@@ -123,14 +131,14 @@ def test_damage_and_other_versions_are_refused(tmp_path: Path) -> None:
         Catalog(newer)
 
 
-def test_many_processes_may_create_it_at_once(tmp_path: Path, repo: Path) -> None:
-    script = "import sys; from pathlib import Path; from rag.catalog import Catalog; print(Catalog(Path(sys.argv[1])).catalog_id)"
-    command = [sys.executable, "-c", script, str(tmp_path / "c.sqlite3")]
+def test_many_processes_may_create_it_at_once(url: str, repo: Path) -> None:
+    script = "import sys; from rag.catalog import Catalog; print(Catalog(sys.argv[1]).catalog_id)"
+    command = [sys.executable, "-c", script, url]
     started = [
         subprocess.Popen(command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
     ]
     ended = [process.communicate() for process in started]
-    assert len({out for out, _ in ended}) == 1, [err for _, err in ended]
+    assert len({out for out, _ in ended}) == 1 and ended[0][0].strip(), [err for _, err in ended]
 
 
 def test_live_rows_name_the_same_keys_as_live_chunks(catalog: Catalog) -> None:
@@ -141,8 +149,9 @@ def test_live_rows_name_the_same_keys_as_live_chunks(catalog: Catalog) -> None:
     assert rows[keys[0]].vector_key == chunks[keys[0]].vector_key
 
 
-def test_keys_are_looked_up_and_not_searched_for(catalog: Catalog) -> None:
+def test_keys_are_looked_up_and_not_searched_for(tmp_path: Path) -> None:
     """A search must not read every chunk of a collection: that would grow with the collection."""
+    catalog = Catalog(tmp_path / "c.sqlite3")
     write(catalog, draft("a", "one"))
     statements: list[str] = []
     sa.event.listen(catalog._engine, "before_cursor_execute", lambda _c, _k, text, *_rest: statements.append(text))
@@ -153,3 +162,65 @@ def test_keys_are_looked_up_and_not_searched_for(catalog: Catalog) -> None:
     assert len(plans) == 2
     for plan in plans:
         assert "sqlite_autoindex_chunks_1 (pk=?)" in plan[0][3], plan
+
+
+def test_a_successor_is_unseen_until_the_switch(catalog: Catalog) -> None:
+    """Keys, documents and the collection's record change hands together; noted failures stay."""
+    made = Collection(name="c", generation=1, fingerprint="f", model="m", dim=3)
+    catalog.add_collection(made)
+    old = write(catalog, draft("a", "one"))
+    catalog.fail("c", draft("a", "broken"), "E_CORRUPT", "The file is damaged.")
+    catalog.fail("c", draft("never", "broken"), "E_CORRUPT", "The file is damaged.")
+    successor = "c" + NEXT + "0"
+    catalog.add_collection(Collection(name=successor, generation=2, fingerprint="g", model="n", dim=3))
+    new = catalog.stage(successor, [draft("a", "two")])[0]
+    catalog.publish(successor, [draft("a", "two")])
+    assert catalog.collections() == ["c"] and catalog.live_rows("c", old + new).keys() == set(old)
+    waiting = catalog.next_collection("c")
+    assert waiting is not None and waiting.name == successor and catalog.next_collection("other") is None
+
+    catalog.switch(successor, "c", keep_failed=True)
+    assert catalog.live_rows("c", old + new).keys() == set(new) and catalog.text("c", "a") == "two"
+    found = catalog.collection("c")
+    assert found is not None and (found.generation, found.fingerprint) == (2, "g")
+    assert [(info.doc_id, info.code) for info in catalog.documents("c")] == [("a", "E_CORRUPT"), ("never", "E_CORRUPT")]
+    assert catalog.next_collection("c") is None and catalog.garbage("c") == []
+
+
+def test_records_go_into_another_catalog_and_come_out_the_same(catalog: Catalog, tmp_path: Path) -> None:
+    write(catalog, draft("a", "one"))
+    write(catalog, draft("b", "nul \0 and 中文"))
+    catalog.fail("c", draft("bad", ""), "E_EMPTY", "The file holds no bytes.")
+    records = list(catalog.records("c"))
+    assert [record["text"] for record in records] == ["one", "nul \ufffd and 中文", None]
+    other = Catalog(tmp_path / "other.sqlite3")
+    keys = other.put_records("c", records)
+    assert list(other.records("c")) == records and keys == [chunk["pk"] for one in records for chunk in one["chunks"]]
+    again = other.put_records("d", records)
+    assert not set(again) & set(keys), "keys that are taken are replaced"
+    other.close()
+
+
+def test_one_writer_per_postgresql_catalog(postgres) -> None:  # type: ignore[no-untyped-def]
+    url = postgres.database()
+    first, second = Catalog(url), Catalog(url)
+    with first.writer_lock(0.1), pytest.raises(LockedError, match="Another machine"), second.writer_lock(0.1):
+        pass
+    with second.writer_lock(0.1):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("postgresql+pg8000://secret-user:secret-word@127.0.0.1:9/x", CatalogError, "cannot be opened"),
+        ("nonsense", SettingsError, "catalog.url"),
+        ("mysql://host/x", SettingsError, "catalog.url"),
+        ("postgresql+psycopg9://host/x", SettingsError, "catalog.url"),
+    ],
+)
+def test_a_bad_url_is_one_sentence(url: str, error: type[Exception], words: str) -> None:
+    pytest.importorskip("pg8000")
+    with pytest.raises(error, match=words) as caught:
+        Catalog(url)
+    assert "secret-word" not in str(caught.value) and "\n" not in str(caught.value)

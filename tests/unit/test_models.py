@@ -153,7 +153,7 @@ def test_another_name_is_a_hub_id(name: str, tmp_path: Path) -> None:
 def test_names_that_are_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Did you mean smollm2-135m"):
         resolve("smollm2-135", "chat", tmp_path)
-    with pytest.raises(ModelError, match="is no name of an embedding model"):
+    with pytest.raises(ModelError, match="is no name of a model for embedding"):
         resolve("what is this", "embedding", tmp_path)
 
 

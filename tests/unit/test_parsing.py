@@ -14,7 +14,7 @@ import pytest
 
 from rag.errors import DocumentError
 from rag.parse_child import KINDS, pack_blocks, unpack_blocks
-from rag.parsing import ParserPool
+from rag.parsing import ParserPool, parse_parts
 from rag.settings import ParseSettings
 from rag.sources import FoundFile, content_hash, find
 from rag.types import Block, Failure, ParsedDocument, Part
@@ -170,7 +170,7 @@ def test_files_inside_files_are_read_each_on_its_own() -> None:
         Part(name="c.md", data=b"# Third"),
     )
     with ParserPool(ParseSettings(), workers=1) as pool:
-        found, warnings = pool.parse_parts(ParsedDocument(text="", parts=parts), "/x/box.zip")
+        found, warnings = parse_parts(pool, ParsedDocument(text="", parts=parts), "/x/box.zip")
     assert [part.name for part in found] == ["a.txt", "sub/b.pdf", "c.md"] and warnings == []
     assert isinstance(found[0].result, ParsedDocument) and found[0].result.text == "first"
     assert isinstance(found[1].result, Failure) and found[1].result.source == "/x/box.zip!/sub/b.pdf"
@@ -181,7 +181,7 @@ def test_more_parts_than_the_limit_are_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("rag.parsing.MAX_PARTS", 2)
     parts = tuple(Part(name=f"{n}.txt", data=b"text") for n in range(5))
     with ParserPool(ParseSettings(), workers=1) as pool:
-        found, _ = pool.parse_parts(ParsedDocument(text="", parts=parts), "box.zip")
+        found, _ = parse_parts(pool, ParsedDocument(text="", parts=parts), "box.zip")
     assert [isinstance(part.result, Failure) for part in found] == [False, False, True]
     last = found[-1].result
     assert isinstance(last, Failure) and last.code == "E_TOO_LARGE"
@@ -247,7 +247,7 @@ def ends(pid: int, within_s: float) -> bool:
 def test_no_child_outlives_its_parent(hostile: Path, busy: bool) -> None:
     script = textwrap.dedent(f"""
         import os, threading
-        from rag.parsing import ParserPool
+        from rag.parsing import ParserPool, parse_parts
         from rag.settings import ParseSettings
         pool = ParserPool(ParseSettings(timeout_s=100), workers=1)
         pool.parse(b"text", "a.md")

@@ -1,0 +1,106 @@
+"""A cache of chat replies: what a model was asked once at temperature 0 is not asked again, after a stopped import above all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag.types import ChatDelta, ChatModel, Message, Usage
+
+MAX_REPLIES = 200_000  # the oldest go
+
+
+class ReplyCache:
+    """Replies by model and prompt in one SQLite file. Threads may share it. A file that cannot be used costs the cache only."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._db: sqlite3.Connection | None = sqlite3.connect(path, check_same_thread=False, timeout=10)
+            self._db.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
+            self._db.commit()
+        except sqlite3.Error:
+            self._db = None
+
+    def get(self, key: str) -> str | None:
+        with self._lock:
+            try:
+                row = (
+                    self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone() if self._db else None
+                )
+            except sqlite3.Error:
+                return None
+        return None if row is None else str(row[0])
+
+    def put(self, key: str, reply: str) -> None:
+        with self._lock:
+            if self._db is None:
+                return
+            try:
+                self._db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, reply))
+                self._db.execute(
+                    "DELETE FROM replies WHERE rowid <= (SELECT max(rowid) FROM replies) - ?", (MAX_REPLIES,)
+                )
+                self._db.commit()
+            except sqlite3.Error:
+                self._db.rollback()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+            self._db = None
+
+
+def reply_key(
+    model: str, messages: Sequence[Message], max_tokens: int, json_schema: Mapping[str, Any] | None = None
+) -> str:
+    """sha256 of everything that decides a reply at temperature 0."""
+    asked = [model, [[one.role, one.content] for one in messages], max_tokens, json_schema]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+class CachedChat:
+    """A chat model that answers from the cache what it was asked before. `n_calls` counts what the model was asked."""
+
+    def __init__(self, chat: ChatModel, cache: ReplyCache) -> None:
+        self._chat, self._cache = chat, cache
+        self.name = chat.name
+        self.n_calls = 0
+
+    def knows(self, messages: Sequence[Message], max_tokens: int, json_schema: Mapping[str, Any] | None = None) -> bool:
+        return self._cache.get(reply_key(self.name, messages, max_tokens, json_schema)) is not None
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        json_schema: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
+    ) -> Iterator[ChatDelta]:
+        """As the model's; only whole replies at temperature 0 are kept."""
+        key = reply_key(self.name, messages, max_tokens, json_schema)
+        known = self._cache.get(key) if temperature == 0 else None
+        if known is not None:
+            yield ChatDelta(text=known)
+            yield ChatDelta(done=True, finish_reason="stop", usage=Usage(model=self.name))
+            return
+        self.n_calls += 1
+        text = ""
+        for delta in self._chat.stream(
+            messages, max_tokens=max_tokens, temperature=temperature, json_schema=json_schema, deadline_s=deadline_s
+        ):
+            text += delta.text
+            if delta.done and temperature == 0 and delta.finish_reason == "stop" and text.strip():
+                self._cache.put(key, text)
+            yield delta
+
+    def close(self) -> None:
+        self._chat.close()
