@@ -103,7 +103,8 @@ class ParserPool:
         if self._closed:
             raise RuntimeError("The ParserPool is closed. Open a new one.")
         # The empty one first: most files are not encrypted.
-        passwords = ("", password, *(one.get_secret_value() for one in self.settings.passwords))
+        known = (one.get_secret_value() for one in self.settings.passwords)
+        passwords = tuple(dict.fromkeys(("", password, *known)))
         child = self._slots.get()
         try:
             while True:

@@ -41,6 +41,7 @@ _LOADERS = {
     "bzip2": "rag.loaders.packed",
     "xz": "rag.loaders.packed",
     "image": "rag.loaders.image",
+    "encrypted": "rag.loaders.locked",
 }
 _BY_SIGHT = ("pdf", "image")  # their loaders take `ocr`
 
@@ -143,7 +144,7 @@ def load_document(
         raise DocumentError("E_NO_TEXT", f"{name} holds no text.")
     claimed = _BY_NAME.get(_extension(name))
     warnings = parsed.warnings
-    if claimed not in (None, kind) and {claimed, kind} != {"markdown", "text"}:
+    if claimed not in (None, kind) and kind != "encrypted" and {claimed, kind} != {"markdown", "text"}:
         warnings = (f"The name says {claimed}, but the content is {kind}; it was read as {kind}.", *warnings)
     return replace(parsed, title=parsed.title or PurePosixPath(name).stem, warnings=warnings)
 
@@ -250,10 +251,6 @@ def _narrow(head: bytes) -> bytes:
 
 
 def _refusal(what: str, name: str) -> DocumentError:
-    if what == "encrypted":
-        return DocumentError(
-            "E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without a password and import it again."
-        )
     called = _ADVICE.get(what, f"{what} file")
     claimed = _BY_NAME.get(_extension(name))
     if claimed:

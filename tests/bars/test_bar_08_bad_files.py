@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rag.errors import CODES, DocumentError
-from rag.parsing import ParserPool
+from rag.parsing import ParserPool, parse_parts
 from rag.settings import ParseSettings
 from rag.types import Failure
 from tests.bars.bad_files import ANY, Bad, good_ones, inputs
@@ -87,7 +87,7 @@ class Watched:
         try:
             parsed = self._pool.parse(one.data, one.name)
             self.seconds[one.name] = time.monotonic() - started
-            inside, _ = self._pool.parse_parts(parsed, one.name)
+            inside, _ = parse_parts(self._pool, parsed, one.name)
             read = [part.result for part in inside if not isinstance(part.result, Failure)]
             text = "\n".join([parsed.text, *(result.text for result in read)])
             failed = [part.result.code for part in inside if isinstance(part.result, Failure)]

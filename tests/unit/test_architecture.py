@@ -23,6 +23,7 @@ HOMES = {
     "torch": {"rag/embedding.py", "rag/cross_encoder.py"},
     "pypdfium2": {"rag/loaders/pdf.py", "rag/loaders/pdf_notes.py"},
     "pypdf": {"rag/loaders/pdf.py"},
+    "msoffcrypto": {"rag/loaders/locked.py"},
     "rapidocr": {"rag/loaders/ocr.py"},
     "PIL": {"rag/loaders/image.py"},
     "docx": {"rag/loaders/docx.py"},

@@ -245,6 +245,42 @@ def test_passwords_are_tried_in_turn() -> None:
     assert caught.value.code == "E_ENCRYPTED" and "secret" not in str(caught.value)
 
 
+def locked_word(password: str) -> bytes:
+    import docx
+    from msoffcrypto.format.ooxml import OOXMLFile
+
+    plain, out = io.BytesIO(), io.BytesIO()
+    written = docx.Document()
+    written.add_paragraph("The contract ends in May.")
+    written.save(plain)
+    OOXMLFile(plain).encrypt(password, out)
+    return out.getvalue()
+
+
+def test_passwords_open_office_files_too() -> None:
+    data = locked_word("b")
+    parsed = load_document(data, "contract.docx", ["", "a", "b"])
+    assert (parsed.text, parsed.type, parsed.warnings) == ("The contract ends in May.", "docx", ())
+    for passwords in ("", ["", "first-secret"]):
+        with pytest.raises(DocumentError, match=r"parse\.passwords") as caught:
+            load_document(data, "contract.docx", passwords)
+        assert caught.value.code == "E_ENCRYPTED" and "secret" not in str(caught.value)
+
+
+def test_passwords_of_the_settings_reach_the_parser() -> None:
+    from rag.parsing import ParserPool
+    from rag.settings import Settings
+
+    settings = Settings.load(environ={"RAGSTONE__PARSE__PASSWORDS": '["first", "b"]'}).parse
+    assert "first" not in repr(settings)
+    with ParserPool(settings, workers=1) as pool:
+        assert "invoice" in pool.parse(locked("b"), "a.pdf").text
+        assert "contract" in pool.parse(locked_word("b"), "a.docx").text
+        with pytest.raises(DocumentError) as caught:
+            pool.parse(locked("c"), "a.pdf")
+    assert caught.value.code == "E_ENCRYPTED" and "first" not in str(caught.value)
+
+
 # ---------------------------------------------------------------- pages without text
 
 
