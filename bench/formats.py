@@ -19,6 +19,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,10 @@ def _counts(rows: list[dict[str, Any]]) -> dict[str, Any]:
         wanted = sum(row[key][1] for row in rows)
         if wanted:
             counted[key] = f"{sum(row[key][0] for row in rows)}/{wanted}"
-    return counted | {"seconds": round(sum(row["seconds"] for row in rows), 2), "peak_mb": max(row["peak_mb"] for row in rows)}
+    return counted | {
+        "seconds": round(sum(row["seconds"] for row in rows), 2),
+        "peak_mb": max(row["peak_mb"] for row in rows),
+    }
 
 
 # ---------------------------------------------------------------- in the extractor's own environment
@@ -168,20 +172,19 @@ def _holds(line: str, row: list[str], expect: Mapping[str, Any]) -> bool:
 
 def _ours(*, ocr: bool) -> Callable[[], Extract]:
     def prepare() -> Extract:
+        from rag.errors import DocumentError
         from rag.loaders import load_document
         from rag.loaders.ocr import Reader
 
-        def extract(path: Path, password: str) -> str:
-            parsed = load_document(path.read_bytes(), path.name, ["", password], ocr=Reader(50) if ocr else None)
-            inside = []
-            for part in parsed.parts:
-                try:
-                    inside.append(load_document(part.data, part.name).text)
-                except Exception:  # a picture in a mail is no fault of the mail
-                    inside.append("")
-            return "\n".join([parsed.text, *inside])
+        def text_of(data: bytes, name: str, password: str, depth: int = 0) -> str:
+            parsed = load_document(data, name, ["", password], ocr=Reader(50) if ocr else None)
+            texts = [parsed.text]
+            for part in parsed.parts if depth < 3 else ():
+                with suppress(DocumentError):  # a picture in a mail is no fault of the mail
+                    texts.append(text_of(part.data, part.name, "", depth + 1))
+            return "\n".join(texts)
 
-        return extract
+        return lambda path, password: text_of(path.read_bytes(), path.name, password)
 
     return prepare
 
@@ -349,7 +352,9 @@ def _striprtf() -> Extract:
 def _trafilatura() -> Extract:
     import trafilatura
 
-    return lambda path, password: trafilatura.extract(path.read_bytes(), output_format="markdown", include_tables=True) or ""
+    return lambda path, password: (
+        trafilatura.extract(path.read_bytes(), output_format="markdown", include_tables=True) or ""
+    )
 
 
 def _readability() -> Extract:
@@ -373,7 +378,7 @@ CANDIDATES: dict[str, tuple[tuple[str, ...], Callable[[], Extract]]] = {
     "ragstone": (("*",), _ours(ocr=False)),
     "ragstone with OCR": (("pdf",), _ours(ocr=True)),
     "markitdown": (("*",), _markitdown),
-    "pandoc": (("docx", "odt", "epub", "rtf", "html", "md", "rst", "ipynb", "csv"), _pandoc),
+    "pandoc": (("docx", "odt", "epub", "rtf", "html", "md", "rst", "ipynb"), _pandoc),
     "pypdfium2": (("pdf",), _pypdfium2),
     "pypdf": (("pdf",), _pypdf),
     "pdfplumber": (("pdf",), _pdfplumber),
