@@ -381,7 +381,11 @@ def _record(line: Any) -> dict[str, Any]:
     document = {key: _typed(line["document"], key, kind) for key, kind in _DOCUMENT.items()}
     text = _typed(line, "text", (str, type(None)))
     live = document["version"] > 0
-    if document["state"] not in ("live", "failed", "duplicate") or live != isinstance(text, str) or not document["doc_id"]:
+    if (
+        document["state"] not in ("live", "failed", "duplicate")
+        or live != isinstance(text, str)
+        or not document["doc_id"]
+    ):
         raise ValueError("its state and its text do not fit")
     shapes = {"meta": dict, "validators": dict, "warnings": list}
     if not all(isinstance(json.loads(document[key]), shape) for key, shape in shapes.items()):
