@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 import rag.parse_child as protocol
+from rag.convert import convert
 from rag.errors import DocumentError
+from rag.loaders import identify
 from rag.settings import ParseSettings
 from rag.sources import content_hash, read_stable
 from rag.types import Failure, ParsedDocument, Part
@@ -37,6 +39,7 @@ _ENVIRONMENT = (
 )
 
 
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how files of Microsoft's old container format begin
 MAX_PART_DEPTH = 3  # archives in archives
 MAX_PARTS = 5_000  # files in one file, at all depths
 MAX_PART_BYTES = 500_000_000
@@ -102,6 +105,12 @@ class ParserPool:
         """
         if self._closed:
             raise RuntimeError("The ParserPool is closed. Open a new one.")
+        if data.startswith(OLE) and (kind := identify(data, name).removeprefix("unsupported:")) in ("doc", "ppt"):
+            converted = convert(data, name, kind, timeout_s=self._timeout(len(data)))
+            if converted is not None:
+                parsed = self.parse(converted.data, converted.name, password)
+                note = f"It was converted by {converted.program}."
+                return replace(parsed, type=kind, warnings=(note, *parsed.warnings))
         # The empty one first: most files are not encrypted.
         known = (one.get_secret_value() for one in self.settings.passwords)
         passwords = tuple(dict.fromkeys(("", password, *known)))

@@ -48,7 +48,7 @@ _MARK = NEXT + "import-"
 _DOCUMENT = {
     "doc_id": str, "source": str, "title": str, "type": str, "state": str, "version": int, "content_hash": str,
     "recipe": str, "size": int, "mtime_ns": int, "n_chunks": int, "n_chars": int, "n_pages": (int, type(None)), "meta": str,
-    "warnings": str, "code": str, "message": str, "updated_at": str, "container": str, "aliases": str,
+    "warnings": str, "code": str, "message": str, "updated_at": str, "container": str, "copy_of": str, "validators": str,
 }  # fmt: skip
 _CHUNK = {
     "pk": str, "ordinal": int, "start": int, "end": int, "page": (int, type(None)), "vector_key": str, "n_tokens": int,
@@ -381,9 +381,14 @@ def _record(line: Any) -> dict[str, Any]:
     document = {key: _typed(line["document"], key, kind) for key, kind in _DOCUMENT.items()}
     text = _typed(line, "text", (str, type(None)))
     live = document["version"] > 0
-    if document["state"] not in ("live", "failed") or live != isinstance(text, str) or not document["doc_id"]:
+    if (
+        document["state"] not in ("live", "failed", "duplicate")
+        or live != isinstance(text, str)
+        or not document["doc_id"]
+    ):
         raise ValueError("its state and its text do not fit")
-    if not isinstance(json.loads(document["meta"]), dict) or not all(isinstance(json.loads(document[key]), list) for key in ("warnings", "aliases")):  # fmt: skip
+    shapes = {"meta": dict, "validators": dict, "warnings": list}
+    if not all(isinstance(json.loads(document[key]), shape) for key, shape in shapes.items()):
         raise ValueError("its metadata is none")
     blocks = None if line["blocks"] is None else base64.b64decode(line["blocks"], validate=True)
     chunks = [{key: _typed(chunk, key, kind) for key, kind in _CHUNK.items()} for chunk in line["chunks"]]

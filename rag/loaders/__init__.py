@@ -23,6 +23,14 @@ from rag.types import ParsedDocument
 _LOADERS = {
     "pdf": "rag.loaders.pdf",
     "docx": "rag.loaders.docx",
+    "xlsx": "rag.loaders.xlsx",
+    "xls": "rag.loaders.xls",
+    "pptx": "rag.loaders.pptx",
+    "odt": "rag.loaders.opendocument",
+    "ods": "rag.loaders.opendocument",
+    "odp": "rag.loaders.opendocument",
+    "epub": "rag.loaders.epub",
+    "rtf": "rag.loaders.rtf",
     "html": "rag.loaders.html",
     "markdown": "rag.loaders.markdown",
     "text": "rag.loaders.plain",
@@ -89,13 +97,9 @@ _ADVICE = {
     "office": "Office file", "binary": "binary file",
 }  # fmt: skip
 _HOW = {
-    "pptx": "Export it as PDF", "ppt": "Export it as PDF", "odp": "Export it as PDF", "xlsx": "Export it as PDF or HTML",
-    "xls": "Export it as PDF or HTML", "ods": "Export it as PDF or HTML", "doc": "Save it as DOCX or PDF", "odt": "Save it as DOCX or PDF",
-    "rtf": "Save it as DOCX or PDF", "epub": "Convert it to HTML or PDF", "eml": "Save its text as HTML or text", "msg": "Save its text as HTML or text",
-    "csv": "Save the table as HTML, Markdown or text", "json": "Write its texts to a Markdown or text file",
-    "ipynb": "Export it as Markdown or HTML", "xml": "Convert it to HTML or text", "zip": "Unpack it and import the files",
-    "gzip": "Unpack it and import the files",
-}  # fmt: skip
+    "ppt": "Save it as PPTX or PDF",
+    "doc": "Install LibreOffice, antiword or catdoc, or save it as DOCX or PDF",
+}
 
 
 def identify(data: bytes, name: str) -> str:
@@ -175,17 +179,20 @@ def _zip_kind(data: bytes, extension: str) -> str:
     if data[30:38] == b"mimetype":
         for mime, kind in _ZIP_TYPES.items():
             if data[38:138].startswith(mime):
-                return f"unsupported:{kind}"
+                return kind
     names = _zip_names(data)
     for marker, kind in (
         (b"word/document", "docx"),
-        (b"ppt/", "unsupported:pptx"),
-        (b"xl/workbook", "unsupported:xlsx"),
+        (b"ppt/", "pptx"),
+        (b"xl/workbook", "xlsx"),
     ):
         if b"\n" + marker in names or (not names and (marker in data[-2_000_000:] or marker in data[:200_000])):
             return kind
-    if extension in (".docx", ".docm"):
-        return "docx"  # its loader says what is missing
+    known = {"docm": "docx", "xlsm": "xlsx", "pptm": "pptx", "ppsx": "pptx"}.get(
+        extension.lstrip("."), extension.lstrip(".")
+    )
+    if known in _LOADERS and known not in ("zip", "tar"):
+        return known  # its loader says what is missing
     known = extension.lstrip(".")
     if extension in _PROGRAMS:
         return "unsupported:program"

@@ -11,7 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -188,6 +188,49 @@ def parse_xml(data: bytes, name: str, *, allow_doctype: bool = False) -> Element
         return builder.close()
     except (expat.ExpatError, ValueError, AssertionError) as error:
         raise DocumentError("E_CORRUPT", f"{name} is damaged: {error}. Save it again from its program.") from error
+
+
+def scan_xml(
+    data: bytes,
+    name: str,
+    *,
+    start: Callable[[str, dict[str, str]], None],
+    end: Callable[[str], None],
+    text: Callable[[str], None],
+) -> None:
+    """Walk through XML without making a tree of it: tables of a million cells. Tags and attributes come without namespaces.
+
+    Raises: DocumentError E_XML_UNSAFE, E_CORRUPT.
+    """
+    parser = expat.ParserCreate(namespace_separator="}")
+    parser.buffer_text = True
+
+    def doctype(*_: object) -> None:
+        raise DocumentError(
+            "E_XML_UNSAFE", f"{name} declares a document type, which is not read. Save it again from its program."
+        )
+
+    def opened(tag: str, attributes: dict[str, str]) -> None:
+        start(tag.rpartition("}")[2], {key.rpartition("}")[2]: value for key, value in attributes.items()})
+
+    parser.StartDoctypeDeclHandler = doctype
+    parser.StartElementHandler = opened
+    parser.EndElementHandler = lambda tag: end(tag.rpartition("}")[2])
+    parser.CharacterDataHandler = text
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, ValueError) as error:
+        raise DocumentError("E_CORRUPT", f"{name} is damaged: {error}. Save it again from its program.") from error
+
+
+def local(element: Element) -> str:
+    """An element's tag without its namespace."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def attribute(element: Element, name: str) -> str:
+    """An attribute by its name without a namespace; "" when it is not there."""
+    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
 
 
 def _qualified(tag: str) -> str:

@@ -107,10 +107,19 @@ class _Node:
 
 
 def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
-    """Read a web page. The title is the page's <title>, else its first heading.
+    """Read a web page's main text. The title is the page's <title>, else its first heading.
 
     Raises: DocumentError E_BINARY, E_ENCODING.
     """
+    return _load(data, name, whole=False)
+
+
+def load_whole(data: bytes, *, name: str) -> ParsedDocument:
+    """Read a page that has no frame around its text, such as a chapter of a book: nothing that is visible is left out."""
+    return _load(data, name, whole=True)
+
+
+def _load(data: bytes, name: str, *, whole: bool) -> ParsedDocument:
     from selectolax.lexbor import LexborHTMLParser
 
     declared = _META_CHARSET.search(data[:8192])
@@ -123,9 +132,10 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
     body, n_hidden = _visible_tree(parsed.body)
     if n_hidden:
         warnings.append(f"Text that the page hides was left out ({n_hidden} places).")
-    outer, root = _main(body)
-    writer = _write(outer, root, strict=True)
-    if writer.n_chars < min(200, root.n_text) or writer.n_chars < KEPT_SHARE * (root.n_text - writer.n_framed):
+    outer, root = (body, body) if whole else _main(body)
+    writer = _write(outer, root, strict=not whole)
+    too_little = writer.n_chars < min(200, root.n_text)
+    if not whole and (too_little or writer.n_chars < KEPT_SHARE * (root.n_text - writer.n_framed)):
         writer = _write(outer, root, strict=False)  # a front page, say: its links are its content
     if not writer.builder.blocks and body.n_text:
         writer.builder.add("paragraph", _inline(body))

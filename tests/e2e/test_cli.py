@@ -46,15 +46,15 @@ def folder(tmp_path: Path) -> Path:
         "# Green tea\n\nGreen tea is steeped at 80 degrees for 2 minutes.\n", encoding="utf-8"
     )
     (made / "红茶.md").write_text("# 红茶\n\n祁门红茶创制于一八七五年。\n", encoding="utf-8")
-    (made / "data.csv").write_text("a,b\n1,2\n")
+    (made / "sound.mp3").write_bytes(b"ID3\x03" + bytes(range(256)))
     return made
 
 
 def test_the_whole_path(cli: Cli, folder: Path) -> None:
     code, data = cli.json("ingest", str(folder))
     assert code == 3 and data["documents"] == {"added": 2, "updated": 0, "unchanged": 0, "deleted": 0, "failed": 1}
-    assert data["failures"][0]["code"] == "E_UNSUPPORTED" and data["failures"][0]["source"].endswith("data.csv")
-    (folder / "data.csv").unlink()
+    assert data["failures"][0]["code"] == "E_UNSUPPORTED" and data["failures"][0]["source"].endswith("sound.mp3")
+    (folder / "sound.mp3").unlink()
     code, data = cli.json("ingest", str(folder))
     assert code == 0 and data["documents"]["unchanged"] == 2 and data["embedded"] == 0
 
@@ -78,7 +78,7 @@ def test_the_whole_path(cli: Cli, folder: Path) -> None:
     assert code == 0 and data["ok"] and data["problems"] == []
     code, data = cli.json("docs", "delete", str(folder / "红茶.md"))
     assert code == 0 and data["deleted"] == 1
-    assert len(cli.json("docs", "list")[1]["documents"]) == 2  # green.md, and data.csv as failed
+    assert len(cli.json("docs", "list")[1]["documents"]) == 2  # green.md, and sound.mp3 as failed
 
 
 def test_text_for_people(cli: Cli, folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_global_options_before_or_after(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["ingest", "/no/such/path"], 2, "/no/such/path"),
         (["ingest", "{empty}"], 2, "empty"),
-        (["ingest", "https://example.com/a.html"], 2, "URL"),
+        (["ingest", "ftp://example.com/a.html"], 2, "http"),
         (["ingest"], 2, "required"),
         (["search", "   "], 2, "empty"),
         (["search", "tea", "--filter", "type =="], 2, "filter"),

