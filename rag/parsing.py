@@ -288,14 +288,15 @@ class _Child:
         if guard.timed_out:
             return DocumentError(
                 "E_TIMEOUT",
-                f"{name} took longer than {guard.timeout_s:.0f} s to read. Split it or raise parse.timeout_s.",
+                f"{name} took longer than {guard.timeout_s:.0f} s to read. Split it or raise {'parse.ocr_page_s' if guard.by_ocr else 'parse.timeout_s'}.",
             )
         # The big parsers end their process when an allocation fails, so the peak tells a full memory from a plain crash.
-        limit = self._settings.memory_mb
+        key = "ocr_memory_mb" if guard.by_ocr else "memory_mb"
+        limit = getattr(self._settings, key)
         if guard.peak_mb > 0.4 * limit or self._process.returncode == -9:
             return DocumentError(
                 "E_MEMORY",
-                f"{name} needs more memory to read than parse.memory_mb = {limit}. Split it or raise the limit.",
+                f"{name} needs more memory to read than parse.{key} = {limit}. Split it or raise the limit.",
             )
         status = self._process.returncode
         return DocumentError(
@@ -309,6 +310,7 @@ class _Guard:
     def __init__(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self.timed_out = False
+        self.by_ocr = False
         self.peak_mb = 0.0
         self._process = process
         self._done = threading.Event()
@@ -318,6 +320,7 @@ class _Guard:
 
     def extend(self, seconds: float) -> None:
         """Allow `seconds` more: a page read by OCR is a piece of work of its own."""
+        self.by_ocr = True
         self._deadline += seconds
         self.timeout_s += seconds
 
@@ -370,4 +373,5 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",  # each takes 64 MB of the address space that is limited, one per thread
     }

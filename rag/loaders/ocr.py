@@ -81,8 +81,10 @@ class _Box:
 @cache
 def _engine(threads: int) -> Any:
     """The models, loaded once per process. They run on OpenVINO, which is here for the embedding model anyway."""
+    import cv2
     from rapidocr import EngineType, RapidOCR
 
+    cv2.setNumThreads(threads)
     openvino = EngineType.OPENVINO
     return RapidOCR(
         params={

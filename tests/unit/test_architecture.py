@@ -25,6 +25,7 @@ HOMES = {
     "pypdf": {"rag/loaders/pdf.py"},
     "msoffcrypto": {"rag/loaders/locked.py"},
     "rapidocr": {"rag/loaders/ocr.py"},
+    "cv2": {"rag/loaders/ocr.py"},
     "PIL": {"rag/loaders/image.py"},
     "docx": {"rag/loaders/docx.py"},
     "yaml": {"rag/describing.py"},
