@@ -23,6 +23,7 @@ from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, H
 if TYPE_CHECKING:
     from rag import pipeline
     from rag.catalog import Catalog, Collection
+    from rag.duplicates import DuplicateGroup
     from rag.filters import Expr
     from rag.ingest import Progress
     from rag.lite import LiteServer
@@ -169,6 +170,19 @@ class KnowledgeBase:
     def chunks(self, doc_id: str) -> list[Chunk]:
         """A document's chunks, in order."""
         return self.catalog.chunks(self.collection, doc_id)
+
+    def near_duplicates(self, threshold: float = 0.9) -> list[DuplicateGroup]:
+        """Groups of documents that say almost the same: each shares `threshold` of its words in a row with another one.
+
+        Raises: UsageError for a threshold that is not from 0.3 to 1.
+        """
+        from rag.duplicates import grouped, near_duplicates
+
+        def load(doc_id: str) -> str:
+            return self.catalog.text(self.collection, doc_id) or ""
+
+        pairs = near_duplicates(self.catalog.live_texts(self.collection), load=load, threshold=threshold)
+        return grouped(pairs, self.documents())
 
     def delete(self, *doc_ids: str) -> int:
         """Remove documents by doc_id or source: gone from every search when this returns. Returns how many there were."""
