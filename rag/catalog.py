@@ -28,9 +28,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from rag.errors import CatalogError
-from rag.types import Chunk, DocumentInfo, chunk_id
+from rag.types import Block, Chunk, DocumentInfo, chunk_id
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
 
@@ -77,6 +77,7 @@ texts_table = sa.Table(
     sa.Column("doc_id", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("text", sa.String, nullable=False),
+    sa.Column("blocks", sa.String, nullable=False, server_default="[]"),  # [kind, start, end, level, page] of each
 )  # fmt: skip
 chunks_table = sa.Table(
     "chunks", metadata,
@@ -165,6 +166,7 @@ class Draft:
     warnings: Sequence[str] = ()
     container: str = ""
     aliases: Sequence[str] = ()
+    blocks: Sequence[Block] = ()
     chunks: Sequence[Chunk] = ()
     vector_keys: Sequence[str] = ()
 
@@ -310,6 +312,20 @@ class Catalog:
         with self._engine.connect() as db:
             return db.execute(query).scalar_one_or_none()
 
+    def blocks(self, collection: str, doc_id: str) -> list[Block]:
+        """Where headings, tables and paragraphs of the live text lie; empty for a version that an older ragstone wrote."""
+        d, t = documents_table.c, texts_table.c
+        query = (
+            sa.select(t.blocks)
+            .join(documents_table, (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version))
+            .where(t.collection == collection, t.doc_id == doc_id)
+        )
+        with self._engine.connect() as db:
+            rows = json.loads(db.execute(query).scalar_one_or_none() or "[]")
+        return [
+            Block(kind=kind, start=start, end=end, level=level, page=page) for kind, start, end, level, page in rows
+        ]
+
     def live_texts(self, collection: str) -> Iterator[tuple[str, str]]:
         """(doc_id, text) of every live document, read as they are taken."""
         d, t = documents_table.c, texts_table.c
@@ -333,7 +349,8 @@ class Catalog:
             for draft in drafts:
                 version = versions[draft.doc_id]
                 pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
-                texts.append({"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text})
+                texts.append({"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text,
+                              "blocks": _encoded(draft.blocks)})  # fmt: skip
                 chunks.extend(_chunk_rows(collection, draft, version, pks))
                 keys.append(pks)
             _insert(db, texts_table, texts)
@@ -674,6 +691,10 @@ def _chunk_rows(collection: str, draft: Draft, version: int, pks: Sequence[str])
                "parent_start": chunk.parent_start, "parent_end": chunk.parent_end, "extra": chunk.extra}  # fmt: skip
 
 
+def _encoded(blocks: Sequence[Block]) -> str:
+    return json.dumps([[one.kind, one.start, one.end, one.level, one.page] for one in blocks], separators=(",", ":"))
+
+
 def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
     return {"source": draft.source, "title": draft.title, "type": draft.type, "state": "live", "version": version,
             "pending": 0, "content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size,
@@ -708,5 +729,5 @@ def _info(row: Any) -> DocumentInfo:
         doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, state=row.state, version=row.version,
         n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
         metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
-        container=row.container, aliases=tuple(json.loads(row.aliases)),
+        container=row.container, aliases=tuple(json.loads(row.aliases)), size=row.size,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from rag.parsing import ParserPool
 from rag.settings import ChunkSettings, ParseSettings
 from rag.sources import FoundFile, content_hash, find, read_stable, source_name
 from rag.store import MAX_META_BYTES, MilvusStore
-from rag.types import Chunk, Document, Embedder, Failure, IngestReport, ParsedDocument
+from rag.types import Chunk, Document, Embedder, Failure, IngestReport, ParsedDocument, TypeCount
 
 PARSER_VERSION = 1  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
@@ -74,6 +74,20 @@ class _Tally:
     n_embedded: int = 0
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    types: dict[str, TypeCount] = field(default_factory=dict)
+
+    def count(self, draft: Draft) -> None:
+        """Note what was written of a document."""
+        so_far = self.types.get(draft.type) or TypeCount(type=draft.type)
+        self.types[draft.type] = replace(
+            so_far,
+            n_documents=so_far.n_documents + 1,
+            n_pages=so_far.n_pages + (draft.n_pages or 0),
+            n_tables=so_far.n_tables + sum(block.kind == "table" for block in draft.blocks),
+            n_chunks=so_far.n_chunks + len(draft.chunks),
+            n_warnings=so_far.n_warnings + len(draft.warnings),
+        )
+        self.n_chunks += len(draft.chunks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,7 +366,7 @@ def _chunked(
         title = item.draft.title or parsed.title or Path(item.draft.source).name
         yield item, replace(
             item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=dict(parsed.metadata),
-            warnings=parsed.warnings, chunks=chunks, vector_keys=keys,
+            warnings=parsed.warnings, blocks=parsed.blocks, chunks=chunks, vector_keys=keys,
         )  # fmt: skip
 
 
@@ -384,7 +398,7 @@ def _write(batch: Sequence[tuple[_Item, Draft]], parts: IngestParts, tally: _Tal
         parts.store.upsert(parts.index, rows, [vectors[key] for draft in drafts for key in draft.vector_keys])
         parts.catalog.publish(parts.collection, drafts)
     for item, draft in batch:
-        tally.n_chunks += len(draft.chunks)
+        tally.count(draft)
         if item.known is not None and item.known.version > 0:
             tally.updated += 1
         else:
@@ -478,4 +492,5 @@ def _report(tally: _Tally, seconds: float, dry_run: bool) -> IngestReport:
         added=tally.added, updated=tally.updated, unchanged=tally.unchanged, deleted=tally.deleted,
         failures=tuple(tally.failures), n_chunks=tally.n_chunks, n_embedded=tally.n_embedded, seconds=round(seconds, 3),
         dry_run=dry_run, warnings=tuple(tally.warnings),
+        types=tuple(sorted(tally.types.values(), key=lambda one: (-one.n_documents, one.type))),
     )  # fmt: skip

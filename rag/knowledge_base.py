@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import FingerprintError, LockedError, SettingsError, StoreError, UsageError
 from rag.settings import Settings
 from rag.trace import Trace
-from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Embedder, Event, Hits, IngestReport, Query, Reranker
+from rag.types import (
+    Answer,
+    Block,
+    ChatModel,
+    Chunk,
+    DocumentInfo,
+    Embedder,
+    Event,
+    Hits,
+    IngestReport,
+    Query,
+    Reranker,
+)
 
 if TYPE_CHECKING:
     from rag import pipeline
@@ -166,6 +178,10 @@ class KnowledgeBase:
                 f"There is no document {doc_id!r} in collection {self.collection}. `ragstone docs list` shows all."
             )
         return text
+
+    def blocks(self, doc_id: str) -> list[Block]:
+        """Where headings, tables and paragraphs of a document's text lie, in order."""
+        return self.catalog.blocks(self.collection, doc_id)
 
     def chunks(self, doc_id: str) -> list[Chunk]:
         """A document's chunks, in order."""

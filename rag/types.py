@@ -120,6 +120,18 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TypeCount:
+    """What an import wrote of one type of document."""
+
+    type: str
+    n_documents: int = 0
+    n_pages: int = 0
+    n_tables: int = 0
+    n_chunks: int = 0
+    n_warnings: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
     added: int = 0
     updated: int = 0
@@ -131,6 +143,7 @@ class IngestReport:
     seconds: float = 0.0
     dry_run: bool = False
     warnings: tuple[str, ...] = ()
+    types: tuple[TypeCount, ...] = ()  # of the documents added and updated, most frequent first
 
     @property
     def failed(self) -> int:
@@ -157,6 +170,7 @@ class DocumentInfo:
     warnings: tuple[str, ...] = ()
     container: str = ""  # doc_id of the file that this one was found in: an archive, a mail
     aliases: tuple[str, ...] = ()  # other sources with the same content; they hold no chunks of their own
+    size: int = 0  # of the file in bytes; of a document given in code in characters
 
 
 # ---------------------------------------------------------------- search

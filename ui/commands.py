@@ -13,6 +13,7 @@ from typing import Any
 
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
+from rag.loaders.markdown import heading_text
 from rag.settings import Settings, load_with_origins, walk
 from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
 from ui import printing
@@ -44,10 +45,10 @@ def ingest(options: argparse.Namespace) -> Outcome:
 
 def docs_list(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
-        documents = kb.documents()
+        documents = [one for one in kb.documents() if _is_wanted(one, options.state, options.type)]
     return Outcome(
         data={"collection": _collection(options), "documents": [document_json(one) for one in documents]},
-        show=printing.documents,
+        show=partial(printing.documents, filtered=bool(options.state or options.type)),
     )
 
 
@@ -55,8 +56,31 @@ def docs_show(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         info = _find_document(kb, options.doc_id)
         text = kb.text(info.doc_id) if info.version else ""
+        blocks = kb.blocks(info.doc_id)
         chunks = [{**asdict(chunk), "chunk_id": chunk.chunk_id} for chunk in kb.chunks(info.doc_id)]
-    return Outcome(data={**document_json(info), "text": text, "chunk_list": chunks}, show=printing.document)
+        members = [one for one in kb.documents() if one.container == info.doc_id]
+    data = {
+        **document_json(info),
+        "headings": [{"level": one.level, "text": heading_text(text[one.start : one.end]), "start": one.start, "page": one.page}
+                     for one in blocks if one.kind == "heading"],
+        "tables": [{"start": one.start, "end": one.end, "page": one.page} for one in blocks if one.kind == "table"],
+        "members": [{"doc_id": one.doc_id, "source": one.source, "state": one.state} for one in members],
+        "text": text,
+        "chunk_list": chunks,
+    }  # fmt: skip
+    return Outcome(data=data, show=partial(printing.document, report=options.report, chunks=options.chunks))
+
+
+def docs_duplicates(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        groups = kb.near_duplicates(options.threshold)
+    data = [
+        {"documents": [{"doc_id": one.doc_id, "source": one.source, "title": one.title, "n_chars": one.n_chars}
+                       for one in group.documents],
+         "pairs": [asdict(pair) for pair in group.pairs]}
+        for group in groups
+    ]  # fmt: skip
+    return Outcome(data={"threshold": options.threshold, "groups": data}, show=printing.duplicates)
 
 
 def docs_delete(options: argparse.Namespace) -> Outcome:
@@ -200,7 +224,7 @@ def report_json(report: IngestReport) -> dict[str, Any]:
         "documents": {"added": report.added, "updated": report.updated, "unchanged": report.unchanged, "deleted": report.deleted,
                       "failed": report.failed},
         "chunks": report.n_chunks, "embedded": report.n_embedded, "failures": [asdict(failure) for failure in report.failures],
-        "warnings": list(report.warnings), "seconds": report.seconds, "dry_run": report.dry_run,
+        "types": [asdict(one) for one in report.types], "warnings": list(report.warnings), "seconds": report.seconds, "dry_run": report.dry_run,
     }  # fmt: skip
 
 
@@ -208,6 +232,12 @@ def document_json(info: DocumentInfo) -> dict[str, Any]:
     row = asdict(info)
     row["chunks"] = row.pop("n_chunks")
     return row
+
+
+def _is_wanted(info: DocumentInfo, state: str | None, type_: str | None) -> bool:
+    """A document whose new version could not be read counts as failed, although an older one is still live."""
+    states = {info.state, "failed"} if info.code else {info.state}
+    return (not state or state in states) and (not type_ or info.type == type_)
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
