@@ -36,7 +36,7 @@ from rag.sources import Found, FoundFile, FoundPage, content_hash, find, read_pa
 from rag.store import MAX_META_BYTES, MilvusStore
 from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument, TypeCount
 
-PARSER_VERSION = 2  # raise it when loaders read a file differently, so that the next import reads all of them again
+PARSER_VERSION = 3  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
 MAX_DOC_ID = 512

@@ -1,8 +1,9 @@
 """The child process that reads documents: `python -m rag.parse_child`, spoken to over stdin and stdout.
 
-A request is a frame: 4 bytes length, a JSON head {"name", "password", "size"}, then `size` bytes of the document.
-The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text, the
-blocks and the bytes of each file found inside.
+A request is a frame: 4 bytes length, a JSON head {"name", "passwords", "ocr", "size"}, then `size` bytes of the
+document. The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text, the
+blocks and the bytes of each file found inside. A frame {"page"} before it says that OCR begins with a page: reading
+one takes seconds, so the parent allows time for each.
 Nothing is opened for it: the parent has read the file, so this process needs no files, no network, no other programs.
 """
 
@@ -29,35 +30,49 @@ MAX_HEAD = 16 * 1024 * 1024
 
 _FORBIDDEN = (
     "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.remove", "os.rename",
-    "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "os.kill", "os.putenv", "os.startfile",
+    "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "os.kill", "os.startfile",
     "shutil.", "urllib.", "http.", "ftplib.", "smtplib.", "winreg.", "webbrowser.", "pty.",
 )  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve requests until stdin ends. argv: memory in MB beyond the start, longest time per request in seconds."""
-    memory_mb, max_seconds = int(argv[0]), float(argv[1])
+    """Serve requests until stdin ends.
+
+    argv: memory in MB beyond the start, the same while OCR is loaded, longest time per request and per OCR page in seconds.
+    """
+    memory_mb, ocr_memory_mb, max_seconds, page_seconds = int(argv[0]), int(argv[1]), float(argv[2]), float(argv[3])
     requests, answers = _private_streams()
     _watch_parent()
-    _limit(memory_mb)
+    walls = _limit(memory_mb, ocr_memory_mb)
     _block_the_world()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     while (head := read_head(requests)) is not None:
         data = read_exactly(requests, head["size"])
         _alarm(max_seconds + 5)
-        _answer(head, data, answers)
+        _answer(head, data, answers, walls, max_seconds + page_seconds)
         _alarm(0)
     return 0
 
 
-def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
+def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO, walls: _Memory, page_seconds: float) -> None:
     """Parse and write the answer; whatever a parser raises becomes a code. This is the edge where that is reported."""
     name = str(head["name"])
+    ocr = head["ocr"]
+
+    def before_page(page: int) -> None:
+        walls.widen()
+        _alarm(page_seconds + 5)
+        write_frame(answers, {"page": page})
+
     try:
         from rag.loaders import load_document
+        from rag.loaders.ocr import Reader, is_installed
 
-        reply, body = _reply(load_document(data, name, str(head.get("password", ""))))
+        reader = None
+        if ocr and is_installed():
+            reader = Reader(max_pages=ocr["pages"], threads=ocr["threads"], before_page=before_page)
+        reply, body = _reply(load_document(data, name, head["passwords"], ocr=reader))
     except DocumentError as error:
         reply, body = {"code": error.code, "message": str(error)}, []
     except MemoryError:
@@ -83,6 +98,7 @@ def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
             [],
         )
     write_frame(answers, reply, body)
+    walls.narrow()
 
 
 def _reply(parsed: ParsedDocument) -> tuple[dict[str, Any], list[bytes]]:
@@ -168,17 +184,45 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def _limit(memory_mb: int) -> None:
+class _Memory:
+    """The bound on address space: narrow for parsers, wide once a page is read by OCR, whose models need the room."""
+
+    def __init__(self, memory_mb: int, ocr_memory_mb: int) -> None:
+        self._narrow, self._wide = memory_mb << 20, max(memory_mb, ocr_memory_mb) << 20
+        self._start = _address_space()
+        self._is_wide = False
+        self._set(self._narrow)
+
+    def widen(self) -> None:
+        if not self._is_wide:
+            self._is_wide = True
+            self._set(self._wide)
+
+    def narrow(self) -> None:
+        """After a file: what OCR holds stays, and the next file has the usual room beyond it."""
+        if self._is_wide:
+            self._is_wide = False
+            self._set(min(_address_space() - self._start + self._narrow, self._wide))
+
+    def _set(self, size: int) -> None:
+        if self._start:
+            import resource
+
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            most = self._start + self._wide
+            hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(resource.RLIMIT_AS, (min(self._start + size, hard), hard))
+
+
+def _limit(memory_mb: int, ocr_memory_mb: int) -> _Memory:
     """Bound address space, open files, file size and core dumps where the platform can."""
     try:
         import resource
     except ImportError:
-        return
+        return _Memory(memory_mb, ocr_memory_mb)
     for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 64)):
         _set_limit(resource, limit, value)
-    start = _address_space()
-    if start:
-        _set_limit(resource, resource.RLIMIT_AS, start + memory_mb * 1024 * 1024)
+    return _Memory(memory_mb, ocr_memory_mb)
 
 
 def _set_limit(resource: Any, limit: int, value: int) -> None:

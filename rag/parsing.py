@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,7 +98,11 @@ class ParserPool:
                 child.close()
 
     def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument:
-        """Read a document from its bytes. Raises: DocumentError, among them E_TIMEOUT, E_MEMORY and E_CRASH."""
+        """Read a document from its bytes.
+
+        password: tried before those of the settings (`parse.passwords`).
+        Raises: DocumentError, among them E_TIMEOUT, E_MEMORY and E_CRASH.
+        """
         if self._closed:
             raise RuntimeError("The ParserPool is closed. Open a new one.")
         if data.startswith(OLE) and (kind := identify(data, name).removeprefix("unsupported:")) in ("doc", "ppt"):
@@ -107,13 +111,16 @@ class ParserPool:
                 parsed = self.parse(converted.data, converted.name, password)
                 note = f"It was converted by {converted.program}."
                 return replace(parsed, type=kind, warnings=(note, *parsed.warnings))
+        # The empty one first: most files are not encrypted.
+        known = (one.get_secret_value() for one in self.settings.passwords)
+        passwords = tuple(dict.fromkeys(("", password, *known)))
         child = self._slots.get()
         try:
             while True:
                 fresh = child is None
-                child = child or _Child(self.settings)
+                child = child or _Child(self.settings, threads=max((os.cpu_count() or 1) // self.workers, 1))
                 try:
-                    return child.parse(data, name, password, timeout_s=self._timeout(len(data)))
+                    return child.parse(data, name, passwords, timeout_s=self._timeout(len(data)))
                 except DocumentError as error:
                     # Earlier files may have filled this child's memory: only a fresh one's word counts.
                     if fresh or error.code not in ("E_MEMORY", "E_CRASH"):
@@ -216,12 +223,13 @@ def side_by_side(n_threads: int, work: Callable[[_T], _R], items: Iterable[_T]) 
 class _Child:
     """One child process, used by one thread at a time."""
 
-    def __init__(self, settings: ParseSettings) -> None:
+    def __init__(self, settings: ParseSettings, *, threads: int) -> None:
         self._settings = settings
+        self._ocr = None if settings.ocr == "off" else {"pages": settings.ocr_pages, "threads": threads}
         self._n_files = 0
         limit_s = max(settings.max_timeout_s, settings.timeout_s)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rag.parse_child", str(settings.memory_mb), str(limit_s)],
+            [sys.executable, "-m", "rag.parse_child", str(settings.memory_mb), str(settings.ocr_memory_mb), str(limit_s), str(settings.ocr_page_s)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), close_fds=True,
         )  # fmt: skip
         assert self._process.stdin and self._process.stdout
@@ -233,12 +241,12 @@ class _Child:
         """Whether another file may be given to it."""
         return self._process.poll() is None and self._n_files < MAX_FILES_PER_CHILD
 
-    def parse(self, data: bytes, name: str, password: str, *, timeout_s: float) -> ParsedDocument:
+    def parse(self, data: bytes, name: str, passwords: Sequence[str], *, timeout_s: float) -> ParsedDocument:
         """Raises: DocumentError."""
         self._n_files += 1
         guard = _Guard(self._process, timeout_s)
         try:
-            answer = self._exchange(data, name, password)
+            answer = self._exchange(data, name, passwords, guard)
         finally:
             guard.stop()
         if answer is None:
@@ -254,11 +262,17 @@ class _Child:
                 stream.close()
         self._process.wait()
 
-    def _exchange(self, data: bytes, name: str, password: str) -> ParsedDocument | None:
+    def _exchange(self, data: bytes, name: str, passwords: Sequence[str], guard: _Guard) -> ParsedDocument | None:
         """The child's answer; None when it died or answered nonsense. Raises: DocumentError that the child reports."""
         try:
-            protocol.write_frame(self._requests, {"name": name, "password": password, "size": len(data)}, [data])
+            request = {"name": name, "passwords": list(passwords), "ocr": self._ocr, "size": len(data)}
+            protocol.write_frame(self._requests, request, [data])
             head = protocol.read_head(self._answers)
+            n_pages = 0
+            while head is not None and "page" in head and self._ocr and n_pages < self._ocr["pages"]:
+                n_pages += 1
+                guard.extend(self._settings.ocr_page_s)
+                head = protocol.read_head(self._answers)
         except OSError:
             return None
         if head is None:
@@ -298,19 +312,24 @@ class _Guard:
         self.peak_mb = 0.0
         self._process = process
         self._done = threading.Event()
+        self._deadline = time.monotonic() + timeout_s
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
+
+    def extend(self, seconds: float) -> None:
+        """Allow `seconds` more: a page read by OCR is a piece of work of its own."""
+        self._deadline += seconds
+        self.timeout_s += seconds
 
     def stop(self) -> None:
         self._done.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        deadline = time.monotonic() + self.timeout_s
         while not self._done.wait(0.02):
             # Not from the child's resource usage: that starts with the peak of the process it was forked from.
             self.peak_mb = max(self.peak_mb, _peak_mb(self._process.pid))
-            if time.monotonic() > deadline:
+            if time.monotonic() > self._deadline:
                 self.timed_out = True
                 self._process.kill()
                 return

@@ -6,6 +6,7 @@ Precedence: defaults < file < environment (RAGSTONE__SECTION__KEY) < command lin
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,25 @@ class ParseSettings(_Section):
     memory_mb: int = Field(1024, ge=128, description="address space of the child beyond its start")
     max_file_mb: float = Field(500, gt=0, description="larger files are refused before reading")
     workers: int = Field(0, ge=0, description="child processes; 0: number of cores, at most 4")
+    passwords: list[SecretStr] = Field([], description="tried in turn on encrypted PDF and Office files")
+    ocr: Literal["auto", "off"] = Field(
+        "auto", description="auto: read pages without a text layer where ragstone[ocr] is installed"
+    )
+    ocr_pages: int = Field(200, ge=1, description="most pages of a document that are read by OCR")
+    ocr_page_s: float = Field(30, gt=0, description="seconds per page read by OCR, on top of the file's")
+    ocr_memory_mb: int = Field(4096, ge=1024, description="address space of the child while its OCR models are loaded")
+
+    @field_validator("passwords", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        """The environment and the command line give a JSON list, or one password."""
+        if not isinstance(value, str):
+            return value
+        try:
+            listed = json.loads(value)
+        except ValueError:
+            listed = value
+        return listed if isinstance(listed, list) else [value]
 
 
 class IngestSettings(_Section):
@@ -347,5 +367,5 @@ def _validate(tree: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         origin = origins.get(key, "code")
-        given = "" if "api_key" in key or "token" in key else f" Given: {first.get('input')!r}."
+        given = "" if "api_key" in key or "token" in key or "passwords" in key else f" Given: {first.get('input')!r}."
         raise SettingsError(f"Setting {key} (from {origin}): {first['msg']}.{given}") from error

@@ -382,7 +382,13 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _shown(settings: Settings) -> dict[str, Any]:
     """Dotted keys and values, secrets masked."""
-    return {key: str(value) if hasattr(value, "get_secret_value") else value for key, value in walk(settings)}
+    return {key: _masked(value) for key, value in walk(settings)}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
+    return str(value) if hasattr(value, "get_secret_value") else value
 
 
 def _open(options: argparse.Namespace, collection: str | None = None) -> KnowledgeBase:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environments that bench/ingest.py runs the peers in: .peers/langchain, .peers/llamaindex, .peers/haystack.
+# Makes the environments that bench/ingest.py runs the peers in: .peers/langchain, .peers/llamaindex, .peers/haystack;
+# and, when named, .peers/formats for bench/formats.py.
 #
 #   bench/peers/setup.sh [NAME...]
 #
@@ -16,6 +17,7 @@ for name in ${@:-langchain llamaindex haystack}; do
         site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
         echo "import site; site.addsitedir('$(realpath "$PEERS_BASE")')" >"$site/zz_base.pth"
     fi
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip  # old ones trip over lxml's extras
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
         -c bench/peers/constraints.txt -r "bench/peers/$name.txt"
     echo "$name: $folder"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -15,6 +16,7 @@ from pathlib import PurePosixPath
 from rag.errors import DocumentError
 from rag.loaders.archive import UNPACK_ERRORS
 from rag.loaders.encoding import looks_binary
+from rag.loaders.ocr import Reader
 from rag.loaders.source_code import language_of
 from rag.types import ParsedDocument
 
@@ -46,7 +48,10 @@ _LOADERS = {
     "gzip": "rag.loaders.packed",
     "bzip2": "rag.loaders.packed",
     "xz": "rag.loaders.packed",
+    "image": "rag.loaders.image",
+    "encrypted": "rag.loaders.locked",
 }
+_BY_SIGHT = ("pdf", "image")  # their loaders take `ocr`
 
 # Extensions of formats that are told by content; with another content the file is not what its name says.
 _BY_NAME = {
@@ -68,6 +73,7 @@ _MAGIC = (
     (b"PAR1", "parquet"), (b"ID3", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"), (b"\xff\xfb", "audio"), (b"%!PS", "postscript"),
     (b"wOFF", "font"), (b"\0\1\0\0\0", "font"), (b"\xca\xfe\xba\xbe", "program"), (b"\x93NUMPY", "array"), (b"GGUF", "model"),
 )  # fmt: skip
+_BITMAP_HEADERS = tuple(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
 _ZIP_TYPES = {
     b"application/epub+zip": "epub", b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.spreadsheet": "ods", b"application/vnd.oasis.opendocument.presentation": "odp",
@@ -93,7 +99,6 @@ _ADVICE = {
 _HOW = {
     "ppt": "Save it as PPTX or PDF",
     "doc": "Install LibreOffice, antiword or catdoc, or save it as DOCX or PDF",
-    "image": "Run OCR on it and import the text",
 }
 
 
@@ -108,21 +113,29 @@ def identify(data: bytes, name: str) -> str:
         kind = "msg" if extension == ".msg" and _MSG_STREAM in data else _ole_kind(data)  # a .doc may be attached
         return kind if kind in _LOADERS else f"unsupported:{kind}"
     for magic, kind in _MAGIC:
-        if data.startswith(magic) and (len(magic) > 2 or looks_binary(data)):
+        if data.startswith(magic) and (len(magic) > 2 or looks_binary(data) or _is_bitmap(data)):
             return kind if kind in _LOADERS else f"unsupported:{kind}"
     if data[257:262] == b"ustar":
         return "tar"
     if (data[8:12] in (b"WEBP", b"WAVE", b"AVI ") and data[:4] == b"RIFF") or data[4:8] == b"ftyp":
-        return "unsupported:image" if data[8:12] == b"WEBP" else "unsupported:video"
+        return "image" if data[8:12] == b"WEBP" else "unsupported:video"
     if _HTML_START.match(_narrow(data[:8192])):
         return "xml" if extension == ".svg" else "mbox" if extension == ".mbox" else "html"
     return _text_kind(data, name)
 
 
-def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
+def _is_bitmap(data: bytes) -> bool:
+    """Whether bytes that begin with BM are a picture: a white one looks like text in an old encoding."""
+    return data[:2] == b"BM" and data[6:10] == bytes(4) and data[14:18] in _BITMAP_HEADERS
+
+
+def load_document(
+    data: bytes, name: str, password: str | Sequence[str] = "", *, ocr: Reader | None = None
+) -> ParsedDocument:
     """Read a document from its bytes. A document without a title of its own is called after its file.
 
     name: the file's name; its extension is a hint, its stem the last resort for a title.
+    password: one, or several that are tried in turn. ocr: reads pages that are pictures; left out, they are refused.
     Raises: DocumentError, see errors.CODES.
     """
     if not data:
@@ -130,14 +143,31 @@ def load_document(data: bytes, name: str, password: str = "") -> ParsedDocument:
     kind = identify(data, name)
     if kind.startswith("unsupported:"):
         raise _refusal(kind.removeprefix("unsupported:"), name)
-    parsed: ParsedDocument = importlib.import_module(_LOADERS[kind]).load(data, name=name, password=password)
+    parsed = _opened(kind, data, name, [password] if isinstance(password, str) else password, ocr)
     if not parsed.parts and not _VISIBLE.search(parsed.text):
         raise DocumentError("E_NO_TEXT", f"{name} holds no text.")
     claimed = _BY_NAME.get(_extension(name))
     warnings = parsed.warnings
-    if claimed not in (None, kind) and {claimed, kind} != {"markdown", "text"}:
+    if claimed not in (None, kind) and kind != "encrypted" and {claimed, kind} != {"markdown", "text"}:
         warnings = (f"The name says {claimed}, but the content is {kind}; it was read as {kind}.", *warnings)
     return replace(parsed, title=parsed.title or PurePosixPath(name).stem, warnings=warnings)
+
+
+def _opened(kind: str, data: bytes, name: str, passwords: Sequence[str], ocr: Reader | None) -> ParsedDocument:
+    """The document as its loader gives it, with the first of the passwords that opens it."""
+    load = importlib.import_module(_LOADERS[kind]).load
+    options = {"ocr": ocr} if kind in _BY_SIGHT else {}
+    refused = None
+    for password in passwords or ("",):
+        try:
+            parsed: ParsedDocument = load(data, name=name, password=password, **options)
+            return parsed
+        except DocumentError as error:
+            if error.code != "E_ENCRYPTED":
+                raise
+            refused = error
+    assert refused
+    raise refused
 
 
 def _extension(name: str) -> str:
@@ -228,10 +258,6 @@ def _narrow(head: bytes) -> bytes:
 
 
 def _refusal(what: str, name: str) -> DocumentError:
-    if what == "encrypted":
-        return DocumentError(
-            "E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without a password and import it again."
-        )
     called = _ADVICE.get(what, f"{what} file")
     claimed = _BY_NAME.get(_extension(name))
     if claimed:

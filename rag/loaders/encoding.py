@@ -57,7 +57,7 @@ def looks_binary(data: bytes) -> bool:
     head = data[:8192]
     if any(head.startswith(bom) for bom, _ in _BOMS) or _wide(head):
         return False
-    return len(_CONTROL.findall(head)) + head.count(0) > max(2, len(head) // 10)
+    return len(_CONTROL.findall(head)) + head.count(0) > max(2, len(head) * 2 // 25)  # noise has 10 %
 
 
 def is_wide(head: bytes) -> bool:

@@ -1,196 +1,582 @@
-"""PDF: text by pdfium (pypdf where pdfium cannot open the file), paragraphs and headings by where the lines stand."""
+"""PDF: text by pdfium (pypdf where pdfium cannot open the file), with the place of every line; pictures by OCR."""
 
 from __future__ import annotations
 
 import math
 import re
-import statistics
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
 
 from rag.errors import DocumentError
-from rag.loaders.builder import TextBuilder
-from rag.types import ParsedDocument
+from rag.loaders import layout, pdf_notes, ruling
+from rag.loaders.builder import pipe_table
+from rag.loaders.layout import HYPHEN, Cell, Line
+from rag.loaders.ocr import Reader, advice
+from rag.loaders.ruling import Area, Segment
+from rag.types import ParsedDocument, Part
 
 MAX_STREAM = 100 * 1024 * 1024  # bytes that one compressed stream may unpack to
 MAX_RATIO = 100
 MAX_PAGES = 50_000
+MAX_OBJECTS = 5_000  # drawn objects of a page that are looked at for ruling lines
+OCR_DPI = 150
+MAX_OCR_PIXELS = 2_500  # the longer side of a page that is drawn for OCR
 
-_HYPHEN = "\ufffe"  # pdfium's mark for a hyphen at a line's end
-_HEAD_TITLE = re.compile(
-    r"(?i)^(\(?(?:untitled|anonymous|unspecified)\)?.*|microsoft \w+ - .*|document\d*|.*\.(docx?|pdf|tex|dvi|indd|qxd|ps|pptx?|xlsx?|rtf|odt))$"
-)
-_NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-Z]\.|[IVX]{1,4}\.)\s+\S")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STREAM = re.compile(rb"stream\r?\n")
+_RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    text: str
-    page: int
-    x0: float = 0.0
-    x1: float = 0.0
-    top: float = 0.0  # larger is higher on the page
-    bottom: float = 0.0
-    size: float = 0.0
-    bold: bool = False
+@dataclass(slots=True)
+class _Content:
+    """What was read so far. Page numbers: pictures = without text, garbled = their fonts do not say what they draw."""
+
+    pages: list[list[Line]] = field(default_factory=list)
+    pictures: list[int] = field(default_factory=list)
+    garbled: list[int] = field(default_factory=list)
+    by_ocr: list[int] = field(default_factory=list)
+    title: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    outline: dict[tuple[int, str], int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    warnings: list[str] = field(default_factory=list)
 
 
-def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
-    """Read a PDF.
+def load(data: bytes, *, name: str, password: str = "", ocr: Reader | None = None) -> ParsedDocument:
+    """Read a PDF. With `ocr`, pages that are pictures or whose text does not decode are read by it.
 
     Raises: DocumentError E_ENCRYPTED, E_CORRUPT, E_TOO_LARGE, E_NO_TEXT_LAYER (scans), E_NO_TEXT (blank), E_GARBLED.
     """
     _refuse_bombs(data, name)
-    pages, title, scanned = _read(data, name, password)
-    text = "".join(line.text for lines in pages for line in lines)
-    if not text.strip():
-        if scanned:
-            raise DocumentError(
-                "E_NO_TEXT_LAYER",
-                f"{name}: the pages are pictures without text. Run OCR on the file and import the result.",
-            )
-        raise DocumentError("E_NO_TEXT", f"{name} holds no text: its {len(pages)} pages are blank.")
-    if _is_garbled(text):
+    content = _read(data, name, password, ocr)
+    if not any(line.text.strip() for lines in content.pages for line in lines) and not content.parts:
+        _refuse(content, name)
+    if content.by_ocr:
+        content.metadata["ocr"] = True
+    parsed = layout.document(
+        content.pages, type="pdf", title=content.title, warnings=[*_warnings(content), *content.warnings],
+        metadata=content.metadata, outline=content.outline,
+    )  # fmt: skip
+    return replace(parsed, parts=content.parts)
+
+
+def _refuse(content: _Content, name: str) -> None:
+    if content.garbled:
         raise DocumentError(
             "E_GARBLED",
-            f"{name}: the fonts do not say which characters they draw. Print the file to a new PDF or run OCR on it.",
+            f"{name}: the fonts do not say which characters they draw, so the text must be read by OCR. {advice()}.",
         )
-    warnings = [f"Page {scanned[0]} is a picture without text."] if len(scanned) == 1 else []
-    if len(scanned) > 1:
-        warnings = [f"{len(scanned)} pages are pictures without text: {_list(scanned)}."]
-    return _document(pages, title, warnings)
+    if content.pictures:
+        raise DocumentError("E_NO_TEXT_LAYER", f"{name}: the pages are pictures without text. {advice()}.")
+    n_pages = len(content.pages)
+    if content.by_ocr:
+        raise DocumentError("E_NO_TEXT", f"{name} holds no text: OCR found none on its {n_pages} pages.")
+    raise DocumentError("E_NO_TEXT", f"{name} holds no text: its {n_pages} pages are blank.")
+
+
+def _warnings(content: _Content) -> list[str]:
+    said = (
+        (content.by_ocr, "was read by OCR", "were read by OCR"),
+        (content.pictures, "is a picture without text", "are pictures without text"),
+        (content.garbled, "was left out: its fonts do not say which characters they draw",
+         "were left out: their fonts do not say which characters they draw"),
+    )  # fmt: skip
+    warnings = [f"{_pages(pages)} {one if len(pages) == 1 else many}." for pages, one, many in said if pages]
+    return [*warnings, f"To have them read: {advice()}."] if content.pictures or content.garbled else warnings
+
+
+def _pages(numbers: Sequence[int]) -> str:
+    """Page numbers in words, runs shortened: Pages 1–3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    shown = ", ".join(f"{a}–{b}" if b > a else str(a) for a, b in runs[:10])
+    return f"{'Page' if len(numbers) == 1 else 'Pages'} {shown}{' …' if len(runs) > 10 else ''}"
 
 
 # ---------------------------------------------------------------- reading
 
 
-def _read(data: bytes, name: str, password: str) -> tuple[list[list[_Line]], str, list[int]]:
-    """Lines by page, the title that the file claims, and the numbers of the pages that are pictures."""
+def _read(data: bytes, name: str, password: str, ocr: Reader | None) -> _Content:
     import pypdfium2
 
     try:
         pdf = pypdfium2.PdfDocument(data, password=password or None)
     except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
-            wrong = "does not open with the password given" if password else "is encrypted and needs a password"
-            raise DocumentError(
-                "E_ENCRYPTED", f"{name} {wrong}. Save it without a password and import it again."
-            ) from error
-        return _read_with_pypdf(data, name, password, str(error))
+        # pdfium may repeat the reason of an earlier file in place of one of its own.
+        if "password" in str(error).lower() and b"/Encrypt" in data:
+            raise _encrypted(name, password) from error
+        return _read_with_pypdf(data, name, password, _reason(error))
     try:
-        return _read_pages(pdf, name)
+        return _read_pages(pdf, data, name, password, ocr)
     finally:
         pdf.close()
 
 
-def _read_pages(pdf: Any, name: str) -> tuple[list[list[_Line]], str, list[int]]:
+def _reason(error: Exception) -> str:
+    """What pdfium says is wrong; of an error of an earlier file, or none, that nothing is known."""
+    said = str(error)
+    return "its structure is broken" if "Success" in said or "password" in said.lower() else said
+
+
+def _encrypted(name: str, password: str) -> DocumentError:
+    wrong = "does not open with the passwords given" if password else "is encrypted and needs a password"
+    return DocumentError(
+        "E_ENCRYPTED", f"{name} {wrong}. Add its password to the setting parse.passwords, or save it without one."
+    )
+
+
+def _read_pages(pdf: Any, data: bytes, name: str, password: str, ocr: Reader | None) -> _Content:
     import pypdfium2
 
-    pages: list[list[_Line]] = []
-    scanned: list[int] = []
-    n_bad = 0
     n_pages = len(pdf)
     if n_pages > MAX_PAGES:
         raise DocumentError(
             "E_TOO_LARGE", f"{name} says that it has {n_pages} pages; at most {MAX_PAGES} are read. Split the file."
         )
+    if pdf.get_formtype():
+        pdf.init_forms()
+    content = _Content(
+        title=pdf_notes.title(pdf), metadata=dict(pdf_notes.metadata(pdf)), outline=pdf_notes.outline(pdf)
+    )
+    content.parts, content.warnings = pdf_notes.attachments(pdf)
+    n_bad = 0
+    flat = _Flat(data, password)
     for number in range(1, n_pages + 1):
         try:
             page = pdf[number - 1]
         except pypdfium2.PdfiumError:
             n_bad += 1
-            pages.append([])
+            content.pages.append([])
             continue
-        lines = _page_lines(page, number)
-        if not lines and len(scanned) + 1 <= 1000 and _has_picture(page):
-            scanned.append(number)
-        pages.append(lines)
+        content.pages.append(_read_page(pdf, page, number, content, ocr, flat))
         page.close()
+    flat.close()
     if n_pages and n_bad == n_pages:
         raise DocumentError(
             "E_CORRUPT", f"{name} is damaged: none of its {n_pages} pages can be read. Export the PDF again."
         )
-    return pages, _title(pdf), scanned
+    return content
 
 
-def _page_lines(page: Any, number: int) -> list[_Line]:
+def _read_page(pdf: Any, page: Any, number: int, content: _Content, ocr: Reader | None, flat: _Flat) -> list[Line]:
     textpage = page.get_textpage()
+    try:
+        lines = _page_lines(page, textpage, number)
+        notes = pdf_notes.notes(pdf, page, textpage, number)
+    finally:
+        textpage.close()
+    if flat.may_help(page, lines):
+        lines = flat.lines(number) or lines
+    n_letters = sum(len(line.text) for line in lines)
+    garbled = _is_garbled("".join(line.text for line in lines))
+    picture = not garbled and n_letters < 100 and _is_picture(page, whole=n_letters > 0)
+    if (garbled or picture) and ocr and not ocr.is_full:
+        content.by_ocr.append(number)
+        return ocr.lines(_drawn(page), number) + notes
+    if garbled:
+        content.garbled.append(number)
+        lines = []
+    elif picture:
+        content.pictures.append(number)
+    return lines + notes
+
+
+def _page_lines(page: Any, textpage: Any, number: int) -> list[Line]:
     text = textpage.get_text_range()
     # One character of text per character of the page, or else places cannot be looked up.
     placed = textpage.count_chars() == len(text)
-    lines, at = [], 0
+    turn = _turn(page, textpage, len(text)) if placed else 0
+    lines: list[Line] = []
+    at = 0
     for raw in text.split("\r\n"):
         bare = raw.rstrip()
         if bare.strip():
             first = at + len(bare) - len(bare.lstrip())
-            lines.append(
-                _line(textpage, bare.strip(), number, first, at + len(bare) - 1)
-                if placed
-                else _Line(_CONTROL.sub("", bare.strip()), number)
-            )
+            words = _CONTROL.sub("", bare.strip())
+            line = _line(textpage, bare.strip(), number, first, turn) if placed else Line(words, number)
+            if lines and _goes_on(lines[-1], line):
+                line = _joined(lines.pop(), line)
+            lines.append(line)
         at += len(raw) + 2
-    textpage.close()
-    return lines
+    return _with_ruled_tables(page, textpage, lines, number) if placed and turn == 0 and len(lines) > 3 else lines
 
 
-def _line(textpage: Any, text: str, number: int, first: int, last: int) -> _Line:
+def _goes_on(before: Line, line: Line) -> bool:
+    """Whether a line is the rest of the one before: pdfium starts a new one behind a raised or lowered character."""
+    level = abs((before.top + before.bottom) - (line.top + line.bottom)) < 0.6 * min(before.size, line.size)
+    return level and line.x0 >= before.x1 - 0.3 * line.size and not _RIGHT_TO_LEFT.search(before.text + line.text)
+
+
+def _joined(before: Line, line: Line) -> Line:
+    gap = line.x0 - before.x1
+    left = before.cells or (Cell(before.text, before.x0, before.x1),)
+    right = line.cells or (Cell(line.text, line.x0, line.x1),)
+    between = " " if gap > 0.15 * line.size else ""
+    if gap <= 0.9 * line.size:
+        middle = Cell(f"{left[-1].text}{between}{right[0].text}", left[-1].x0, right[0].x1)
+        left, right = left[:-1], (middle, *right[1:])
+    cells = (*left, *right)
+    return replace(
+        before, text=f"{before.text}{between}{line.text}", x1=line.x1, top=max(before.top, line.top),
+        bottom=min(before.bottom, line.bottom), cells=cells if len(cells) > 1 else (),
+    )  # fmt: skip
+
+
+def _turn(page: Any, textpage: Any, n_chars: int) -> int:
+    """Quarter turns clockwise between a page as it is stored and as it is read: its own, or that of its text."""
     import pypdfium2.raw as raw
 
-    left = textpage.get_charbox(first, loose=True)
-    right = textpage.get_charbox(last, loose=True)
+    turn = int(page.get_rotation()) // 90 % 4
+    sample = range(0, n_chars, max(n_chars // 20, 1))
+    angles = Counter(round(raw.FPDFText_GetCharAngle(textpage, i) / (math.pi / 2)) % 4 for i in sample)
+    if not angles:
+        return turn
+    angle, n = angles.most_common(1)[0]
+    return -int(angle) % 4 if n > 0.7 * len(sample) else turn  # pdfium counts it clockwise: the text was turned so far
+
+
+def _turned(x0: float, y0: float, x1: float, y1: float, turn: int) -> tuple[float, float, float, float]:
+    """A box after quarter turns clockwise."""
+    if turn == 1:
+        return y0, -x1, y1, -x0
+    if turn == 2:
+        return -x1, -y1, -x0, -y0
+    if turn == 3:
+        return -y1, x0, -y0, x1
+    return x0, y0, x1, y1
+
+
+def _line(textpage: Any, text: str, number: int, first: int, turn: int) -> Line:
+    import pypdfium2.raw as raw
+
+    def box(i: int) -> tuple[float, float, float, float]:
+        x0, y0, x1, y1 = textpage.get_charbox(first + i, loose=True)
+        return _turned(x0, y0, x1, y1, turn)
+
+    begin, end = box(0), box(len(text) - 1)
     matrix = raw.FS_MATRIX()
     scale = (
         math.sqrt(abs(matrix.a * matrix.d - matrix.b * matrix.c))
         if raw.FPDFText_GetMatrix(textpage.raw, first, matrix)
         else 1.0
     )
-    size = raw.FPDFText_GetFontSize(textpage.raw, first) * scale or left[3] - left[1]
+    size = raw.FPDFText_GetFontSize(textpage.raw, first) * scale or begin[3] - begin[1]
     bold = raw.FPDFText_GetFontWeight(textpage.raw, first) >= 600
-    return _Line(
+    x0, x1 = min(begin[0], end[0]), max(begin[2], end[2])
+    cells = () if _RIGHT_TO_LEFT.search(text) else _cells(text, x0, x1, size, box)
+    return Line(
         _CONTROL.sub("", text),
         number,
-        x0=left[0],
-        x1=right[2],
-        top=left[3],
-        bottom=right[1],
+        x0=x0,
+        x1=x1,
+        top=begin[3],
+        bottom=end[1],
         size=round(size, 1),
         bold=bold,
+        cells=cells,
     )
 
 
-def _has_picture(page: Any) -> bool:
+def _cells(text: str, x0: float, x1: float, size: float, box: Any) -> tuple[Cell, ...]:
+    """A line's stretches between gaps of a letter's height and more."""
+    ends: list[tuple[int, int, float, float]] = []
+    for match in re.finditer(r"\s+", text):
+        right, left = box(match.start() - 1)[2], box(match.end())[0]
+        if left - right > 0.9 * size:
+            ends.append((match.start(), match.end(), right, left))
+    if not ends:
+        return ()
+    starts = [(0, x0), *((end, left) for _, end, _, left in ends)]
+    stops = [*((start, right) for start, _, right, _ in ends), (len(text), x1)]
+    return tuple(Cell(_CONTROL.sub("", text[i:j]), a, max(a, b)) for (i, a), (j, b) in zip(starts, stops, strict=True))
+
+
+# ---------------------------------------------------------------- ruled tables
+
+
+def _with_ruled_tables(page: Any, textpage: Any, lines: list[Line], number: int) -> list[Line]:
+    """Each table drawn with lines in place of the lines of text inside it."""
+    for areas in ruling.tables(_segments(page)):
+        left, bottom = min(area.x0 for area in areas), min(area.y0 for area in areas)
+        right, top = max(area.x1 for area in areas), max(area.y1 for area in areas)
+        inside = [
+            i
+            for i, line in enumerate(lines)
+            if bottom - 2 <= (line.top + line.bottom) / 2 <= top + 2 and line.x0 >= left - 3 and line.x1 <= right + 3
+        ]
+        if len(inside) < 2:
+            continue
+        replaced = [lines[i] for i in inside]
+        # The tails of the lowest line may hang through the floor of its cell.
+        grid = min((_grid(textpage, areas, pad) for pad in (0.0, 1.5)), key=lambda grid: sum(_misfits(grid, replaced)))
+        if not _is_table(grid, replaced):
+            continue
+        text = pipe_table([row for packed in grid for row in _unpacked(packed)])
+        first = replace(lines[inside[0]], text=text, x0=left, x1=right, top=top, bottom=bottom, cells=(), table=True)
+        gone = set(inside)
+        lines = [first if i == inside[0] else line for i, line in enumerate(lines) if i == inside[0] or i not in gone]
+    return lines
+
+
+def _grid(textpage: Any, areas: Sequence[Area], pad: float) -> list[list[str]]:
+    """The text of the cells by rows; empty rows are left out."""
+    n_columns = max(area.column for area in areas) + 1
+    rows: dict[int, list[str]] = {}
+    for area in areas:
+        words = textpage.get_text_bounded(area.x0, area.y0 - pad, area.x1, area.y1).replace(HYPHEN, "-")
+        rows.setdefault(area.row, [""] * n_columns)[area.column] = _CONTROL.sub("", words).strip()
+    return [rows[row] for row in sorted(rows) if any(rows[row])]
+
+
+def _misfits(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> tuple[int, int]:
+    """How many words of the lines are missing in the grid, and how many stand there alone."""
+    there = Counter(word for row in grid for cell in row for word in cell.split())
+    needed = Counter(word for line in lines for word in line.text.replace(HYPHEN, "-").split())
+    return (needed - there).total(), (there - needed).total()
+
+
+def _is_table(grid: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
+    """Whether a grid holds a table: two columns at least, and every word of the lines that it replaces, whole and in its row."""
+    cells = [cell for row in grid for cell in row if cell]
+    if (
+        len(cells) < 4
+        or max(map(len, cells)) > 1500
+        or sum(any(row[i] for row in grid) for i in range(len(grid[0]))) < 2
+    ):
+        return False
+    if any(_is_packed_unevenly(row) for row in grid):
+        return False
+    n_words = sum(len(line.text.split()) for line in lines)
+    return max(_misfits(grid, lines)) <= 0.02 * n_words
+
+
+def _is_packed_unevenly(row: Sequence[str]) -> bool:
+    """Whether a ruled row seems to hold several rows of figures whose cells cannot be told apart."""
+    packed = [cell.split("\n") for cell in row if cell.count("\n") >= 3]
+    figures = any(
+        sum(len(one) < 20 and any(map(str.isdigit, one)) for one in lines) > 0.7 * len(lines) for lines in packed
+    )
+    return figures and len({len(lines) for lines in packed}) > 1
+
+
+def _unpacked(row: list[str]) -> list[list[str]]:
+    """The rows that a ruled row holds when its cells have the same number of lines and these are figures, or many."""
+    parts = [cell.split("\n") if cell else [] for cell in row]
+    counts = {len(part) for part in parts if part}
+    if len(counts) != 1 or sum(bool(part) for part in parts) < 2:
+        return [row]
+    n = counts.pop()
+    figures = any(part and all(re.search(r"\d", one) for one in part) for part in parts)
+    if n < 2 or (n < 4 and not figures):
+        return [row]
+    return [[part[i] if part else "" for part in parts] for i in range(n)]
+
+
+def _segments(page: Any) -> list[Segment]:
+    """Horizontal and vertical lines drawn on a page; none where it holds a drawing."""
     import pypdfium2.raw as raw
 
-    return next(iter(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3)), None) is not None
+    segments: list[Segment] = []
+    for n, drawn in enumerate(page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=1)):
+        if n > MAX_OBJECTS or len(segments) > ruling.MAX_SEGMENTS:
+            return []
+        x0, y0, x1, y1 = drawn.get_bounds()
+        if x1 - x0 < 3 or y1 - y0 < 3:
+            if max(x1 - x0, y1 - y0) > 4:
+                segments.append(_straight(x0, y0, x1, y1))
+            continue
+        segments += _edges(drawn)
+    return segments
 
 
-def _title(pdf: Any) -> str:
-    title = " ".join(str(pdf.get_metadata_value("Title") or "").replace("\0", "").split())
-    return "" if _HEAD_TITLE.match(title) or not any(char.isalpha() for char in title) else title[:300]
+def _straight(x0: float, y0: float, x1: float, y1: float) -> Segment:
+    if x1 - x0 > y1 - y0:
+        return Segment(x0, (y0 + y1) / 2, x1, (y0 + y1) / 2)
+    return Segment((x0 + x1) / 2, y0, (x0 + x1) / 2, y1)
 
 
-def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> tuple[list[list[_Line]], str, list[int]]:
+def _edges(drawn: Any) -> list[Segment]:
+    """The straight edges of a path along the page's sides."""
+    import ctypes
+
+    import pypdfium2.raw as raw
+
+    n_points = raw.FPDFPath_CountSegments(drawn)
+    if not 2 <= n_points <= 400:
+        return []
+    matrix = drawn.get_matrix()
+    points: list[tuple[float, float, bool]] = []
+    edges: list[tuple[float, float, float, float]] = []
+    start = (0.0, 0.0)
+    x, y = ctypes.c_float(), ctypes.c_float()
+    for i in range(n_points):
+        segment = raw.FPDFPath_GetPathSegment(drawn, i)
+        raw.FPDFPathSegment_GetPoint(segment, x, y)
+        here = matrix.on_point(x.value, y.value)
+        kind = raw.FPDFPathSegment_GetType(segment)
+        if kind == raw.FPDF_SEGMENT_MOVETO:
+            start = here
+        elif kind == raw.FPDF_SEGMENT_LINETO and points:
+            edges.append((points[-1][0], points[-1][1], *here))
+        points.append((*here, True))
+        if raw.FPDFPathSegment_GetClose(segment):
+            edges.append((*here, *start))
+    return [
+        _straight(min(a, c), min(b, d), max(a, c), max(b, d))
+        for a, b, c, d in edges
+        if min(abs(a - c), abs(b - d)) < 1 and max(abs(a - c), abs(b - d)) > 4
+    ]
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def _is_picture(page: Any, *, whole: bool) -> bool:
+    """Whether a page shows a picture; `whole`: one that covers most of it, the text being a stamp or a page number."""
+    import pypdfium2.raw as raw
+
+    width, height = page.get_size()
+    for n, drawn in enumerate(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3)):
+        if n > 100:
+            return False
+        x0, y0, x1, y1 = drawn.get_bounds()
+        if not whole or (x1 - x0) * (y1 - y0) > 0.6 * width * height:
+            return True
+    return False
+
+
+def _drawn(page: Any) -> Any:
+    """The page as an array (height, width, 3), blue first."""
+    scale = min(OCR_DPI / 72, MAX_OCR_PIXELS / max(*page.get_size(), 1))
+    bitmap = page.render(scale=scale, rev_byteorder=False, no_smoothtext=False)
+    image = bitmap.to_numpy()
+    import numpy
+
+    image = image if image.ndim == 3 else image[:, :, None]
+    image = numpy.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+    return numpy.ascontiguousarray(image)
+
+
+# ---------------------------------------------------------------- vertical writing
+
+
+class _Flat:
+    """The file with its vertical fonts set horizontal, made when a page needs it.
+
+    pdfium drops text of vertical fonts that are neither embedded nor installed, because its glyphs have no width; laid
+    flat they have one. Costs a rewrite by pypdf, so it is for pages that lose text alone.
+    """
+
+    def __init__(self, data: bytes, password: str) -> None:
+        self._data, self._password = data, password
+        self._pdf: Any = None
+        self._failed = False
+
+    def may_help(self, page: Any, lines: Sequence[Line]) -> bool:
+        """Whether objects of text without any width are on the page; looked for where it is blank or written downwards."""
+        import pypdfium2.raw as raw
+
+        if self._failed or (lines and not any(_CJK.search(line.text) and _is_upright(line) for line in lines[:50])):
+            return False
+        n_flat = n_all = 0
+        for n_all, drawn in enumerate(page.get_objects(filter=[raw.FPDF_PAGEOBJ_TEXT], max_depth=2), 1):
+            x0, y0, x1, y1 = drawn.get_bounds()
+            n_flat += x1 - x0 < 0.1 < y1 - y0
+            if n_all >= 2_000:
+                break
+        return n_flat > 0.1 * max(n_all, 1)
+
+    def lines(self, number: int) -> list[Line]:
+        """The page's text, one object a line, in the order of drawing."""
+        import ctypes
+
+        import pypdfium2.raw as raw
+
+        pdf = self._open()
+        if pdf is None:
+            return []
+        page = pdf[number - 1]
+        textpage = page.get_textpage()
+        lines = []
+        for drawn in page.get_objects(filter=[raw.FPDF_PAGEOBJ_TEXT], max_depth=2):
+            size = raw.FPDFTextObj_GetText(drawn, textpage, None, 0)
+            buffer = (ctypes.c_ushort * (size // 2 + 1))()
+            raw.FPDFTextObj_GetText(drawn, textpage, buffer, size)
+            text = bytes(buffer)[: max(size - 2, 0)].decode("utf-16-le", "replace").strip("\0 \u3000")
+            if text:
+                lines.append(Line(_CONTROL.sub("", text), number))
+        textpage.close()
+        page.close()
+        return lines
+
+    def _open(self) -> Any:
+        import pypdfium2
+
+        if self._pdf is None and not self._failed:
+            try:
+                self._pdf = pypdfium2.PdfDocument(_horizontal(self._data, self._password))
+            except (pypdfium2.PdfiumError, *_pypdf_errors()):
+                self._failed = True
+        return self._pdf
+
+    def close(self) -> None:
+        if self._pdf is not None:
+            self._pdf.close()
+
+
+def _is_upright(line: Line) -> bool:
+    """Whether a line of several characters is taller than it is wide."""
+    return (
+        len(line.text) > 2
+        and line.size > 0
+        and line.x1 - line.x0 < 2 * line.size
+        and line.top - line.bottom > 2 * line.size
+    )
+
+
+def _horizontal(data: bytes, password: str) -> bytes:
+    """The file with each vertical encoding replaced by the horizontal one of its pair."""
     import pypdf
-    from pypdf.errors import DeprecationError, PyPdfError
+    from pypdf.generic import NameObject
+
+    reader = pypdf.PdfReader(BytesIO(data))
+    if reader.is_encrypted:
+        reader.decrypt(password)
+    writer = pypdf.PdfWriter(clone_from=reader)
+    for one in writer._objects:
+        if not isinstance(one, pypdf.generic.DictionaryObject):
+            continue
+        encoding = one.get("/Encoding")
+        if isinstance(encoding, NameObject) and encoding.endswith("-V"):
+            one[NameObject("/Encoding")] = NameObject(f"{encoding[:-2]}-H")
+    out = BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+# ---------------------------------------------------------------- the second reader, and defences
+
+
+def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> _Content:
+    import pypdf
 
     try:
         reader = pypdf.PdfReader(BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(password):
-            raise DocumentError(
-                "E_ENCRYPTED", f"{name} is encrypted and needs a password. Save it without one and import it again."
-            )
+            raise _encrypted(name, password)
         texts = [page.extract_text() or "" for page in reader.pages]
-    # pypdf answers damage with whatever its code ran into.
-    except (PyPdfError, DeprecationError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, ArithmeticError,
-            RecursionError, NotImplementedError, ImportError, OSError, zlib.error) as error:  # fmt: skip
+    except _pypdf_errors() as error:
         raise DocumentError(
             "E_CORRUPT", f"{name} is damaged and cannot be opened ({reason}). Export the PDF again."
         ) from error
@@ -198,11 +584,17 @@ def _read_with_pypdf(data: bytes, name: str, password: str, reason: str) -> tupl
         raise DocumentError(
             "E_CORRUPT", f"{name} is damaged: no text could be saved from it ({reason}). Export the PDF again."
         )
-    return (
-        [[_Line(row.strip(), n) for row in text.split("\n") if row.strip()] for n, text in enumerate(texts, 1)],
-        "",
-        [],
+    return _Content(
+        pages=[[Line(row.strip(), n) for row in text.split("\n") if row.strip()] for n, text in enumerate(texts, 1)]
     )
+
+
+def _pypdf_errors() -> tuple[type[Exception], ...]:
+    """pypdf answers damage with whatever its code ran into."""
+    from pypdf.errors import DeprecationError, PyPdfError
+
+    return (PyPdfError, DeprecationError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, ArithmeticError,
+            RecursionError, NotImplementedError, ImportError, OSError, zlib.error)  # fmt: skip
 
 
 def _refuse_bombs(data: bytes, name: str) -> None:
@@ -228,7 +620,7 @@ def _refuse_bombs(data: bytes, name: str) -> None:
 
 def _is_garbled(text: str) -> bool:
     """Whether too much of the text is no real writing: private or unassigned characters, or a mix of rare alphabets."""
-    sample = [char for char in text[:20_000] if not char.isspace() and char != _HYPHEN]
+    sample = [char for char in text[:20_000] if not char.isspace() and char != HYPHEN]
     if len(sample) < 20:
         return False
     n_bad = sum(char == "\ufffd" or unicodedata.category(char) in ("Co", "Cn", "Cc", "Cs") for char in sample)
@@ -243,166 +635,3 @@ def _is_living(code: int) -> bool:
         0x0370 <= code <= 0x04FF or 0x0531 <= code <= 0x06FF or 0x0900 <= code <= 0x109F or 0x10A0 <= code <= 0x137F
         or 0x1780 <= code <= 0x18AF
     )  # fmt: skip
-
-
-# ---------------------------------------------------------------- structure
-
-
-def _document(pages: list[list[_Line]], title: str, warnings: Sequence[str]) -> ParsedDocument:
-    hyphenated = set(
-        re.findall(r"[^\W\d_]+-[^\W\d_]+", " ".join(line.text for lines in pages for line in lines).lower())
-    )
-    pages = [
-        [replace(line, text=_join_hyphen(line.text, hyphenated)) for line in lines]
-        for lines in _without_running_heads(pages)
-    ]
-    body, levels = _sizes(pages)
-    builder = TextBuilder()
-    for lines in pages:
-        for block in _blocks(lines):
-            level = _level(block, body, levels)
-            text = "\n".join(line.text for line in block)
-            builder.add("heading" if level else "paragraph", text, level=level, page=block[0].page)
-    title = title or _largest_heading(builder)
-    return builder.document(type="pdf", title=title, warnings=warnings, n_pages=len(pages))
-
-
-def _largest_heading(builder: TextBuilder) -> str:
-    """The first of the largest headings on the first page that has any; only the first three pages count."""
-    found = [block for block in builder.blocks if block.kind == "heading" and (block.page or 0) <= 3]
-    if not found:
-        return ""
-    best = min((block for block in found if block.page == found[0].page), key=lambda block: block.level)
-    return builder.document(type="pdf").text[best.start : best.end].lstrip("# ")[:300]
-
-
-def _join_hyphen(text: str, hyphenated: set[str]) -> str:
-    """Join words that a line end parted; the hyphen stays where the word is written with it elsewhere."""
-
-    def join(match: re.Match[str]) -> str:
-        left, right = match.group(1), match.group(2)
-        keep = f"{left}-{right}".lower() in hyphenated or not (left[-1:].islower() and right[:1].islower())
-        return f"{left}-{right}" if keep and left and right else left + right
-
-    return re.sub(rf"([^\W\d_]*){_HYPHEN}([^\W\d_]*)", join, text).replace(_HYPHEN, "-") if _HYPHEN in text else text
-
-
-def _without_running_heads(pages: list[list[_Line]]) -> list[list[_Line]]:
-    """Drop heads and feet that come back on most pages, all but the first time, from pages that hold other text."""
-    n_pages = sum(len(lines) > 3 for lines in pages)
-    if n_pages < 4:
-        return pages
-    counts = Counter(key for lines in pages if len(lines) > 3 for key in {_running(line) for line in _edges(lines)})
-    running = {key for key, n in counts.items() if n >= max(3, 0.5 * n_pages)}
-    seen: set[str] = set()
-    kept = []
-    for lines in pages:
-        edges = {id(line) for line in _edges(lines)} if len(lines) > 3 else set()
-        out = []
-        for line in lines:
-            key = _running(line)
-            if id(line) not in edges or key not in running:
-                out.append(line)
-            elif key not in seen and key.strip("#-– ."):
-                seen.add(key)
-                out.append(line)
-        kept.append(out)
-    return kept
-
-
-def _edges(lines: list[_Line]) -> list[_Line]:
-    """The lines that stand highest and lowest on the page."""
-    by_height = sorted(lines, key=lambda line: -line.top)
-    return [by_height[0], by_height[-1]]
-
-
-def _running(line: _Line) -> str:
-    return re.sub(r"\d+", "#", line.text)
-
-
-def _sizes(pages: list[list[_Line]]) -> tuple[float, dict[float, int]]:
-    """The size of ordinary text, and the heading level of each larger size."""
-    weights: Counter[float] = Counter()
-    for lines in pages:
-        for line in lines:
-            weights[line.size] += len(line.text)
-    body = weights.most_common(1)[0][0] if weights else 0.0
-    larger = sorted((size for size in weights if size >= 1.15 * body and size > 0), reverse=True)
-    levels: dict[float, int] = {}
-    level, before = 0, 0.0
-    for size in larger:
-        if before == 0.0 or size < 0.93 * before:
-            level, before = min(level + 1, 5), size
-        levels[size] = level
-    return body, levels
-
-
-def _level(block: Sequence[_Line], body: float, levels: dict[float, int]) -> int:
-    """Heading level of a block of lines; 0 for ordinary text."""
-    text = " ".join(line.text for line in block)
-    n_letters = sum(char.isalnum() for char in text)
-    if (
-        len(block) > 4
-        or len(text) > 200
-        or n_letters < max(2, 0.6 * len(text.replace(" ", "")))
-        or text.endswith((",", ";"))
-    ):
-        return 0
-    size = block[0].size
-    if size in levels:
-        return levels[size]
-    if (
-        len(block) == 1
-        and block[0].bold
-        and size >= 0.95 * body
-        and _NUMBERED.match(text)
-        and len(text) < 120
-        and not text.endswith(".")
-    ):
-        return min(max(levels.values(), default=0) + 1, 6)
-    return 0
-
-
-def _blocks(lines: list[_Line]) -> Iterator[list[_Line]]:
-    """Group a page's lines, which come in reading order, into paragraphs."""
-    gap = _usual_gap(lines)
-    block: list[_Line] = []
-    for line in lines:
-        if block and _starts_block(block[-1], line, gap):
-            yield block
-            block = []
-        block.append(line)
-    if block:
-        yield block
-
-
-def _usual_gap(lines: list[_Line]) -> float:
-    """Median white between two lines of a paragraph, in parts of the text size."""
-    gaps = [
-        (before.bottom - line.top) / line.size
-        for before, line in pairwise(lines)
-        if line.size > 0
-        and abs(before.size - line.size) < 0.1 * line.size
-        and -0.6 < (before.bottom - line.top) / line.size < 1.6
-    ]
-    return statistics.median(gaps) if gaps else 0.2
-
-
-def _starts_block(before: _Line, line: _Line, gap: float) -> bool:
-    if before.size <= 0 or line.size <= 0:
-        return False
-    if abs(before.size - line.size) > 0.1 * max(before.size, line.size):
-        return len(line.text) > 2 and len(before.text) > 2  # not for a superscript or a fraction
-    if before.bold != line.bold and _NUMBERED.match(before.text if before.bold else line.text):
-        return True
-    white = (before.bottom - line.top) / line.size
-    if white < -2:  # the next column: its first line may go on with the sentence
-        return not line.text[:1].islower()
-    if white > max(gap, 0.0) + 0.35:
-        return True
-    return line.x0 - before.x0 > 0.8 * line.size and before.text.endswith((".", "。", "!", "?", ":", "”"))
-
-
-def _list(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10]))
-    return f"{shown} …" if len(numbers) > 10 else shown

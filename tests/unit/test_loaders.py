@@ -115,7 +115,7 @@ def test_characters_stay_as_they_are() -> None:
     [
         (b"%PDF-1.7\n", "a.txt", "pdf"), (b"<!DOCTYPE html><p>x", "a.docx", "html"), (b"\xef\xbb\xbf<html>", "a", "html"),
         (b"# x", "a.md", "markdown"), (b"x", "a", "text"), (b"x = 1", "a.py", "code"), (b"<p>x</p>", "a.htm", "html"),
-        (b"\x89PNG\r\n\x1a\n", "a.pdf", "unsupported:image"), (b"{\\rtf1", "a.doc", "rtf"), (b"a,b", "a.csv", "csv"),
+        (b"\x89PNG\r\n\x1a\n", "a.pdf", "image"), (b"{\\rtf1", "a.doc", "rtf"), (b"a,b", "a.csv", "csv"),
         (b"{}", "a.json", "json"), (b"<?xml version='1.0'?><a/>", "a.xml", "xml"), (b"x", "a.eml", "text"),
         (b"PK\x03\x04 word/document.xml", "a", "docx"), (b"PK\x03\x04 ppt/x", "a.pptx", "pptx"), (b"PK\x05\x06", "a.zip", "zip"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument".encode("utf-16-le"), "a.docx", "unsupported:doc"), (b"\x1f\x8b\x08", "a.gz", "gzip"),
@@ -129,8 +129,9 @@ def test_identify_goes_by_content_first(data: bytes, name: str, kind: str) -> No
 def test_refusals_name_the_format_and_what_to_do() -> None:
     assert refused(b"", "a.txt") == "E_EMPTY"
     assert refused(b" \n\t\xe2\x80\x8b\n", "a.txt") == "E_NO_TEXT"
-    assert refused(b"\x89PNG\r\n\x1a\n", "a.pdf") == "E_TYPE_MISMATCH"
-    assert refused(b"\x89PNG\r\n\x1a\n", "a.png") == "E_UNSUPPORTED"
+    assert refused(b"OggS", "a.pdf") == "E_TYPE_MISMATCH"
+    assert refused(b"OggS", "a.ogg") == "E_UNSUPPORTED"
+    assert refused(b"\x89PNG\r\n\x1a\n", "a.png") == "E_NO_TEXT_LAYER"
     with pytest.raises(DocumentError, match="PowerPoint.*PDF") as caught:
         load_document(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "PowerPoint Document".encode("utf-16-le"), "talk.ppt")
     assert caught.value.code == "E_UNSUPPORTED"

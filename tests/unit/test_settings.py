@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rag.errors import SettingsError
-from rag.settings import Settings, load_with_origins
+from rag.settings import Settings, load_with_origins, walk
 
 
 def test_later_layers_win_and_are_named(tmp_path: Path) -> None:
@@ -67,3 +67,18 @@ def test_with_values_keeps_the_rest() -> None:
     assert settings.search.top_k == 7 and settings.search.depth == Settings().search.depth
     with pytest.raises(SettingsError):
         settings.with_values(search__nope=1)
+
+
+def test_passwords_are_a_list_and_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "ragstone.toml"
+    file.write_text('[parse]\npasswords = ["spring", "a, b"]\n')
+    for given, wanted in (
+        (Settings.load(file, environ={}), ["spring", "a, b"]),
+        (Settings.load(environ={"RAGSTONE__PARSE__PASSWORDS": '["spring", "a, b"]'}), ["spring", "a, b"]),
+        (Settings.load(environ={"RAGSTONE__PARSE__PASSWORDS": "a, b"}), ["a, b"]),
+    ):
+        assert [one.get_secret_value() for one in given.parse.passwords] == wanted
+        assert "spring" not in repr(given) and "a, b" not in str(dict(walk(given)))
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environ={}, overrides={"parse.passwords": ["spring", 7]})
+    assert "spring" not in str(caught.value)
