@@ -32,7 +32,7 @@ def headings(data: bytes | str, name: str) -> list[tuple[int, str]]:
         ('{"a": 1}'.encode("utf-16"), "a.json", "json"), (b"prose", "a.json", "text"), (b"<r/>", "a.xml", "xml"), (b"prose", "a.xml", "text"),
         (b"<?xml version='1.0'?><r/>", "a", "xml"), (b"<rss/>", "a.rss", "xml"), (b"{}", "a.ipynb", "ipynb"), (b"x", "a.rst", "rst"),
         (b"x", "a.py", "code"), (b"x", "Dockerfile", "code"), (b"x,y", "a", "text"), (b"{}", "a", "text"), (b"<html><p>x", "a.csv", "html"),
-        (b"%PDF-1.4", "a.json", "pdf"), (bytes(range(256)), "a.csv", "unsupported:binary"), (b"\x89PNG\r\n\x1a\n", "a.xml", "unsupported:image"),
+        (b"%PDF-1.4", "a.json", "pdf"), (bytes(range(256)), "a.csv", "unsupported:binary"), (b"\x89PNG\r\n\x1a\n", "a.xml", "image"),
     ],
 )  # fmt: skip
 def test_identify(data: bytes, name: str, kind: str) -> None:
