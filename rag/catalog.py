@@ -383,6 +383,19 @@ class Catalog:
         with self._engine.connect() as db:
             return db.execute(query).scalar_one_or_none()
 
+    def live_texts(self, collection: str) -> Iterator[tuple[str, str]]:
+        """(doc_id, text) of every live document, read as they are taken."""
+        d, t = documents_table.c, texts_table.c
+        query = (
+            sa.select(d.doc_id, t.text)
+            .join(texts_table, (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version))
+            .where(d.collection == collection, d.version > 0)
+            .execution_options(yield_per=100)
+        )
+        with self._engine.connect() as db:
+            for row in db.execute(query):
+                yield row.doc_id, row.text
+
     def stage(self, collection: str, drafts: Sequence[Draft]) -> list[list[str]]:
         """Store the drafts as pending versions. Returns each draft's store keys, chunk by chunk."""
         keys: list[list[str]] = []
@@ -1113,5 +1126,5 @@ def _info(row: Any, aliases: tuple[str, ...]) -> DocumentInfo:
         state="importing" if row.pending else row.state, version=row.version,
         n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
         metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
-        container=row.container, copy_of=row.copy_of, aliases=aliases,
+        container=row.container, copy_of=row.copy_of, aliases=aliases, size=row.size,
     )  # fmt: skip

@@ -34,7 +34,7 @@ from rag.rows import store_rows, sweep
 from rag.settings import ChunkSettings, EnrichSettings, FetchSettings, IngestSettings, ParseSettings
 from rag.sources import Found, FoundFile, FoundPage, content_hash, find, read_page, read_stable, root_name, sidecar
 from rag.store import MAX_META_BYTES, MilvusStore
-from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument
+from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument, TypeCount
 
 PARSER_VERSION = 3  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
@@ -112,6 +112,19 @@ class _Tally:
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
+    types: dict[str, TypeCount] = field(default_factory=dict)
+
+    def count(self, draft: Draft, parsed: ParsedDocument) -> None:
+        """Note what is written of a document."""
+        so_far = self.types.get(draft.type) or TypeCount(type=draft.type)
+        self.types[draft.type] = replace(
+            so_far,
+            n_documents=so_far.n_documents + 1,
+            n_pages=so_far.n_pages + (draft.n_pages or 0),
+            n_tables=so_far.n_tables + sum(block.kind == "table" for block in parsed.blocks),
+            n_chunks=so_far.n_chunks + len(draft.chunks),
+            n_warnings=so_far.n_warnings + len(draft.warnings),
+        )
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -539,7 +552,9 @@ class _Run:
         self.tally.duplicates += len(twins)
         for item, draft in batch:
             is_twin = any(draft is one for one, _ in twins)
-            self.tally.n_chunks += 0 if is_twin else len(draft.chunks)
+            if not is_twin and item.parsed is not None:
+                self.tally.n_chunks += len(draft.chunks)
+                self.tally.count(draft, item.parsed)
             if item.known is not None and (item.known.version > 0 or item.known.copy_of):
                 self.tally.updated += 1
             else:
@@ -637,6 +652,7 @@ class _Run:
             n_embedded=tally.n_embedded, seconds=round(seconds, 3), dry_run=self.options.dry_run, stopped=tally.stopped,
             seconds_by_step={name: round(value, 3) for name, value in tally.steps.items()}, estimate=estimated,
             warnings=tuple(tally.warnings),
+            types=tuple(sorted(tally.types.values(), key=lambda one: (-one.n_documents, one.type))),
         )  # fmt: skip
 
 

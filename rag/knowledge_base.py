@@ -31,6 +31,7 @@ from rag.settings import Settings
 from rag.trace import Trace
 from rag.types import (
     Answer,
+    Block,
     ChatModel,
     Chunk,
     DocumentInfo,
@@ -46,6 +47,7 @@ from rag.types import (
 if TYPE_CHECKING:
     from rag import pipeline
     from rag.catalog import Catalog, Collection
+    from rag.duplicates import DuplicateGroup
     from rag.filters import Expr
     from rag.import_pipeline import ImportPipeline
     from rag.ingest import Progress
@@ -236,9 +238,29 @@ class KnowledgeBase:
             )
         return text
 
+    def blocks(self, doc_id: str) -> list[Block]:
+        """Where headings, tables and paragraphs of a document's text lie, in order."""
+        from rag.parse_child import unpack_blocks
+
+        text, blocks = self.catalog.body(self.collection, doc_id) or ("", None)
+        return list(unpack_blocks(blocks, len(text))) if blocks else []
+
     def chunks(self, doc_id: str) -> list[Chunk]:
         """A document's chunks, in order."""
         return self.catalog.chunks(self.collection, doc_id)
+
+    def near_duplicates(self, threshold: float = 0.9) -> list[DuplicateGroup]:
+        """Groups of documents that say almost the same: each shares `threshold` of its words in a row with another one.
+
+        Raises: UsageError for a threshold that is not from 0.3 to 1.
+        """
+        from rag.duplicates import grouped, near_duplicates
+
+        def load(doc_id: str) -> str:
+            return self.catalog.text(self.collection, doc_id) or ""
+
+        pairs = near_duplicates(self.catalog.live_texts(self.collection), load=load, threshold=threshold)
+        return grouped(pairs, self.documents())
 
     def delete(self, *doc_ids: str) -> int:
         """Remove documents by doc_id or source, with what was found inside them: gone from every search when this returns.

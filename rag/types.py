@@ -163,6 +163,18 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TypeCount:
+    """What an import wrote of one type of document."""
+
+    type: str
+    n_documents: int = 0
+    n_pages: int = 0
+    n_tables: int = 0
+    n_chunks: int = 0
+    n_warnings: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
     """What an import did. seconds_by_step: where the time went, steps that run side by side overlapping.
 
@@ -184,6 +196,7 @@ class IngestReport:
     stopped: bool = False
     estimate: Estimate | None = None
     warnings: tuple[str, ...] = ()
+    types: tuple[TypeCount, ...] = ()  # of the documents added and updated, most frequent first
 
     @property
     def failed(self) -> int:
@@ -211,6 +224,7 @@ class DocumentInfo:
     container: str = ""  # doc_id of the file that this one was found in: an archive, a mail
     copy_of: str = ""  # doc_id of the document with the same content, when state is duplicate
     aliases: tuple[str, ...] = ()  # sources of the documents that are copies of this one
+    size: int = 0  # of the file in bytes; of a document given in code in characters
 
 
 # ---------------------------------------------------------------- search

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from rag.errors import RagstoneError, UsageError, disk_error
 
+STATES = ("waiting", "importing", "live", "duplicate", "failed")
 MODES = ("bm25", "dense", "hybrid", "auto")
 
 
@@ -108,9 +109,15 @@ def build_parser() -> argparse.ArgumentParser:
     _search_options(chat)
 
     docs = group("docs", "list, show and delete documents")
-    command("list", "what is in the collection", "docs_list", docs)
-    show = command("show", "one document: its text and chunks", "docs_show", docs)
+    listed = command("list", "what is in the collection", "docs_list", docs)
+    listed.add_argument("--state", choices=STATES, help="failed: what the last import could not read")
+    listed.add_argument("--type", metavar="TYPE", help="such as pdf or markdown")
+    show = command("show", "one document: what it holds, and its text", "docs_show", docs)
     show.add_argument("doc_id", metavar="DOC", help="document id or source")
+    show.add_argument("--report", action="store_true", help="headings, tables and notes instead of the text")
+    show.add_argument("--chunks", action="store_true", help="chunks instead of the text")
+    alike = command("duplicates", "documents that say almost the same", "docs_duplicates", docs)
+    alike.add_argument("--threshold", type=float, default=0.9, metavar="X", help="0.3 to 1 (default 0.9)")
     delete = command("delete", "remove documents", "docs_delete", docs)
     delete.add_argument("doc_ids", nargs="+", metavar="DOC", help="document ids or sources")
 

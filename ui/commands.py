@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
+from rag.loaders.markdown import heading_text
 from rag.settings import Settings, load_with_origins, walk
 from rag.sources import is_url
 from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
@@ -110,10 +111,10 @@ def _agreed(kb: KnowledgeBase, options: argparse.Namespace) -> bool:
 
 def docs_list(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
-        documents = kb.documents()
+        documents = [one for one in kb.documents() if _is_wanted(one, options.state, options.type)]
     return Outcome(
         data={"collection": _collection(options), "documents": [document_json(one) for one in documents]},
-        show=printing.documents,
+        show=partial(printing.documents, filtered=bool(options.state or options.type)),
     )
 
 
@@ -121,8 +122,31 @@ def docs_show(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         info = _find_document(kb, options.doc_id)
         text = kb.text(info.doc_id) if info.version else ""
+        blocks = kb.blocks(info.doc_id)
         chunks = [{**asdict(chunk), "chunk_id": chunk.chunk_id} for chunk in kb.chunks(info.doc_id)]
-    return Outcome(data={**document_json(info), "text": text, "chunk_list": chunks}, show=printing.document)
+        members = [one for one in kb.documents() if one.container == info.doc_id]
+    data = {
+        **document_json(info),
+        "headings": [{"level": one.level, "text": heading_text(text[one.start : one.end]), "start": one.start, "page": one.page}
+                     for one in blocks if one.kind == "heading"],
+        "tables": [{"start": one.start, "end": one.end, "page": one.page} for one in blocks if one.kind == "table"],
+        "members": [{"doc_id": one.doc_id, "source": one.source, "state": one.state} for one in members],
+        "text": text,
+        "chunk_list": chunks,
+    }  # fmt: skip
+    return Outcome(data=data, show=partial(printing.document, report=options.report, chunks=options.chunks))
+
+
+def docs_duplicates(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        groups = kb.near_duplicates(options.threshold)
+    data = [
+        {"documents": [{"doc_id": one.doc_id, "source": one.source, "title": one.title, "n_chars": one.n_chars}
+                       for one in group.documents],
+         "pairs": [asdict(pair) for pair in group.pairs]}
+        for group in groups
+    ]  # fmt: skip
+    return Outcome(data={"threshold": options.threshold, "groups": data}, show=printing.duplicates)
 
 
 def docs_delete(options: argparse.Namespace) -> Outcome:
@@ -289,6 +313,7 @@ def report_json(report: IngestReport) -> dict[str, Any]:
         "warnings": list(report.warnings), "seconds": report.seconds, "dry_run": report.dry_run,
         "duplicates": report.duplicates, "stopped": report.stopped, "seconds_by_step": dict(report.seconds_by_step),
         "estimate": asdict(report.estimate) if report.estimate else None,
+        "types": [asdict(one) for one in report.types],
     }  # fmt: skip
 
 
@@ -302,6 +327,12 @@ def document_json(info: DocumentInfo) -> dict[str, Any]:
     row = asdict(info)
     row["chunks"] = row.pop("n_chunks")
     return row
+
+
+def _is_wanted(info: DocumentInfo, state: str | None, type_: str | None) -> bool:
+    """A document whose new version could not be read counts as failed, although an older one is still live."""
+    states = {info.state, "failed"} if info.code else {info.state}
+    return (not state or state in states) and (not type_ or info.type == type_)
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

@@ -32,6 +32,7 @@ PIPE_WIDTH = 4000  # in a file or a pipe nothing is cut
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 QUOTE_WIDTH = 160
+MOST_ROWS = 30  # failures and members shown; --json shows all
 
 
 # ---------------------------------------------------------------- progress
@@ -95,11 +96,12 @@ def report(data: Mapping[str, Any]) -> None:
         out.print("Stopped. Nothing is lost; run the same command to go on.")
     if data["estimate"]:
         out.print(estimate(data["estimate"]))
+    if data["types"]:
+        out.print(_by_type(data["types"]))
     if data["failures"]:
-        table = Table(Column("failed", overflow="fold"), Column("code", no_wrap=True), "why", box=None, pad_edge=False)
-        for failure in data["failures"]:
-            table.add_row(escape(failure["source"]), failure["code"], escape(failure["message"]))
-        out.print(table)
+        out.print(_failures(data["failures"][:MOST_ROWS]))
+    if len(data["failures"]) > MOST_ROWS:
+        out.print(f"{len(data['failures']) - MOST_ROWS} more failed: ragstone docs list --state failed")
     for warning in data["warnings"][:20]:
         err.print(f"note: {escape(warning)}")
     if len(data["warnings"]) > 20:
@@ -117,47 +119,136 @@ def estimate(found: Mapping[str, Any]) -> str:
     return text
 
 
-def documents(data: Mapping[str, Any]) -> None:
+def _by_type(types: list[Mapping[str, Any]]) -> Table:
+    columns = ("documents", "pages", "tables", "chunks", "notes")
+    table = Table("type", *(Column(name, justify="right") for name in columns), box=None, pad_edge=False)
+    for row in types:
+        numbers = (row[f"n_{name}"] for name in ("documents", "pages", "tables", "chunks", "warnings"))
+        table.add_row(escape(row["type"]), *(str(number or "–") for number in numbers))
+    return table
+
+
+def _failures(failures: list[Mapping[str, Any]]) -> Table:
+    table = Table(Column("failed", overflow="fold"), Column("code", no_wrap=True), "why", box=None, pad_edge=False)
+    for failure in failures:
+        table.add_row(escape(failure["source"]), failure["code"], escape(failure["message"]))
+    return table
+
+
+def documents(data: Mapping[str, Any], *, filtered: bool = False) -> None:
     if not data["documents"]:
-        out.print(f"Collection {data['collection']} is empty. Import something: ragstone ingest PATH")
+        empty = f"Collection {data['collection']} is empty. Import something: ragstone ingest PATH"
+        out.print("No document fits." if filtered else empty)
         return
-    table = Table(
-        Column("document", no_wrap=True),
-        "state",
-        "type",
-        "version",
-        "chunks",
-        "updated",
-        Column("source", overflow="fold"),
-        box=None,
-        pad_edge=False,
-    )
+    names = ("version", "chunks", "size")
+    table = Table(Column("document", no_wrap=True), "state", "type", *(Column(name, justify="right") for name in names),
+                  "updated", Column("source", overflow="fold"), box=None, pad_edge=False)  # fmt: skip
     for row in data["documents"]:
         state = row["state"] if not row["code"] else f"{row['state']} ({row['code']})"
+        also = f" (and {len(row['aliases'])} more)" if row["aliases"] else ""
         table.add_row(
-            escape(row["doc_id"]),
-            state,
-            row["type"],
-            str(row["version"]),
-            str(row["chunks"]),
-            row["updated_at"][:16],
-            escape(row["source"]),
-        )
+            escape(row["doc_id"]), state, row["type"], str(row["version"]), str(row["chunks"]), n_bytes(row["size"]),
+            row["updated_at"][:16], escape(row["source"] + also),
+        )  # fmt: skip
     out.print(table)
 
 
-def document(data: Mapping[str, Any]) -> None:
+def document(data: Mapping[str, Any], *, report: bool = False, chunks: bool = False) -> None:
+    """What a document is, then its text; with `report` what was found in it, with `chunks` how it was cut."""
     out.print(f"[bold]{escape(data['title'] or data['source'])}[/bold]")
-    out.print(
-        f"{data['type']} · {data['n_chars']} characters · {data['n_pages'] or '–'} pages · {data['chunks']} chunks · version {data['version']}"
-    )
-    out.print(escape(data["source"]))
-    if data["code"]:
-        out.print(f"{data['code']}: {escape(data['message'])}")
+    out.print(_facts(data))
     for warning in data["warnings"]:
         out.print(f"note: {escape(warning)}")
-    out.print()
-    out.print(escape(data["text"]))
+    if data["code"]:
+        out.print(f"{data['code']}: {escape(data['message'])}")
+    if report:
+        _outline(data)
+    if chunks:
+        _chunks(data["chunk_list"])
+    if not report and not chunks and data["text"]:
+        out.print()
+        out.print(escape(data["text"]))
+
+
+def _facts(data: Mapping[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    facts = {
+        "document": data["doc_id"],
+        "source": data["source"],
+        "also": "\n".join(data["aliases"]),
+        "inside": data["container"],
+        "state": f"{data['state']}, version {data['version']}, {data['updated_at'][:16].replace('T', ' ')} UTC",
+        "type": f"{data['type'] or 'unknown'}, {n_bytes(data['size'])}",
+        "holds": ", ".join(_counted(data)),
+        "metadata": "\n".join(f"{key}: {value}" for key, value in data["metadata"].items()),
+        "members": "\n".join(f"{one['source']} ({one['state']})" for one in data["members"][:MOST_ROWS]),
+    }
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, escape(value))
+    return table
+
+
+def _counted(data: Mapping[str, Any]) -> list[str]:
+    counts = (
+        ("character", data["n_chars"]),
+        ("page", data["n_pages"]),
+        ("heading", len(data["headings"])),
+        ("table", len(data["tables"])),
+        ("chunk", data["chunks"]),
+        ("member", len(data["members"])),
+    )
+    return [f"{n} {word}{'' if n == 1 else 's'}" for word, n in counts if n]
+
+
+def _outline(data: Mapping[str, Any]) -> None:
+    for heading in data["headings"]:
+        page = f" [dim]page {heading['page']}[/dim]" if heading["page"] else ""
+        out.print(f"{'  ' * heading['level']}{escape(heading['text'])}{page}")
+    for at, table in enumerate(data["tables"], start=1):
+        page = f", page {table['page']}" if table["page"] else ""
+        out.print(f"table {at}{page}: {escape(shorten(data['text'][table['start'] : table['end']], QUOTE_WIDTH))}")
+
+
+def _chunks(chunks: list[Mapping[str, Any]]) -> None:
+    for chunk in chunks:
+        page = f" · page {chunk['page']}" if chunk["page"] else ""
+        summary = f" · summary, level {chunk['level']}" if chunk["level"] else ""
+        out.print()
+        out.print(f"[bold]{escape(chunk['chunk_id'])}[/bold] [dim]{chunk['n_tokens']} tokens{page}{summary}[/dim]")
+        if chunk["context"]:
+            out.print(f"[dim]{escape(chunk['context'])}[/dim]")
+        out.print(escape(chunk["text"]))
+        if chunk["extra"]:
+            out.print(f"[dim]{escape(chunk['extra'])}[/dim]")
+
+
+def duplicates(data: Mapping[str, Any]) -> None:
+    groups = data["groups"]
+    if not groups:
+        out.print(f"No two documents share {data['threshold']:.0%} of what they say.")
+        return
+    for at, group in enumerate(groups, start=1):
+        likeness = [pair["similarity"] for pair in group["pairs"]]
+        shown = (
+            f"{min(likeness):.0%}" if min(likeness) == max(likeness) else f"{min(likeness):.0%} to {max(likeness):.0%}"
+        )
+        out.print(f"[bold]{at}.[/bold] {len(group['documents'])} documents, {shown} alike")
+        for one in group["documents"]:
+            out.print(f"   {escape(one['doc_id'])}  {escape(one['source'])} [dim]{one['n_chars']} characters[/dim]")
+    out.print("Remove those you do not need: ragstone docs delete DOC …")
+
+
+def n_bytes(n: int) -> str:
+    """A size for people: 812 B, 3.4 kB, 12 MB."""
+    size, unit = float(n), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{n} B" if unit == "B" else f"{size:.1f} {unit}" if size < 10 else f"{size:.0f} {unit}"
 
 
 def verification(data: Mapping[str, Any]) -> None:

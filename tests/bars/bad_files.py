@@ -1,4 +1,4 @@
-"""Bad input made on the spot, each with what may become of it: RELIABILITY's table, so that the bar needs no data beside it."""
+"""Bad input made on the spot, each with what may become of it; the bar needs no data beside the checkout."""
 
 from __future__ import annotations
 

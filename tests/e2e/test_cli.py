@@ -92,6 +92,52 @@ def test_text_for_people(cli: Cli, folder: Path) -> None:
     assert "search.top_k" in cli("config", "show")[1]
 
 
+def test_what_a_document_holds(cli: Cli, tmp_path: Path) -> None:
+    page = tmp_path / "tea.md"
+    page.write_text(
+        "# Tea\n\nKinds of tea.\n\n## Green\n\n| leaf | °C |\n| --- | --- |\n| sencha | 70 |\n", encoding="utf-8"
+    )
+    code, data = cli.json("ingest", str(page))
+    assert code == 0 and data["types"] == [
+        {"type": "markdown", "n_documents": 1, "n_pages": 0, "n_tables": 1, "n_chunks": data["chunks"], "n_warnings": 0}
+    ]
+    _, shown = cli.json("docs", "show", str(page))
+    assert [(one["level"], one["text"]) for one in shown["headings"]] == [(1, "Tea"), (2, "Green")]
+    (table,) = shown["tables"]
+    assert shown["text"][table["start"] : table["end"]].startswith("| leaf") and shown["size"] == page.stat().st_size
+    _, out, _ = cli("docs", "show", str(page), "--report")
+    assert "2 headings" in out and "1 table" in out and "\n    Green\n" in out and "Kinds of tea" not in out
+    _, out, _ = cli("docs", "show", str(page), "--chunks")
+    assert shown["chunk_list"][0]["chunk_id"] in out and "tokens" in out
+    assert "Kinds of tea" in cli("docs", "show", str(page))[1]
+
+
+def test_lists_are_filtered(cli: Cli, folder: Path) -> None:
+    cli("ingest", str(folder))
+    assert [one["code"] for one in cli.json("docs", "list", "--state", "failed")[1]["documents"]] == ["E_UNSUPPORTED"]
+    assert {one["type"] for one in cli.json("docs", "list", "--type", "markdown")[1]["documents"]} == {"markdown"}
+    (folder / "green.md").write_bytes(b"")  # the version that could be read stays live, and counts as failed
+    cli("ingest", str(folder))
+    failed = cli.json("docs", "list", "--state", "failed")[1]["documents"]
+    assert [(one["state"], one["code"]) for one in failed if one["version"]] == [("live", "E_EMPTY")]
+    assert cli("docs", "list", "--type", "pdf")[1] == "No document fits.\n"
+    assert "sate" in cli("docs", "list", "--sate", "live")[2]
+
+
+def test_near_duplicates(cli: Cli, folder: Path) -> None:
+    (folder / "data.csv").unlink()
+    text = (folder / "green.md").read_text(encoding="utf-8")
+    (folder / "green-2.md").write_text(text.replace("minutes", "min"), encoding="utf-8")
+    cli("ingest", str(folder))
+    code, data = cli.json("docs", "duplicates", "--threshold", "0.7")
+    (group,) = data["groups"]
+    assert code == 0 and [Path(one["source"]).name for one in group["documents"]] == ["green-2.md", "green.md"]
+    assert group["pairs"][0]["similarity"] == round(9 / 11, 4)  # 10 shingles each, of which 9 are shared
+    assert "2 documents" in cli("docs", "duplicates", "--threshold", "0.7")[1]
+    assert "No two documents" in cli("docs", "duplicates")[1]
+    assert cli("docs", "duplicates", "--threshold", "2")[0] == 2
+
+
 def test_global_options_before_or_after(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--json", "--home", str(tmp_path / "h"), "docs", "list"], ["docs", "list", "--home", str(tmp_path / "h"), "--json"],
                       ["docs", "--json", "--home", str(tmp_path / "h"), "list"]):  # fmt: skip
