@@ -512,7 +512,7 @@ class Catalog:
                 )
 
     def copies(self, collection: str, doc_ids: Sequence[str]) -> dict[str, list[str]]:
-        """For each of these documents that has copies, their doc_ids in order."""
+        """For each of these documents that has copies, their doc_ids in order of their sources."""
         d = documents_table.c
         found: dict[str, list[str]] = {}
         with self._engine.connect() as db:
@@ -520,7 +520,7 @@ class Catalog:
                 query = sa.select(d.copy_of, d.doc_id).where(
                     d.collection == collection, d.copy_of.in_(doc_ids[start : start + _BATCH])
                 )
-                for row in db.execute(query.order_by(d.doc_id)):
+                for row in db.execute(query.order_by(d.source)):
                     found.setdefault(row.copy_of, []).append(row.doc_id)
         return found
 

@@ -188,8 +188,8 @@ def ingest(
     items = run.unless_stopped(run.read(todo, documents))
     for batch in _batches(run.cut(items)):
         run.write(batch)
-    if options.prune and not tally.stopped:
-        run.prune(roots)
+    if not tally.stopped:
+        run.remove(roots if options.prune else ())
     if not options.dry_run:
         _tidy(parts, tally, thoroughly=killed or bool(tally.updated or tally.deleted))
     report = run.report()
@@ -547,12 +547,13 @@ class _Run:
         if self.options.dry_run:
             self.sample.add([chunk for _, draft in own for chunk in draft.chunks])
         else:
-            self._publish([draft for _, draft in own], [item.known for item, _ in own])
+            self._release([item.known for item, _ in batch])
+            self._publish([draft for _, draft in own])
             self.parts.catalog.mark_copies(self.parts.collection, twins)
         self.tally.duplicates += len(twins)
+        without_chunks = {draft.doc_id for draft, _ in twins}
         for item, draft in batch:
-            is_twin = any(draft is one for one, _ in twins)
-            if not is_twin and item.parsed is not None:
+            if draft.doc_id not in without_chunks and item.parsed is not None:
                 self.tally.n_chunks += len(draft.chunks)
                 self.tally.count(draft, item.parsed)
             if item.known is not None and (item.known.version > 0 or item.known.copy_of):
@@ -580,14 +581,18 @@ class _Run:
                 del self.first[item.known.content_hash]
         return own, twins
 
-    def _publish(self, drafts: Sequence[Draft], known: Sequence[Known | None]) -> None:
+    def _release(self, known: Sequence[Known | None]) -> None:
+        """Documents that change leave their old content to their copies, if they have any."""
+        catalog, store, name = self.parts.catalog, self.parts.store, self.parts.collection
+        assert store is not None
+        if changed := [one.doc_id for one in known if one is not None and one.version > 0]:
+            copies.release(catalog, store, name, self.parts.index, changed)
+
+    def _publish(self, drafts: Sequence[Draft]) -> None:
         catalog, store, name = self.parts.catalog, self.parts.store, self.parts.collection
         assert store is not None
         vectors = self._embed(drafts)
         with self.tally.timed("write"):
-            changed = [one.doc_id for one in known if one is not None and one.version > 0]
-            if changed:
-                copies.release(catalog, store, name, self.parts.index, changed)
             keys = catalog.stage(name, drafts)
             rows = [row for draft, pks in zip(drafts, keys, strict=True) for row in store_rows(draft, pks)]
             if rows:
@@ -615,11 +620,15 @@ class _Run:
 
     # ------------------------------------------------------------ remove and report
 
-    def prune(self, roots: Sequence[_Root]) -> None:
-        """Delete documents that lie under the imported paths but are no longer there, with what was found inside them."""
-        known = self.parts.catalog.known(self.parts.collection)
-        lost = {one.doc_id for one in known.values() if not one.container and any(root.lost(one) for root in roots)}
-        lost |= {one.doc_id for one in known.values() if one.container in lost}
+    def remove(self, pruned: Sequence[_Root]) -> None:
+        """Delete what changed files no longer hold and, under pruned paths, documents that are no longer there."""
+        lost = set(self.gone)
+        if pruned:
+            known = self.parts.catalog.known(self.parts.collection)
+            lost |= {
+                one.doc_id for one in known.values() if not one.container and any(root.lost(one) for root in pruned)
+            }
+            lost |= {one.doc_id for one in known.values() if one.container in lost}
         self._delete(sorted(lost))
 
     def _delete(self, doc_ids: Sequence[str]) -> None:
@@ -632,8 +641,6 @@ class _Run:
 
     def report(self) -> IngestReport:
         tally = self.tally
-        if self.gone and not tally.stopped:
-            self._delete(self.gone)
         seconds = time.perf_counter() - tally.started
         estimated = None
         if self.options.dry_run:

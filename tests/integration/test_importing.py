@@ -124,6 +124,17 @@ def test_a_file_that_becomes_a_copy_loses_its_own_chunks(tiny_kb: KnowledgeBase,
     assert tiny_kb.verify().ok
 
 
+def test_a_first_that_becomes_a_copy_leaves_its_content_to_its_own_copy(tiny_kb: KnowledgeBase, docs: Path) -> None:
+    (docs / "a.txt").write_text("Obsidian is volcanic glass.")
+    for name in ("b.txt", "c.txt"):
+        (docs / name).write_text("Marble is limestone.")
+    tiny_kb.ingest(docs)
+    (docs / "b.txt").write_text("Obsidian is volcanic glass.")
+    tiny_kb.ingest(docs)
+    assert states(tiny_kb) == {"a.txt": "live", "b.txt": "duplicate", "c.txt": "live"}
+    assert sources(tiny_kb, "marble") == {"c.txt"} and tiny_kb.verify().ok
+
+
 def test_copies_may_be_kept_apart(tmp_path: Path, tiny_settings: Settings, docs: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (docs / name).write_text("Obsidian is volcanic glass.")
