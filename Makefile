@@ -42,6 +42,7 @@ demo: models
 test: models
 	$(BIN)/ragstone models pull smollm2-135m
 	$(BIN)/ragstone models pull all-minilm-l6-v2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest $(ARGS)
 
 bars: models

@@ -125,7 +125,7 @@ def test_lists_are_filtered(cli: Cli, folder: Path) -> None:
 
 
 def test_near_duplicates(cli: Cli, folder: Path) -> None:
-    (folder / "data.csv").unlink()
+    (folder / "sound.mp3").unlink()
     text = (folder / "green.md").read_text(encoding="utf-8")
     (folder / "green-2.md").write_text(text.replace("minutes", "min"), encoding="utf-8")
     cli("ingest", str(folder))
