@@ -12,14 +12,14 @@ CHAT := qwen2.5-coder-1.5b
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install models demo test bars check bench screenshots ui clean
+.PHONY: help install models demo test bars check bench bench-ingest screenshots ui clean
 
 help:
 	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
 	@echo "make test     install and run all tests"
 	@echo "make bars     the reliability bars in full size (half an hour); prints what each measured"
 	@echo "make check    format, lint and type checks"
-	@echo "make bench    measure; prints JSON"
+	@echo "make bench    measure; prints JSON (make bench-ingest: imports, beside other frameworks if they are set up)"
 	@echo "make ui       serve the chat page over .ragstone"
 	@echo "make clean    remove the environment"
 
@@ -55,6 +55,10 @@ check: install
 
 bench: models
 	$(BIN)/python -m bench.run
+
+bench-ingest: models
+	$(BIN)/ragstone models pull all-minilm-l6-v2
+	$(BIN)/python -m bench.ingest whole estimate peers again size
 
 screenshots: models
 	$(BIN)/ragstone ingest --home $(DEMO_HOME) $(SAMPLES)

@@ -1,7 +1,7 @@
 """What an import costs: beside the embedding model alone, beside other frameworks, again when nothing or little changed,
 and at size. Prints one JSON document.
 
-    python -m bench.ingest whole peers again size [--passages N] [--files N] [--chunks N]
+    python -m bench.ingest whole estimate peers again size [--passages N] [--files N] [--chunks N]
 
 The machine may be shared and noisy: pairs are measured in turn in the same run, and ratios of medians are what counts.
 The peers run in environments of their own: bench/peers/setup.sh makes them.
@@ -43,7 +43,7 @@ WARMUP = 16  # passages
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["whole", "again", "size"], metavar="PART", help="whole, peers, again, size")  # fmt: skip
+    parser.add_argument("parts", nargs="*", default=["whole", "again", "size"], metavar="PART", help="whole, estimate, peers, again, size")  # fmt: skip
     parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="folder of the corpora")
     parser.add_argument("--passages", type=int, default=600, help="of each corpus; 0: all")
     parser.add_argument("--files", type=int, default=10_000, help="for `again`")
@@ -56,6 +56,7 @@ def main() -> None:
     texts = {name: found for name, found in texts.items() if found} or {"words": made_up(options.passages or 6000)}
     measure: dict[str, Callable[[], Any]] = {
         "whole": lambda: {name: whole(settings, found, options.repeat) for name, found in texts.items()},
+        "estimate": lambda: {name: estimated(settings, found) for name, found in texts.items()},
         "peers": lambda: {
             model: peers(settings.with_values(embedding__model=model), next(iter(texts.values())), options.repeat)
             for model in options.models.split(",")
@@ -106,6 +107,24 @@ def import_seconds(settings: Settings, embedder: Embedder, documents: Sequence[D
     with empty_kb(settings, embedder) as kb:
         kb.ingest([Document("The first document.", doc_id="first")])
         return run_bench.seconds(lambda: kb.ingest(documents))
+
+
+def estimated(settings: Settings, texts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What a dry run says that an import of files takes, and what it then takes."""
+    embedder = open_embedder(settings.embedding, settings.models)
+    with tempfile.TemporaryDirectory() as folder, empty_kb(settings, embedder) as kb:
+        for at, (title, text) in enumerate(texts):
+            (Path(folder) / f"{at:05}.md").write_text(f"# {title or at}\n\n{text}\n", encoding="utf-8")
+        kb.ingest([Document("The first document.", doc_id="first")])
+        told = kb.ingest(folder, dry_run=True).estimate
+        taken = kb.ingest(folder)
+        assert told is not None
+        return {
+            "files": len(texts),
+            "chunks": {"estimated": told.n_chunks, "written": taken.n_chunks},
+            "seconds": {"estimated": told.seconds, "taken": taken.seconds},
+            "estimated_over_taken": round(told.seconds / taken.seconds, 3),
+        }
 
 
 # ---------------------------------------------------------------- beside other frameworks

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
+from posixpath import join, normpath
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -231,6 +232,20 @@ def local(element: Element) -> str:
 def attribute(element: Element, name: str) -> str:
     """An attribute by its name without a namespace; "" when it is not there."""
     return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
+
+
+def relations(archive: Archive, member: str) -> dict[str, str]:
+    """Relationship id → member, of an Office file's part."""
+    folder, _, file = member.rpartition("/")
+    root = archive.xml(f"{folder}/_rels/{file}.rels")
+    found: dict[str, str] = {}
+    for one in root.iter() if root is not None else ():
+        target = attribute(one, "Target")
+        if local(one) == "Relationship" and attribute(one, "TargetMode") != "External" and target:
+            found[attribute(one, "Id")] = (
+                target.lstrip("/") if target.startswith("/") else normpath(join(folder, target))
+            )
+    return found
 
 
 def _qualified(tag: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from posixpath import join, normpath
 from xml.etree.ElementTree import Element
 
 from rag.errors import DocumentError
-from rag.loaders.archive import Archive, attribute, local
+from rag.loaders.archive import Archive, attribute, local, relations
 from rag.loaders.builder import TextBuilder, pipe_table
 from rag.types import ParsedDocument
 
@@ -57,20 +56,6 @@ def _slides(archive: Archive) -> list[str]:
 def _relation_id(element: Element) -> str:
     """`r:id`, not the slide's own `id`."""
     return next((value for key, value in element.attrib.items() if key.endswith("}id")), "")
-
-
-def relations(archive: Archive, member: str) -> dict[str, str]:
-    """Relationship id → member, of an Office file's part."""
-    folder, _, file = member.rpartition("/")
-    root = archive.xml(f"{folder}/_rels/{file}.rels")
-    found: dict[str, str] = {}
-    for one in root.iter() if root is not None else ():
-        target = attribute(one, "Target")
-        if local(one) == "Relationship" and attribute(one, "TargetMode") != "External" and target:
-            found[attribute(one, "Id")] = (
-                target.lstrip("/") if target.startswith("/") else normpath(join(folder, target))
-            )
-    return found
 
 
 def _slide(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from posixpath import join, normpath
+from xml.etree.ElementTree import Element
 
 from rag.errors import DocumentError
-from rag.loaders.archive import Archive, attribute, local, scan_xml
+from rag.loaders.archive import Archive, attribute, local, relations, scan_xml
 from rag.loaders.builder import MAX_COLUMNS, TextBuilder, pipe_table
 from rag.types import ParsedDocument
 
@@ -33,7 +33,7 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
         raise DocumentError(
             "E_CORRUPT", f"{name} is damaged: the archive holds no workbook. Save it again from its program."
         )
-    targets = _targets(archive)
+    targets = relations(archive, "xl/workbook.xml")
     since_1904 = any(
         attribute(one, "date1904") in ("1", "true") for one in workbook.iter() if local(one) == "workbookPr"
     )
@@ -167,22 +167,6 @@ def _column(letters: str) -> int:
     return number
 
 
-def _targets(archive: Archive) -> dict[str, str]:
-    """Relationship id → member, of the workbook."""
-    relations = archive.xml("xl/_rels/workbook.xml.rels")
-    if relations is None:
-        return {}
-    return {
-        attribute(one, "Id"): _member("xl", attribute(one, "Target"))
-        for one in relations.iter()
-        if local(one) == "Relationship"
-    }
-
-
-def _member(folder: str, target: str) -> str:
-    return target.lstrip("/") if target.startswith("/") else normpath(join(folder, target))
-
-
 def _shared_strings(archive: Archive) -> list[str]:
     part = archive.read("xl/sharedStrings.xml")
     strings: list[str] = []
@@ -228,16 +212,11 @@ def _built_in(number: str) -> str:
     return "date" if value in _DATE_FORMATS else "percent" if value in _PERCENT_FORMATS else ""
 
 
-def _comments(archive: Archive, targets: dict[str, str], sheet: object) -> list[str]:
+def _comments(archive: Archive, targets: dict[str, str], sheet: Element) -> list[str]:
     """Comments on cells: `A1: text`."""
-    member = targets.get(attribute(sheet, "id"), "")  # type: ignore[arg-type]
-    folder, _, file = member.rpartition("/")
-    relations = archive.xml(f"{folder}/_rels/{file}.rels")
     found: list[str] = []
-    for one in relations.iter() if relations is not None else ():
-        if local(one) != "Relationship" or not attribute(one, "Type").endswith("/comments"):
-            continue
-        comments = archive.xml(_member(folder, attribute(one, "Target")))
+    for member in relations(archive, targets.get(attribute(sheet, "id"), "")).values():
+        comments = archive.xml(member) if "/comments" in member else None
         for comment in (each for each in comments.iter() if local(each) == "comment") if comments is not None else ():
             text = "".join(each.text or "" for each in comment.iter() if local(each) == "t").strip()
             if text:

@@ -318,3 +318,13 @@ def test_old_word_documents_need_a_converter(shared, monkeypatch: pytest.MonkeyP
         with pytest.raises(DocumentError, match="Install LibreOffice, antiword or catdoc") as caught:
             pool.parse(data, "a.doc")
     assert caught.value.code == "E_UNSUPPORTED"
+
+
+def test_comments_on_cells() -> None:
+    with zipfile.ZipFile(io.BytesIO(xlsx('<row r="1"><c r="A1"><v>1</v></c></row>'))) as archive:
+        members = {one: archive.read(one).decode() for one in archive.namelist()}
+    members["xl/worksheets/_rels/sheet1.xml.rels"] = relations(c="../comments1.xml")
+    members["xl/comments1.xml"] = (
+        f'<comments xmlns="{S}"><commentList><comment ref="A1"><text><r><t>ask Ann</t></r></text></comment></commentList></comments>'
+    )
+    assert load_document(packed(members), "a.xlsx").text == "## S1\n\n| 1 |\n| --- |\n\nA1: ask Ann"
