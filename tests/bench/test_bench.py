@@ -58,3 +58,10 @@ def test_the_free_model_is_a_model() -> None:
     assert vectors.shape == (3, model.dim) and (vectors[0] == vectors[1]).all() and (vectors[0] != vectors[2]).any()
     assert abs(float((vectors[2] ** 2).sum()) - 1) < 1e-5
     assert model.token_offsets("The tea, 绿茶.").tolist() == [[0, 3], [4, 7], [7, 8], [9, 11], [11, 12]]
+
+
+def test_an_estimate_beside_the_import(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    from bench.ingest import estimated
+
+    result = estimated(tiny_settings, [(f"Title {n}", f"Tea garden {n} is green.") for n in range(8)])
+    assert result["chunks"]["estimated"] == result["chunks"]["written"] == 8 and result["seconds"]["estimated"] > 0
