@@ -18,7 +18,7 @@ import pytest
 from rag import KnowledgeBase
 from rag.embedding import open_embedder
 
-N_FILES, N_KILLS, SEED = 600, 10, 20_261_122
+N_FILES, N_KILLS, SEED = 800, 10, 20_261_122
 QUERIES = ["tea of garden 17", "绿茶的水温", "river in the garden 101", "七分钟"]
 
 
@@ -111,7 +111,7 @@ def test_ten_kills_change_nothing(repo: Path, folder: Path, tmp_path: Path, tiny
     for _ in range(N_KILLS):
         process = start(repo, folder, home, tiny_settings)
         try:
-            process.wait(timeout=chooser.uniform(0.1, 0.5) * seconds)
+            process.wait(timeout=chooser.uniform(0.1, 0.35) * seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             n_killed += 1
