@@ -33,6 +33,9 @@ HOMES = {
     "olefile": {"rag/loaders/ole.py"},
     "xlrd": {"rag/loaders/xls.py"},
     "ray": {"rag/ray_engine.py"},
+    "langgraph": {"agents/flow.py"},
+    "duckdb": {"agents/tools/sql.py"},
+    "mcp": {"agents/mcp.py"},
 }
 
 
