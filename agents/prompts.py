@@ -151,41 +151,79 @@ _LAST = {
 
 
 def _example(at: Situation) -> list[Message]:
-    """A worked example with the tools that are there."""
+    """Worked examples with the tools that are there."""
     names = {tool.name for tool in at.tools}
-    task, parts, answer = _EXAMPLE[at.language]
-    shown = [(thought, name, args, seen) for thought, name, args, seen in parts if name in names]
+    return [message for example in _EXAMPLES[at.language] for message in _one_example(example, names, at.language)]
+
+
+def _one_example(example: Example, names: set[str], language: str) -> list[Message]:
+    shown = [step for step in example.steps if step[1] in names]
     if not shown:
         return []
-    messages = [Message(role="user", content=task)]
-    for at_step, (thought, name, args, seen) in enumerate(shown, start=1):
-        step = AgentStep(n=at_step, thought=thought, tool=name, args=args, observation=seen)
+    messages = [Message(role="user", content=example.task)]
+    for n, (thought, name, args, seen) in enumerate(shown, start=1):
+        step = AgentStep(n=n, thought=thought, tool=name, args=args, observation=seen)
         messages.append(Message(role="assistant", content=_action(step)))
-        messages.append(Message(role="user", content=_observation(step, at.language)))
-    done = {"thought": answer[0], "tool": ANSWER, "args": {"text": answer[1]}}
+        messages.append(Message(role="user", content=_observation(step, language)))
+    done = {"thought": example.done, "tool": ANSWER, "args": {"text": example.answer}}
     messages.append(Message(role="assistant", content=json.dumps(done, ensure_ascii=False)))
     return messages
 
 
-_EXAMPLE: dict[str, tuple[str, list[tuple[str, str, dict[str, Any], str]], tuple[str, str]]] = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A task worked through. steps: (thought, tool, arguments, observation)."""
+
+    task: str
+    steps: tuple[tuple[str, str, dict[str, Any], str], ...]
+    done: str
+    answer: str
+
+
+_EXAMPLES: dict[str, tuple[Example, ...]] = {
     "en": (
-        "How many years after the Eddystone lighthouse was lit did its designer die?",
-        [
-            ("I need the year in which it was lit and the year in which its designer died.", "search",
-             {"query": "Eddystone lighthouse lit, designer died"},
-             "[1] Lighthouses\nThe Eddystone lighthouse by John Smeaton was lit in 1759. Smeaton died in 1792."),
-            ("Lit in 1759, died in 1792: I compute the difference.", "calculator", {"expression": "1792 - 1759"}, "33"),
-        ],
-        ("The tools have given everything.", "Its designer John Smeaton died 33 years after it was lit in 1759 [1]."),
+        Example(
+            task="How many years after the Eddystone lighthouse was lit did its designer die?",
+            steps=(
+                ("I look up when it was lit and when its designer died.", "search",
+                 {"query": "Eddystone lighthouse lit year, designer died year"},
+                 "[1] Lighthouses\nThe Eddystone lighthouse by John Smeaton was lit in 1759. Smeaton died in 1792."),
+                ("Found: 1759 and 1792. I compute the difference.", "calculator", {"expression": "1792 - 1759"}, "33"),
+            ),
+            done="The calculator gave 33.",
+            answer="Its designer John Smeaton died 33 years after it was lit in 1759 [1].",
+        ),
+        Example(
+            task="How much oil does the lamp burn in 3 weeks?",
+            steps=(
+                ("I look up how much oil the lamp burns.", "search", {"query": "lamp oil burned per day"},
+                 "[1] The lamp\nThe lamp burns 4.5 litres of oil a day."),
+                ("Found: 4.5 litres a day. 3 weeks are 21 days.", "calculator", {"expression": "4.5 * 21"}, "94.5"),
+            ),
+            done="The calculator gave 94.5.",
+            answer="In 3 weeks the lamp burns 94.5 litres of oil [1].",
+        ),
     ),
     "zh": (
-        "埃迪斯通灯塔点亮多少年后，它的设计者去世？",
-        [
-            ("需要查点亮的年份和设计者去世的年份。", "search", {"query": "埃迪斯通灯塔 点亮 设计者 去世"},
-             "[1] 灯塔\n约翰·斯米顿设计的埃迪斯通灯塔于1759年点亮。斯米顿1792年去世。"),
-            ("1759年点亮，1792年去世，计算差。", "calculator", {"expression": "1792 - 1759"}, "33"),
-        ],
-        ("已经得到全部结果。", "灯塔于1759年点亮，33年后设计者约翰·斯米顿去世[1]。"),
+        Example(
+            task="埃迪斯通灯塔点亮多少年后，它的设计者去世？",
+            steps=(
+                ("先查点亮的年份和设计者去世的年份。", "search", {"query": "埃迪斯通灯塔 点亮年份 设计者去世年份"},
+                 "[1] 灯塔\n约翰·斯米顿设计的埃迪斯通灯塔于1759年点亮。斯米顿1792年去世。"),
+                ("查到1759和1792，计算差。", "calculator", {"expression": "1792 - 1759"}, "33"),
+            ),
+            done="计算结果是33。",
+            answer="灯塔于1759年点亮，33年后设计者约翰·斯米顿去世[1]。",
+        ),
+        Example(
+            task="灯塔的灯3周要烧多少油？",
+            steps=(
+                ("先查灯每天烧多少油。", "search", {"query": "灯 每天 烧油"}, "[1] 灯\n这盏灯每天烧4.5升油。"),
+                ("查到每天4.5升，3周是21天，相乘。", "calculator", {"expression": "4.5 * 21"}, "94.5"),
+            ),
+            done="计算结果是94.5。",
+            answer="3周要烧94.5升油[1]。",
+        ),
     ),
 }  # fmt: skip
 

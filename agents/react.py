@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from agents import model, policy
+from agents import grounding, model, policy
 from agents.execution import Observation, execute, fault, numbered
 from agents.flow import END, START, Runtime, StateGraph, interrupt
 from agents.journal import Journal
@@ -170,6 +170,11 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
     if parts.keep_prompts:
         sent = [{"role": one.role, "content": one.content} for one in model.messages(parts.asking, at)]
         out["prompts"] = [*state.get("prompts", []), sent]
+    if not parts.asking.is_native and not at.last and (told := _from_nowhere(reply, at, parts)):
+        step = AgentStep(n=len(state["steps"]) + 1, thought=reply.raw[:500], tool="", args={}, observation=told, ok=False,
+                         code="ungrounded", agent=parts.name)  # fmt: skip
+        runtime.stream_writer({"kind": "step", "step": step_json(step)})
+        return {**out, "steps": [*state["steps"], step_json(step)]}
     if reply.answer is not None:
         return {**out, "answer": reply.answer, "stopped": "answered", "n_faults": 0}
     if reply.calls and at.last:  # it was told to answer
@@ -186,6 +191,21 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
     if n_faults >= parts.budget.max_faults:
         out |= {"stopped": "invalid", "reason": _reason("invalid", parts.budget)}
     return out
+
+
+def _from_nowhere(reply: model.Reply, at: Situation, parts: Parts) -> str:
+    """What a model is told that answers or computes with a number from nowhere; "" when it may. It is told once each time."""
+    if "calculator" not in parts.tools:
+        return ""
+    call = next((call for call in reply.calls if call.tool == "calculator"), None)
+    given = grounding.known(at.task, at.steps, [*at.facts, *(answered for _, answered in at.turns)])
+    number = ""
+    if reply.answer is not None:
+        what, number = "answer", grounding.ungrounded(reply.answer, given)
+    elif call is not None and "search" in parts.tools:
+        what, number = "call", grounding.ungrounded(str(call.args.get("expression", "")), given, constants=True)
+    told = grounding.TOLD[what][at.language].format(number=number) if number else ""
+    return "" if any(step.observation == told for step in at.steps) else told
 
 
 def _situation(state: State, parts: Parts) -> Situation:
@@ -242,9 +262,9 @@ def _act(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, Any
             update = {"stopped": "repeated", "reason": _reason("repeated", parts.budget)}
             seen = Observation(text="This very call was made before.", ok=False, code="repeated")
         else:
-            seen = _permitted(parts.tools[call.tool], call, state, parts, runtime, f"{state['run_id']}/{n}")
+            seen = _permitted(parts.tools[call.tool], call, state, parts, runtime, f"{state['run_id']}/{n}", same)
             if same:
-                note = "You made this very call before. Use what it gave, or do something else."
+                note = "You made this very call before. Answer from what was found, or call with other arguments."
                 seen = replace(seen, text=f"{seen.text}\n{note}".strip())
     passages, new = numbered(seen.passages, [passage_from(one) for one in state["passages"]])
     text = "\n\n".join(part for part in (shown(passages), seen.text) if part)
@@ -267,7 +287,9 @@ def _act(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, Any
     }
 
 
-def _permitted(tool: Tool, call: Call, state: State, parts: Parts, runtime: Runtime[Running], key: str) -> Observation:
+def _permitted(
+    tool: Tool, call: Call, state: State, parts: Parts, runtime: Runtime[Running], key: str, same: int
+) -> Observation:
     """The call's result, if it may be made; a person is asked where policy says so."""
     planned = [Call(tool=one["tool"], args=one["args"]) for one in state.get("planned", [])]
     decision = policy.decide(tool, call.args, taint=state["taint"], task=state["task"], planned=planned)
@@ -281,7 +303,7 @@ def _permitted(tool: Tool, call: Call, state: State, parts: Parts, runtime: Runt
     runtime.stream_writer({"kind": "call", "tool": tool.name, "args": dict(call.args)})
     left = parts.budget.max_seconds - state["spent"]["seconds"]
     context = ToolContext(
-        task=state["task"], tainted=bool(state["taint"]), deadline_s=max(1.0, left), folder=parts.folder
+        task=state["task"], tainted=bool(state["taint"]), deadline_s=max(1.0, left), folder=parts.folder, n_before=same
     )
     if tool.effect == "read":
         return execute(tool, call.args, context)

@@ -30,12 +30,14 @@ class ToolContext:
     """What a tool may know about the run beside its arguments: a parameter annotated with this type receives it.
 
     task: what the user asked. tainted: text from outside has been read. folder: where artifacts go; None: nowhere.
+    n_before: how often this very call was made before in the run.
     """
 
     task: str = ""
     tainted: bool = False
     deadline_s: float = TIMEOUT_S
     folder: Path | None = None
+    n_before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ def main():
         landlock(libc, given)
     if given["filter"]:
         seccomp(libc, bytes.fromhex(given["filter"]))
-    sys.stdin = open(os.devnull)
+    sys.stdin = open(os.devnull)  # noqa: SIM115
     sys.argv = ["main.py"]
     runpy.run_path("main.py", run_name="__main__")
 

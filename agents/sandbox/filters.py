@@ -62,7 +62,7 @@ def program(*, alone: bool) -> bytes:
     """The filter as bytes of `struct sock_filter`. alone: no other process may be started, signalled or touched."""
     arch, column = _ARCHITECTURES[platform.machine().lower()]
     denied = {**_CALLS, **_ALONE} if alone else _CALLS
-    numbers = sorted({row[column] for row in denied.values() if row[column] is not None and row[column] >= 0})  # type: ignore[operator]
+    numbers = sorted({number for row in denied.values() if (number := row[column]) is not None and number >= 0})
     code = [
         (_LD, 0, 0, _ARCH), (_JEQ, 1, 0, arch), (_RET, 0, 0, _KILL),
         (_LD, 0, 0, _NUMBER),
@@ -70,7 +70,7 @@ def program(*, alone: bool) -> bytes:
     if column == 0:  # x32 calls have numbers of their own
         code += [(_JGE, 0, 1, 0x40000000), (_RET, 0, 0, _KILL)]
     for number in numbers:
-        code += [(_JEQ, 0, 1, number or 0), (_RET, 0, 0, _ERRNO | errno.EPERM)]
+        code += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ERRNO | errno.EPERM)]
     # glibc goes back to clone, whose flags a filter can see
     code += [(_JEQ, 0, 1, _CLONE3[column]), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     code += [(_JEQ, 0, 5 if alone else 3, _CLONE[column]), (_LD, 0, 0, _ARG0)]

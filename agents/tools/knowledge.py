@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from agents.tooling import Tool, ToolResult, tool
+from agents.tooling import Tool, ToolContext, ToolResult, tool
 from rag.answering import pack
 from rag.citations import Passage
 from rag.loaders.markdown import heading_text
@@ -21,13 +21,14 @@ def search_tool(kb: Any, *, top_k: int = 8, max_passages: int = MAX_PASSAGES, **
     """Search as a tool. options: of `kb.search`, such as mode or filter; the model cannot change them."""
 
     @tool(name="search", effect="read")
-    def search(query: str) -> ToolResult:
+    def search(query: str, context: ToolContext) -> ToolResult:
         """Find passages in the documents.
 
         query: what to look for, in the words a document would use
         """
-        hits = kb.search(query, top_k=top_k, **options)
-        passages = pack(query, list(hits), max_passages=max_passages, passage_tokens=PASSAGE_TOKENS)
+        first = context.n_before * max_passages  # asked again, it goes on where it stopped
+        hits = list(kb.search(query, top_k=top_k + first, **options))[first:]
+        passages = pack(query, hits, max_passages=max_passages, passage_tokens=PASSAGE_TOKENS)
         if not passages:
             return ToolResult(text="Nothing was found. Try other words.", ok=True, tainted=False)
         return ToolResult(passages=passages)

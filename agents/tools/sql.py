@@ -180,7 +180,7 @@ class _Duck:
 
 _DUCK_FUNCTIONS = re.compile(
     r"\b((?:duckdb_|pragma_|pg_|sniff_|read_|glob|parquet_|sqlite_|postgres_|mysql_|query|current_setting|getvariable|getenv|"
-    r"which_secret|json_execute|from_substrait|scan_)\w*)[\s\"]*\(", re.IGNORECASE,
+    r"which_secret|json_execute|from_substrait|scan_|repeat|lpad|rpad|list_resize|array_resize)\w*)[\s\"]*\(", re.IGNORECASE,
 )  # fmt: skip
 
 
