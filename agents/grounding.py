@@ -20,15 +20,23 @@ _FACTORS = frozenset(
 MAX_SMALL = 12.0  # counts and months, in what is computed
 
 TOLD = {
+    "computed": {
+        "en": "{number} stands in no observation; the calculator gave {result}. Answer again with the numbers that were found and computed.",
+        "zh": "{number}没有出现在任何观察里；calculator的结果是{result}。用查到和算出的数字重新回答。",
+    },
     "answer": {
-        "en": "{number} stands in no observation. Compute it with calculator from numbers that were found, or find it with search; then answer.",
-        "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，或用search查到它，再回答。",
+        "en": "{number} stands in no observation. Compute it with calculator from the numbers that were found; then answer.",
+        "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，再回答。",
+    },
+    "unsearched": {
+        "en": "{number} is not in the task. Find the facts with search first, then compute with what was found.",
+        "zh": "任务里没有{number}。先用search查事实，再用查到的数字计算。",
     },
     "call": {
-        "en": "{number} stands neither in the task nor in an observation. Find it with search first.",
-        "zh": "{number}既不在任务里，也不在任何观察里。先用search查到它。",
+        "en": "{number} stands in no observation. Compute with the numbers of the task and of the observations only.",
+        "zh": "{number}没有出现在任何观察里。只用任务和观察里的数字计算。",
     },
-}
+}  # fmt: skip
 
 
 def numbers(text: str) -> list[str]:
@@ -56,6 +64,21 @@ def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) ->
         if not any(round(one, places) == value or round(one * 100, places) == value for one in given):
             return number
     return ""
+
+
+def told(
+    text: str, task: str, steps: Sequence[AgentStep], facts: Iterable[str], language: str, *, computes: bool
+) -> str:
+    """What is to be told about an answer, or about an expression that is computed; "" when all its numbers are known."""
+    number = ungrounded(text, known(task, steps, facts), constants=computes)
+    if not number:
+        return ""
+    result = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
+    if computes:
+        what = "call" if any(step.ok and step.tool != "calculator" for step in steps) else "unsearched"
+    else:
+        what = "computed" if result else "answer"
+    return TOLD[what][language].format(number=number, result=result.partition("\n")[0])
 
 
 def _value(number: str) -> float:

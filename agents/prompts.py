@@ -21,6 +21,7 @@ from rag.prompts import neutral
 from rag.types import Message, ToolCall
 
 ANSWER = "answer"  # what a model calls when it is done, in the text form
+MAX_ANSWER = 1500  # characters, in the text form
 MAX_THOUGHT = 240  # characters; a small model would go on
 OLD_OBSERVATION = 160  # characters that are left of an observation for which there is no room
 TURN_CHARS = 400
@@ -69,7 +70,7 @@ def text_messages(at: Situation) -> list[Message]:
 
 def action_schema(tools: Sequence[Tool], *, last: bool = False) -> dict[str, Any]:
     """What a reply in the text form must be: one of the tools with its own arguments, or the answer."""
-    answer = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"], "additionalProperties": False}  # fmt: skip
+    answer = {"type": "object", "properties": {"text": {"type": "string", "maxLength": MAX_ANSWER}}, "required": ["text"], "additionalProperties": False}  # fmt: skip
     actions = [] if last else [(tool.name, tool.parameters) for tool in tools]
     return {"anyOf": [_one_action(name, dict(schema)) for name, schema in [*actions, (ANSWER, answer)]]}
 
@@ -194,14 +195,14 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
             answer="Its designer John Smeaton died 33 years after it was lit in 1759 [1].",
         ),
         Example(
-            task="How much oil does the lamp burn in 3 weeks?",
+            task="What do 12 tickets for the lighthouse cost together?",
             steps=(
-                ("I look up how much oil the lamp burns.", "search", {"query": "lamp oil burned per day"},
-                 "[1] The lamp\nThe lamp burns 4.5 litres of oil a day."),
-                ("Found: 4.5 litres a day. 3 weeks are 21 days.", "calculator", {"expression": "4.5 * 21"}, "94.5"),
+                ("I look up the price of a ticket.", "search", {"query": "lighthouse ticket price"},
+                 "[1] Visiting\n… A ticket costs 7.50 pounds."),
+                ("Found: 7.50 pounds a ticket. I multiply by 12.", "calculator", {"expression": "7.50 * 12"}, "90"),
             ),
-            done="The calculator gave 94.5.",
-            answer="In 3 weeks the lamp burns 94.5 litres of oil [1].",
+            done="The calculator gave 90.",
+            answer="12 tickets cost 90 pounds together [1].",
         ),
     ),
     "zh": (
@@ -216,13 +217,13 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
             answer="灯塔于1759年点亮，33年后设计者约翰·斯米顿去世[1]。",
         ),
         Example(
-            task="灯塔的灯3周要烧多少油？",
+            task="12张灯塔门票一共多少钱？",
             steps=(
-                ("先查灯每天烧多少油。", "search", {"query": "灯 每天 烧油"}, "[1] 灯\n这盏灯每天烧4.5升油。"),
-                ("查到每天4.5升，3周是21天，相乘。", "calculator", {"expression": "4.5 * 21"}, "94.5"),
+                ("先查一张门票的价格。", "search", {"query": "灯塔 门票 价格"}, "[1] 参观\n… 门票每张7.5镑。"),
+                ("查到每张7.5镑，乘以12。", "calculator", {"expression": "7.5 * 12"}, "90"),
             ),
-            done="计算结果是94.5。",
-            answer="3周要烧94.5升油[1]。",
+            done="计算结果是90。",
+            answer="12张门票一共90镑[1]。",
         ),
     ),
 }  # fmt: skip

@@ -197,25 +197,36 @@ def _from_nowhere(reply: model.Reply, at: Situation, parts: Parts) -> str:
     """What a model is told that answers or computes with a number from nowhere; "" when it may. It is told once each time."""
     if "calculator" not in parts.tools:
         return ""
+    facts = [*at.facts, *(answered for _, answered in at.turns)]
     call = next((call for call in reply.calls if call.tool == "calculator"), None)
-    given = grounding.known(at.task, at.steps, [*at.facts, *(answered for _, answered in at.turns)])
-    number = ""
+    told = ""
     if reply.answer is not None:
-        what, number = "answer", grounding.ungrounded(reply.answer, given)
+        told = grounding.told(reply.answer, at.task, at.steps, facts, at.language, computes=False)
     elif call is not None and "search" in parts.tools:
-        what, number = "call", grounding.ungrounded(str(call.args.get("expression", "")), given, constants=True)
-    told = grounding.TOLD[what][at.language].format(number=number) if number else ""
+        text = str(call.args.get("expression", ""))
+        told = grounding.told(text, at.task, at.steps, facts, at.language, computes=True)
     return "" if any(step.observation == told for step in at.steps) else told
 
 
 def _situation(state: State, parts: Parts) -> Situation:
+    steps = [step_from(row) for row in state["steps"]]
+    last = max(state["spent"]["replies"], len(steps)) >= parts.budget.max_steps - 1
     return Situation(
-        task=state["task"], language=language(state["task"]), tools=list(parts.tools.values()),
-        steps=[step_from(row) for row in state["steps"]],
+        task=state["task"], language=language(state["task"]), tools=list(parts.tools.values()), steps=steps,
         turns=[(asked, answered) for asked, answered in state.get("turns", [])],
         facts=state.get("extra", {}).get("known", state.get("facts", [])), instructions=parts.instructions,
-        last=max(state["spent"]["replies"], len(state["steps"])) >= parts.budget.max_steps - 1, room=parts.room,
+        last=last or (_is_stuck(steps, parts.budget) and not parts.asking.is_native), room=parts.room,
     )  # fmt: skip
+
+
+def _is_stuck(steps: Sequence[AgentStep], budget: Budget) -> bool:
+    """Whether the last call was made as often as it may be: a small model would make it again, and has what it needs."""
+    same = (
+        [step for step in steps if step.ok and (step.tool, step.args) == (steps[-1].tool, steps[-1].args)]
+        if steps
+        else []
+    )
+    return len(same) >= max(budget.max_equal_calls - 1, 1) > 1
 
 
 def used_up(state: State, budget: Budget) -> dict[str, Any] | None:
@@ -267,7 +278,8 @@ def _act(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, Any
                 note = "You made this very call before. Answer from what was found, or call with other arguments."
                 seen = replace(seen, text=f"{seen.text}\n{note}".strip())
     passages, new = numbered(seen.passages, [passage_from(one) for one in state["passages"]])
-    text = "\n\n".join(part for part in (shown(passages), seen.text) if part)
+    question = "" if parts.asking.is_native else f"{state['task']} {call.args.get('query', '')}"
+    text = "\n\n".join(part for part in (shown(passages, question), seen.text) if part)
     step = AgentStep(
         n=n, thought=row["thought"], tool=call.tool, args=dict(call.args), observation=text, ok=seen.ok, code=seen.code,
         tainted=seen.tainted, ms=seen.ms, agent=parts.name, artifacts=seen.artifacts,
@@ -303,7 +315,12 @@ def _permitted(
     runtime.stream_writer({"kind": "call", "tool": tool.name, "args": dict(call.args)})
     left = parts.budget.max_seconds - state["spent"]["seconds"]
     context = ToolContext(
-        task=state["task"], tainted=bool(state["taint"]), deadline_s=max(1.0, left), folder=parts.folder, n_before=same
+        task=state["task"],
+        tainted=bool(state["taint"]),
+        deadline_s=max(1.0, left),
+        folder=parts.folder,
+        n_before=same,
+        is_small=not parts.asking.is_native,
     )
     if tool.effect == "read":
         return execute(tool, call.args, context)

@@ -30,7 +30,7 @@ class ToolContext:
     """What a tool may know about the run beside its arguments: a parameter annotated with this type receives it.
 
     task: what the user asked. tainted: text from outside has been read. folder: where artifacts go; None: nowhere.
-    n_before: how often this very call was made before in the run.
+    n_before: how often this very call was made before in the run. is_small: the model calls tools in the text form.
     """
 
     task: str = ""
@@ -38,6 +38,7 @@ class ToolContext:
     deadline_s: float = TIMEOUT_S
     folder: Path | None = None
     n_before: int = 0
+    is_small: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,13 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from agents.tooling import Tool, ToolResult, tool
 
-MAX_CHARS = 500
+MAX_CHARS = 500  # of `calculate`; what a model writes is shorter
 MAX_BITS = 4096  # of a number on the way; about 1,200 digits
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -31,7 +33,7 @@ _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-",
 
 def calculator_tool() -> Tool:
     @tool(name="calculator", effect="read", untrusted=False)
-    def calculator(expression: str) -> ToolResult:
+    def calculator(expression: Annotated[str, Field(max_length=200)]) -> ToolResult:
         """Compute an arithmetic expression.
 
         expression: such as (1792 - 1759) * 365 or sqrt(2) or 15% * 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from agents.tooling import Tool, ToolContext, ToolResult, tool
@@ -13,7 +14,7 @@ from rag.loaders.markdown import heading_text
 from rag.types import Block, DocumentInfo, Hit
 
 MAX_PASSAGES = 3
-PASSAGE_TOKENS = 160
+PASSAGE_TOKENS = 320
 READ_CHARS = 3000
 
 
@@ -27,13 +28,23 @@ def search_tool(kb: Any, *, top_k: int = 8, max_passages: int = MAX_PASSAGES, **
         query: what to look for, in the words a document would use
         """
         first = context.n_before * max_passages  # asked again, it goes on where it stopped
-        hits = list(kb.search(query, top_k=top_k + first, **options))[first:]
-        passages = pack(query, hits, max_passages=max_passages, passage_tokens=PASSAGE_TOKENS)
+        hits = list(kb.search(query, top_k=top_k + first, **options))
+        question = query
+        if context.is_small and context.task:  # its queries leave out what the task is about
+            question = f"{context.task} {query}"
+            hits = _merged(hits, list(kb.search(context.task, top_k=top_k + first, **options)))
+        passages = pack(question, hits[first:], max_passages=max_passages, passage_tokens=PASSAGE_TOKENS)
         if not passages:
             return ToolResult(text="Nothing was found. Try other words.", ok=True, tainted=False)
         return ToolResult(passages=passages)
 
     return search
+
+
+def _merged(first: Sequence[Hit], second: Sequence[Hit]) -> list[Hit]:
+    """Two rankings in turn, each chunk once."""
+    in_turn = [hit for pair in zip_longest(first, second) for hit in pair if hit is not None]
+    return list({hit.chunk_id: hit for hit in in_turn}.values())
 
 
 def read_tool(kb: Any) -> Tool:
