@@ -24,6 +24,10 @@ TOLD = {
         "en": "{number} stands in no observation; the calculator gave {result}. Answer again with the numbers that were found and computed.",
         "zh": "{number}没有出现在任何观察里；calculator的结果是{result}。用查到和算出的数字重新回答。",
     },
+    "unsaid": {
+        "en": "The calculator gave {result}, and the answer does not say it. Answer the task again with it.",
+        "zh": "calculator的结果是{result}，答案里没有写。写上它，重新回答。",
+    },
     "answer": {
         "en": "{number} stands in no observation. Compute it with calculator from the numbers that were found; then answer.",
         "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，再回答。",
@@ -71,14 +75,22 @@ def told(
 ) -> str:
     """What is to be told about an answer, or about an expression that is computed; "" when all its numbers are known."""
     number = ungrounded(text, known(task, steps, facts), constants=computes)
+    result = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
+    result = result.partition("\n")[0]
+    if not number and not computes and result and not _says(text, result):
+        return TOLD["unsaid"][language].format(result=result)
     if not number:
         return ""
-    result = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
     if computes:
         what = "call" if any(step.ok and step.tool != "calculator" for step in steps) else "unsearched"
     else:
         what = "computed" if result else "answer"
-    return TOLD[what][language].format(number=number, result=result.partition("\n")[0])
+    return TOLD[what][language].format(number=number, result=result)
+
+
+def _says(text: str, result: str) -> bool:
+    """Whether a text holds what was computed, rounded or not."""
+    return any(not ungrounded(number, [_value(one) for one in numbers(result)]) for number in numbers(text))
 
 
 def _value(number: str) -> float:

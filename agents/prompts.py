@@ -234,7 +234,7 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
 _FENCE = re.compile(r"```(?:json|tool_call)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 _TRACE = re.compile(
-    r"(?:Thought(?:\s*\d+)?\s*:\s*(?P<thought>.*?)\n\s*)?Action(?:\s*\d+)?\s*:\s*(?P<action>.*?)(?=\n\s*(?:Observation|Thought|Action)(?:\s*\d+)?\s*:|\Z)",
+    r"(?:Thought(?:\s*\d+)?\s*:\s*(?P<thought>.*?)\n\s*)?Action(?:\s*\d+)?\s*:\s*(?P<action>.*?)(?=\n\s*(?:Observation|Thought|Action|Question|Claim)(?:\s*\d+)?\s*:|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 _BRACKETED = re.compile(r"(?P<name>[\w.-]+)\s*\[(?P<text>.*)\]", re.DOTALL)
