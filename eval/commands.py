@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,25 +13,21 @@ from typing import Any
 
 from eval import comparison
 from eval.dataset import Dataset, load_dataset
-from eval.evaluation import (
-    Evaluation,
-    Progress,
-    SearchedKnowledgeBase,
-    check_systems,
-    run_on_knowledge_base,
-)
+from eval.evaluation import Evaluation, Progress, SearchedKnowledgeBase, run_on_knowledge_base
 from eval.metrics import DEFAULT, Scores, parse_metric, parse_metrics
 from eval.metrics import score as score_run
 from eval.problems import Problem, ProblemLog, no_questions
 from eval.report import LATENCY_FILE, html_report, latency_plot, markdown_report
 from eval.runs import Qrels, Run, read_qrels, read_run, write_qrels, write_run
+from eval.systems import System, parse_systems, split_names
 from rag.errors import UsageError
 
 DONE, FAILED = 0, 3
 QRELS_FILE = "qrels.trec"
 HISTORY_FILE = "history.jsonl"
 
-OpenKnowledgeBase = Callable[[str | None], AbstractContextManager[SearchedKnowledgeBase]]
+OpenKnowledgeBase = Callable[[str | None, Mapping[str, str]], AbstractContextManager[SearchedKnowledgeBase]]
+"""(collection, settings that differ) -> a knowledge base; None is the user's own collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,23 +57,22 @@ def run(
     """`ragstone eval run`: the JSON document and the exit code, 3 when a search or a document failed or a gate was missed.
 
     systems: names, or one text with commas. metrics: left out, `eval.metrics.DEFAULT`; gated metrics are added.
-    open_kb: opens the knowledge base with the collection of that name; None is the user's own collection, for a
-        dataset without a corpus. settings: dotted keys of what the systems are built with, secrets masked.
+    open_kb: opens a knowledge base; systems whose settings differ get their own, with their own collection where the
+        index would differ, and a dataset without a corpus is asked of the user's collection. settings: dotted keys of what the systems are built with, secrets masked.
     out_dir: receives runs/*.trec, qrels.trec, metrics.json, report.html, report.md, which are the same for the same
         seed, and timings.json, latency.svg and a line of history.jsonl, which are not.
     Raises: UsageError for whatever cannot be asked for; nothing is opened before that is known.
     """
-    names = [name.strip() for name in systems.split(",") if name.strip()] if isinstance(systems, str) else list(systems)
+    names = list(parse_systems(split_names(systems) if isinstance(systems, str) else systems))
     gates = parse_gates(fail_under)
     wanted = [metric.name for metric in parse_metrics([*(metrics or DEFAULT), *(gate.metric for gate in gates)])]
-    check_systems(names)
     dataset = load_dataset(data, queries, qrels, limit)
     if not dataset.questions:
         raise no_questions(f"Dataset {dataset.name}", dataset.problems)
     folder = _made(out_dir) if out_dir is not None else None
-    with open_kb(collection_name(dataset)) as kb:
+    with opened(dataset, open_kb) as base_of:
         evaluation = run_on_knowledge_base(
-            dataset, names, kb=kb, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress
+            dataset, names, kb=base_of, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress
         )
     tree = evaluation.to_dict()
     tree["gates"] = check_gates(evaluation, gates)
@@ -140,6 +135,29 @@ def compare(
         "unanswered": {name: len(result.unanswered) for name, result in scores.items()},
         "problems": [problem.to_dict() for problem in problems.values()],
     }
+
+
+@contextmanager
+def opened(dataset: Dataset, open_kb: OpenKnowledgeBase) -> Iterator[Callable[[System], SearchedKnowledgeBase]]:
+    """A function that gives each system its knowledge base: one for equal settings, one collection for equal indexes."""
+    bases: dict[tuple[tuple[str, str], ...], SearchedKnowledgeBase] = {}
+    with ExitStack() as stack:
+
+        def base_of(system: System) -> SearchedKnowledgeBase:
+            key = tuple(sorted(system.settings.items()))
+            if key not in bases:
+                name = collection_name(dataset)
+                if name and system.index_key:
+                    name = f"{name}_{system.index_key}"
+                elif system.index_key:
+                    raise UsageError(
+                        f"System {system.name}: {dataset.name} asks about documents that are imported already, so settings "
+                        "of the import cannot differ. Leave them out, or evaluate a BEIR folder."
+                    )
+                bases[key] = stack.enter_context(open_kb(name, system.settings))
+            return bases[key]
+
+        yield base_of
 
 
 def collection_name(dataset: Dataset) -> str | None:

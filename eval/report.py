@@ -11,7 +11,7 @@ from html import escape
 
 from eval import plots
 from eval.comparison import HEADLINE, Comparison
-from eval.evaluation import Evaluation, SystemResult
+from eval.evaluation import Evaluation, SystemResult, TracedStep, by_quality, most_different
 from eval.metrics import RECALL_LEVELS, recall_by_depth
 
 LATENCY_FILE = "latency.svg"
@@ -19,6 +19,7 @@ LATENCY_FILE = "latency.svg"
 _DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 _N_QUESTIONS = 5  # won and lost, each
 _N_SHOWN = 3  # documents shown of a ranking
+_SILENT_STEPS = ("resolve", "load", "understand", "expand")  # they rank nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def _subtitle(evaluation: Evaluation) -> str:
 
 def _verdict(evaluation: Evaluation) -> str:
     metric = evaluation.metrics[0]
-    order = _by_quality(evaluation)
+    order = by_quality(evaluation)
     best = order[0]
     result = evaluation.systems[best]
     low, high = result.intervals[metric]
@@ -112,11 +113,6 @@ def _verdict(evaluation: Evaluation) -> str:
     if pair.differs:
         return f"Best: {lead} It is ahead of {order[1]} by more than chance explains ({_p(pair.p_holm)})."
     return f"Best: {lead} Its lead over {order[1]} may be chance ({_p(pair.p_holm)}): treat the two as equal."
-
-
-def _by_quality(evaluation: Evaluation) -> list[str]:
-    metric = evaluation.metrics[0]
-    return sorted(evaluation.systems, key=lambda name: -evaluation.systems[name].scores.mean(metric))
 
 
 def _pair(comparisons: Sequence[Comparison], metric: str, a: str, b: str) -> Comparison | None:
@@ -225,15 +221,12 @@ def _failure_table(evaluation: Evaluation) -> Table:
 
 
 def _question_tables(evaluation: Evaluation) -> list[Table]:
-    metric, order = evaluation.metrics[0], _by_quality(evaluation)
+    metric, order = evaluation.metrics[0], by_quality(evaluation)
     tables = []
     if len(order) > 1:
         a, b = order[:2]
-        before, after = evaluation.systems[a].scores.per_query(metric), evaluation.systems[b].scores.per_query(metric)
-        gain = {query_id: before[query_id] - after[query_id] for query_id in before}
-        for title, better, worse, sign in ((f"Where {a} wins", a, b, 1), (f"Where {b} wins", b, a, -1)):
-            won = [query_id for query_id in gain if sign * gain[query_id] > 1e-12]
-            won.sort(key=lambda query_id: (-sign * gain[query_id], query_id))
+        for title, better, worse in ((f"Where {a} wins", a, b), (f"Where {b} wins", b, a)):
+            won = most_different(evaluation, better, worse, len(evaluation.dataset.questions))
             note = f"{len(won)} questions on which {better} has the higher {metric} than {worse}; the clearest first."
             tables.append(_questions_table(evaluation, title, note, won[:_N_QUESTIONS], (a, b)))
     best = evaluation.systems[order[0]]
@@ -252,10 +245,13 @@ def _questions_table(
             Cell(text=query_id),
             Cell(text=evaluation.dataset.questions[query_id]),
             *(
-                Cell(text=_outcome(evaluation.systems[name], query_id, evaluation.dataset.qrels[query_id]))
+                Cell(
+                    text=_outcome(evaluation.systems[name], query_id, evaluation.dataset.qrels[query_id])
+                    + _trace(evaluation.traces.get(name, {}).get(query_id, ()))
+                )
                 for name in systems
             ),
-        )
+        )  # fmt: skip
         for query_id in query_ids
     )
     return Table(title=title, note=note, head=("id", "question", *systems), rows=rows, folded=True)
@@ -267,6 +263,13 @@ def _outcome(result: SystemResult, query_id: str, grades: Mapping[str, int]) -> 
     first = f"first relevant at {rank}" if rank else f"nothing relevant in {len(hits)}" if hits else "no result"
     shown = ", ".join(doc_id + ("✓" if grades.get(doc_id, 0) >= 1 else "") for doc_id, _ in hits[:_N_SHOWN])
     return f"{first}: {shown}" if shown else first
+
+
+def _trace(steps: Sequence[TracedStep]) -> str:
+    """The way of the first relevant document through a search: its rank after each step that ranks."""
+    ranked = [step for step in steps if step.name not in _SILENT_STEPS]
+    shown = [f"{step.name.removeprefix('recall:')} {'#' + str(step.rank) if step.rank else '–'}" for step in ranked]
+    return " · " + " → ".join(shown) if shown else ""
 
 
 def _all_metrics_table(evaluation: Evaluation) -> Table:

@@ -95,6 +95,7 @@ class KnowledgeBase:
         self._lite: LiteServer | None = None
         self._store: MilvusStore | None = None
         self._embedder: Embedder | None = None
+        self._models_of: KnowledgeBase | None = None
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._reranker: Reranker | None = None
@@ -109,12 +110,14 @@ class KnowledgeBase:
         settings: Settings | None = None,
         collection: str = "default",
         notify: Callable[[str], None] | None = None,
+        models_of: KnowledgeBase | None = None,
     ) -> KnowledgeBase:
         """Open a home folder, made when it is not there.
 
         home: a folder, or the URI of a Milvus server (the catalog then lies in the default home);
             left out: $RAGSTONE_HOME, else ./.ragstone.
         notify: receives a sentence when something slow starts, such as the first calibration.
+        models_of: an open knowledge base whose models serve this one, too, where the settings name the same.
         Raises: SettingsError; UsageError for a bad collection name or a home that cannot be written.
         """
         settings = settings or Settings.load()
@@ -134,7 +137,9 @@ class KnowledgeBase:
             raise UsageError(
                 f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
             )
-        return cls(folder, settings, collection, notify)
+        made = cls(folder, settings, collection, notify)
+        made._models_of = models_of
+        return made
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -639,6 +644,9 @@ class KnowledgeBase:
     @property
     def embedder(self) -> Embedder:
         with self._lock:
+            other = self._models_of
+            if self._embedder is None and other and other.settings.embedding == self.settings.embedding:
+                self._embedder = other.embedder
             if self._embedder is None:
                 from rag.embedding import open_embedder
 
@@ -649,6 +657,9 @@ class KnowledgeBase:
     def chat(self) -> ChatModel | None:
         """The chat model the settings name; None when there is none, and answers are then extractive."""
         with self._lock:
+            other = self._models_of
+            if not self._chat_opened and other and other.settings.llm == self.settings.llm:
+                self._chat, self._chat_opened = other.chat, True
             if not self._chat_opened:
                 from rag.chat_models import open_chat
 

@@ -7,7 +7,7 @@ import difflib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -228,12 +228,23 @@ def eval_run(options: argparse.Namespace) -> Outcome:
     with printing.counter(quiet=_json(options)) as progress:
         data, code = evaluation.run(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
-            systems=[name.strip() for name in options.systems.split(",") if name.strip()], out_dir=options.out,
-            fail_under=options.fail_under, open_kb=lambda collection: _open(options, collection),
+            systems=options.systems, out_dir=options.out, fail_under=options.fail_under, open_kb=_evaluated(options),
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)),
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
+
+
+def _evaluated(options: argparse.Namespace) -> Callable[[str | None, Mapping[str, str]], KnowledgeBase]:
+    """Opens what is evaluated; knowledge bases after the first share its models."""
+    first: list[KnowledgeBase] = []
+
+    def open_(collection: str | None, changes: Mapping[str, str]) -> KnowledgeBase:
+        settings = Settings.load(getattr(options, "config", None), overrides={**_overrides(options), **changes})
+        first.append(_open(options, collection, settings=settings, models_of=first[0] if first else None))
+        return first[-1]
+
+    return open_
 
 
 def eval_score(options: argparse.Namespace) -> Outcome:
@@ -391,10 +402,16 @@ def _masked(value: Any) -> Any:
     return str(value) if hasattr(value, "get_secret_value") else value
 
 
-def _open(options: argparse.Namespace, collection: str | None = None) -> KnowledgeBase:
+def _open(
+    options: argparse.Namespace,
+    collection: str | None = None,
+    *,
+    settings: Settings | None = None,
+    models_of: KnowledgeBase | None = None,
+) -> KnowledgeBase:
     return KnowledgeBase.open(
-        _home(options), settings=_settings(options), collection=collection or _collection(options),
-        notify=lambda message: print(f"ragstone: {message}", file=sys.stderr),
+        _home(options), settings=settings or _settings(options), collection=collection or _collection(options),
+        notify=lambda message: print(f"ragstone: {message}", file=sys.stderr), models_of=models_of,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def opener(toy: ToyKnowledgeBase) -> Any:
     names: list[str | None] = []
 
     @contextmanager
-    def open_kb(collection: str | None) -> Iterator[ToyKnowledgeBase]:
+    def open_kb(collection: str | None, settings: Mapping[str, str]) -> Iterator[ToyKnowledgeBase]:
         names.append(collection)
         yield toy
 
