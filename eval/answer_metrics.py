@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rag.citations import Passage, best_passage, claims, is_supported, strip_markers
 from rag.citations import best_quote as _best_quote
@@ -97,14 +97,17 @@ class Evidence:
     n_citations: int
 
 
-def evidence_of(answer: str, passages: Sequence[str], *, question: str) -> Evidence:
-    """Check an answer's sentences and markers [1], [2] … against the passages it was given, in their order.
+def evidence_of(answer: str, passages: Mapping[int, str], *, question: str, read: Sequence[str] = ()) -> Evidence:
+    """Check an answer's sentences and markers [1], [2] … against the passages that the markers stand for.
+
+    read: further texts that the answer may come from; they count for groundedness only.
 
     A passage bears a sentence out when it holds its numbers, dates and names, enough of its words where both are in one
     language, and the same negation; see rag/citations.py. A marker of a passage that was not given bears nothing out.
     Source: citation precision and recall as in Gao et al., EMNLP 2023, arXiv:2305.14627, without its entailment model.
     """
-    shown = {at: _passage(at, text) for at, text in enumerate(passages, start=1)}
+    shown = {number: _passage(number, text) for number, text in passages.items()}
+    all_read = [*shown.values(), *(_passage(0, text) for text in read if text not in passages.values())]
     text, markers = strip_markers(answer, _ANY_MARKER)
     spans = claims(text)
     own: list[set[int]] = [set() for _ in spans]
@@ -116,9 +119,7 @@ def evidence_of(answer: str, passages: Sequence[str], *, question: str) -> Evide
     for (start, end), numbers in zip(spans, own, strict=True):
         borne = [number in shown and _bears_out(shown[number], text[start:end], question) for number in sorted(numbers)]
         n_cited, n_good, n_covered = n_cited + len(borne), n_good + sum(borne), n_covered + any(borne)
-        n_grounded += any(borne) or any(
-            _bears_out(one, text[start:end], question, alone=True) for one in shown.values()
-        )
+        n_grounded += any(borne) or any(_bears_out(one, text[start:end], question, alone=True) for one in all_read)
     return Evidence(
         precision=n_good / n_cited if n_cited else 0.0,
         recall=n_covered / len(spans) if spans else 0.0,
@@ -199,6 +200,6 @@ def _passage(number: int, text: str) -> Passage:
 def _bears_out(passage: Passage, sentence: str, question: str, *, alone: bool = False) -> bool:
     """alone: without a marker that says so, the passage must clearly bear the sentence out."""
     if alone:
-        return best_passage(sentence, [passage], question) != 0
+        return best_passage(sentence, [replace(passage, number=1)], question) == 1
     start, end = _best_quote(sentence, passage.text, question)
     return is_supported(sentence, passage, passage.text[start:end], question)

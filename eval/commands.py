@@ -69,7 +69,7 @@ def run(
     dataset = load_dataset(data, queries, qrels, limit)
     if not dataset.questions:
         raise no_questions(f"Dataset {dataset.name}", dataset.problems)
-    folder = _made(out_dir) if out_dir is not None else None
+    folder = made_folder(out_dir, "runs") if out_dir is not None else None
     with opened(dataset, open_kb) as base_of:
         evaluation = run_on_knowledge_base(
             dataset, names, kb=base_of, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress
@@ -170,19 +170,29 @@ def collection_name(dataset: Dataset) -> str | None:
 
 def parse_gates(texts: Sequence[str]) -> list[Gate]:
     """`nDCG@10=0.6` as gates; several may stand in one text, with commas. Raises: UsageError."""
-    gates = []
-    for text in (part for given in texts for part in given.split(",") if part.strip()):
-        name, equals, bound = text.partition("=")
-        try:
-            minimum = float(bound)
-        except ValueError:
-            minimum = -1.0
-        if not equals or not 0 <= minimum <= 1:
-            raise UsageError(
-                f"--fail-under {text.strip()!r}: wanted METRIC=X with X from 0 to 1, for example nDCG@10=0.6."
-            )
-        gates.append(Gate(metric=parse_metric(name).name, minimum=minimum))
-    return gates
+    parts = [part for given in texts for part in given.split(",") if part.strip()]
+    gates = [(parse_metric(name).name, minimum) for name, minimum in map(_bound, parts)]
+    return [Gate(metric=name, minimum=minimum) for name, minimum in gates]
+
+
+def gate(text: str, known: Sequence[str]) -> tuple[str, float]:
+    """`F1=0.6` with one of the `known` metrics, in any case. Raises: UsageError."""
+    name, minimum = _bound(text)
+    found = {one.casefold(): one for one in known}.get(name.strip().casefold())
+    if found is None:
+        raise UsageError(f"--fail-under {text.strip()!r}: there is no metric {name.strip()!r}. There are: {', '.join(known)}.")  # fmt: skip
+    return found, minimum
+
+
+def _bound(text: str) -> tuple[str, float]:
+    name, equals, bound = text.partition("=")
+    try:
+        minimum = float(bound)
+    except ValueError:
+        minimum = -1.0
+    if not equals or not 0 <= minimum <= 1:
+        raise UsageError(f"--fail-under {text.strip()!r}: wanted METRIC=X with X from 0 to 1, for example nDCG@10=0.6.")
+    return name, minimum
 
 
 def check_gates(evaluation: Evaluation, gates: Sequence[Gate]) -> list[dict[str, Any]]:
@@ -242,10 +252,11 @@ def _qrels_beside(paths: Sequence[Path]) -> Path:
 # ---------------------------------------------------------------- files out
 
 
-def _made(out_dir: str | Path) -> Path:
+def made_folder(out_dir: str | Path, inside: str) -> Path:
+    """The folder for results, with a folder in it, both made when they are not there. Raises: UsageError."""
     folder = Path(out_dir)
     try:
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        (folder / inside).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The folder {folder} cannot be made ({error.strerror}). Choose another with -o.") from error
     return folder
@@ -255,13 +266,13 @@ def _write_results(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
     """Write everything; gives what changed since the last run of the same data in this folder."""
     try:
         for name, result in evaluation.systems.items():
-            write_run(folder / "runs" / f"{_file_name(name)}.trec", result.run, tag=name)
+            write_run(folder / "runs" / f"{file_name(name)}.trec", result.run, tag=name)
         write_qrels(folder / QRELS_FILE, evaluation.dataset.qrels)
-        _write(folder / "metrics.json", _json(evaluation.to_dict(timings=False)))
-        _write(folder / "report.html", html_report(evaluation))
-        _write(folder / "report.md", markdown_report(evaluation))
-        _write(folder / "timings.json", _json(evaluation.latency()))
-        _write(folder / LATENCY_FILE, latency_plot(evaluation))
+        write_file(folder / "metrics.json", written_json(evaluation.to_dict(timings=False)))
+        write_file(folder / "report.html", html_report(evaluation))
+        write_file(folder / "report.md", markdown_report(evaluation))
+        write_file(folder / "timings.json", written_json(evaluation.latency()))
+        write_file(folder / LATENCY_FILE, latency_plot(evaluation))
         return _remember(folder / HISTORY_FILE, evaluation)
     except OSError as error:
         raise UsageError(
@@ -320,13 +331,13 @@ def _version() -> str:
         return "unknown"
 
 
-def _file_name(system: str) -> str:
+def file_name(system: str) -> str:
     return re.sub(r"[^\w+.-]+", "_", system)
 
 
-def _json(tree: Any) -> str:
+def written_json(tree: Any) -> str:
     return json.dumps(tree, ensure_ascii=False, indent=1, default=str) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")

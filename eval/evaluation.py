@@ -205,8 +205,7 @@ def run_on_knowledge_base(
     bases: dict[str, SearchedKnowledgeBase] = {
         name: kb(system) if callable(kb) else kb for name, system in parsed.items()
     }
-    if dataset.open_corpus is not None:
-        _index(dataset, {parsed[name].index_key: base for name, base in reversed(bases.items())}, log, progress)
+    index_corpus(dataset, {parsed[name].index_key: base for name, base in reversed(bases.items())}, log, progress)
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     named = _namer(judged) if dataset.open_corpus is None else None
 
@@ -335,10 +334,11 @@ def _counted(dataset: Dataset, progress: Progress | None) -> Iterable[Document]:
             progress("ingest", done, dataset.n_documents)
 
 
-def _index(
+def index_corpus(
     dataset: Dataset, bases: Mapping[str, SearchedKnowledgeBase], log: ProblemLog, progress: Progress | None
 ) -> None:
-    for base in bases.values():
+    """Import the dataset's corpus into each index that the systems need; nothing to do for a dataset without one."""
+    for base in bases.values() if dataset.open_corpus is not None else ():
         report = base.ingest(_counted(dataset, progress))
         log.add_all("ingest_failed", (f"{failure.source}: {failure.message}" for failure in report.failures))
 

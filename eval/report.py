@@ -13,6 +13,7 @@ from eval import plots
 from eval.comparison import HEADLINE, Comparison
 from eval.evaluation import Evaluation, SystemResult, TracedStep, by_quality, most_different
 from eval.metrics import RECALL_LEVELS, recall_by_depth
+from eval.problems import Problem
 
 LATENCY_FILE = "latency.svg"
 
@@ -42,9 +43,30 @@ class Table:
 
 def markdown_report(evaluation: Evaluation) -> str:
     """The report as Markdown, without pictures and measured times."""
-    lines = [f"# Evaluation: {_markdown(evaluation.dataset.name)}", "", _markdown(_subtitle(evaluation)), ""]
-    lines += [f"**{_markdown(_verdict(evaluation))}**", ""]
-    for table in _tables(evaluation):
+    return markdown_page(
+        f"Evaluation: {evaluation.dataset.name}", _subtitle(evaluation), _verdict(evaluation), _tables(evaluation)
+    )
+
+
+def html_report(evaluation: Evaluation, *, latency: str = "linked") -> str:
+    """The report as one page.
+
+    latency: "linked" shows the picture in LATENCY_FILE beside the page, so that the page holds nothing that changes
+        from run to run; "inline" puts it into the page; "none" leaves it out.
+    """
+    return html_page(
+        evaluation.dataset.name,
+        _subtitle(evaluation),
+        _verdict(evaluation),
+        [_figures(evaluation, latency)],
+        _tables(evaluation),
+    )
+
+
+def markdown_page(title: str, subtitle: str, verdict: str, tables: Sequence[Table]) -> str:
+    """A report of tables as Markdown."""
+    lines = [f"# {_markdown(title)}", "", _markdown(subtitle), "", f"**{_markdown(verdict)}**", ""]
+    for table in tables:
         lines += [f"## {table.title}", "", _markdown(table.note), ""]
         if table.rows:
             numbers = [cell.number for cell in table.rows[0]]
@@ -55,19 +77,17 @@ def markdown_report(evaluation: Evaluation) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def html_report(evaluation: Evaluation, *, latency: str = "linked") -> str:
-    """The report as one page.
-
-    latency: "linked" shows the picture in LATENCY_FILE beside the page, so that the page holds nothing that changes
-        from run to run; "inline" puts it into the page; "none" leaves it out.
-    """
-    name = escape(evaluation.dataset.name)
+def html_page(
+    title: str, subtitle: str, verdict: str, figures: Sequence[str], tables: Sequence[Table], footer: str | None = None
+) -> str:
+    """A report as one page that needs nothing else. figures: HTML."""
+    name = escape(title)
     body = [
-        f"<header><p class=eyebrow>ragstone evaluation</p><h1>{name}</h1><p>{escape(_subtitle(evaluation))}</p>"
-        f"<p class=verdict>{escape(_verdict(evaluation))}</p></header>",
-        _figures(evaluation, latency),
-        *(_html_table(table) for table in _tables(evaluation)),
-        _READING,
+        f"<header><p class=eyebrow>ragstone evaluation</p><h1>{name}</h1><p>{escape(subtitle)}</p>"
+        f"<p class=verdict>{escape(verdict)}</p></header>",
+        *figures,
+        *(_html_table(table) for table in tables),
+        _READING if footer is None else f"<footer><p>{escape(footer)}</p></footer>",
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -134,13 +154,13 @@ def _headline(evaluation: Evaluation) -> list[str]:
 def _tables(evaluation: Evaluation) -> list[Table]:
     return [
         _headline_table(evaluation),
-        _comparison_table(evaluation),
+        comparison_table(evaluation.comparisons),
         _coverage_table(evaluation),
         _failure_table(evaluation),
         *_question_tables(evaluation),
         _all_metrics_table(evaluation),
-        _problem_table(evaluation),
-        _settings_table(evaluation),
+        problem_table(evaluation.problems),
+        settings_table(evaluation.settings),
     ]
 
 
@@ -164,9 +184,9 @@ def _best_values(evaluation: Evaluation, metrics: Iterable[str]) -> dict[str, fl
     return {metric: max(result.scores.mean(metric) for result in results) for metric in metrics}
 
 
-def _comparison_table(evaluation: Evaluation) -> Table:
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     title = "Comparison"
-    if not evaluation.comparisons:
+    if not comparisons:
         return Table(title=title, note="There is one system only, so there is nothing to compare.")
     rows = tuple(
         (
@@ -179,7 +199,7 @@ def _comparison_table(evaluation: Evaluation) -> Table:
             Cell(text=f"{c.wins} / {c.ties} / {c.losses}", number=True),
             Cell(text="differs" if c.differs else "no difference shown"),
         )
-        for c in evaluation.comparisons
+        for c in comparisons
     )
     note = (
         "First system minus second, over the same questions: difference of the means, its paired 95 % bootstrap interval, "
@@ -287,17 +307,17 @@ def _all_metrics_table(evaluation: Evaluation) -> Table:
     return Table(title="All metrics", note=note, head=("metric", *evaluation.systems), rows=tuple(rows), folded=True)
 
 
-def _problem_table(evaluation: Evaluation) -> Table:
-    if not evaluation.problems:
+def problem_table(problems: Sequence[Problem]) -> Table:
+    if not problems:
         return Table(title="Problems in the data", note="None was found.")
-    rows = tuple((Cell(text=problem.kind), Cell(text=problem.message)) for problem in evaluation.problems)
+    rows = tuple((Cell(text=problem.kind), Cell(text=problem.message)) for problem in problems)
     return Table(
         title="Problems in the data", note="Counted, never dropped silently.", head=("kind", "what"), rows=rows
     )
 
 
-def _settings_table(evaluation: Evaluation) -> Table:
-    rows = tuple((Cell(text=key), Cell(text=str(value))) for key, value in evaluation.settings.items())
+def settings_table(settings: Mapping[str, object]) -> Table:
+    rows = tuple((Cell(text=key), Cell(text=str(value))) for key, value in settings.items())
     note = (
         "What the systems were built with."
         if rows

@@ -149,15 +149,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     run = command("run", "systems × questions: runs, metrics, report", "eval_run", group)
-    run.add_argument("--data", required=True, metavar="DIR", help="folder in BEIR layout")
-    run.add_argument("--queries", metavar="FILE")
-    run.add_argument("--qrels", metavar="FILE")
-    run.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+    _data_options(run)
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
-    run.add_argument("-o", "--out", metavar="DIR", help="folder for runs, metrics and the report")
-    run.add_argument(
-        "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
-    )
+    _answer_command(group, command)
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
@@ -165,6 +159,37 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+
+
+def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    answers = command("answers", "answers: nearness to a reference, evidence, abstention", "eval_answers", group)
+    _data_options(answers)
+    answers.add_argument("--systems", default="hybrid", metavar="A,B,…", help="default: hybrid")
+    answers.add_argument(
+        "--answers",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="rate recorded answers (JSON lines) instead",
+    )
+    answers.add_argument("--judge", action="store_true", help="let a chat model grade the answers, too")
+    answers.add_argument("--judge-model", metavar="NAME", help="default: the chat model of the settings")
+    answers.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint of the judge")
+    answers.add_argument("--human", metavar="FILE", help="CSV of id and grade: how far the judge agrees with people")
+
+
+def _data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="folder in BEIR layout, SQuAD-style JSON, or CSV of questions"
+    )
+    parser.add_argument("--queries", metavar="FILE")
+    parser.add_argument("--qrels", metavar="FILE")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
+    parser.add_argument("-o", "--out", metavar="DIR", help="folder for what is written")
+    parser.add_argument(
+        "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
+    )
 
 
 def _global_options() -> _Parser:

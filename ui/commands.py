@@ -19,7 +19,7 @@ from rag.knowledge_base import KnowledgeBase
 from rag.loaders.markdown import heading_text
 from rag.settings import Settings, load_with_origins, walk
 from rag.sources import is_url
-from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
+from rag.types import Answer, ChatModel, DocumentInfo, Hit, IngestReport, Step
 from rag.watching import watch
 from ui import printing
 
@@ -229,10 +229,41 @@ def eval_run(options: argparse.Namespace) -> Outcome:
         data, code = evaluation.run(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
             systems=options.systems, out_dir=options.out, fail_under=options.fail_under, open_kb=_evaluated(options),
+            seed=options.seed,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)),
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
+
+
+def eval_answers(options: argparse.Namespace) -> Outcome:
+    from eval import answer_commands
+
+    judge = _judge(options)
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = answer_commands.answers(
+            options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, systems=options.systems,
+            recorded=options.answers, judge=judge, human=options.human, out_dir=options.out,
+            fail_under=options.fail_under, open_kb=_evaluated(options), seed=options.seed,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+            settings=_shown(_settings(options)),
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.answer_evaluation, code=code)
+
+
+def _judge(options: argparse.Namespace) -> ChatModel | None:
+    from rag.chat_models import open_chat
+
+    if not (options.judge or options.judge_model or options.judge_url):
+        return None
+    named = {"llm.model": options.judge_model, "llm.base_url": options.judge_url}
+    overrides = {**_overrides(options), **{key: value for key, value in named.items() if value}}
+    judge = open_chat(Settings.load(getattr(options, "config", None), overrides=overrides))
+    if judge is None:
+        raise UsageError(
+            "There is no chat model to judge. Name one with --judge-model, or an endpoint with --judge-url."
+        )
+    return judge
 
 
 def _evaluated(options: argparse.Namespace) -> Callable[[str | None, Mapping[str, str]], KnowledgeBase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -374,23 +374,51 @@ def shorten(text: str, width: int) -> str:
 
 
 def evaluation(data: Mapping[str, Any]) -> None:
-    systems = data["systems"]
-    names = [name for name in next(iter(systems.values()), {}) if name != "ci"]
-    table = Table("system", *names, box=None, pad_edge=False)
-    for system, values in systems.items():
-        table.add_row(
-            system, *(f"{values[name]:.4f}" if isinstance(values[name], float) else str(values[name]) for name in names)
-        )
-    out.print(table)
-    for one in data.get("comparisons", []):
+    _systems(data["systems"])
+    _compared(data.get("comparisons", []))
+    _noted(data)
+
+
+def answer_evaluation(data: Mapping[str, Any]) -> None:
+    _systems(data["systems"])
+    for name, one in data["systems"].items():
+        found = one["abstention"]
         out.print(
-            f"{one['a']} − {one['b']}, {one['metric']}: {one['difference']:+.4f} [{one['ci'][0]:+.4f}, {one['ci'][1]:+.4f}], "
-            f"p = {one.get('p_holm', one.get('p')):.3f}"
+            f"{escape(name)}: abstained rightly {found['right']}, wrongly {found['wrong']}, not although it should "
+            f"{found['missed']}; failed {one['failures']['n']}; broken citations {one['broken_citations']}"
         )
+    for name, one in ((data.get("judge") or {}).get("grades") or {}).items():
+        out.print(f"{escape(name)}: judge {one['mean']:.3f} of {one['n_judged']}, failed {one['n_failed']}")
+    _compared(data.get("comparisons", []))
+    _noted(data)
+
+
+def _systems(systems: Mapping[str, Mapping[str, Any]]) -> None:
+    """Metrics as rows, so that many of them fit on a terminal."""
+    first: Mapping[str, Any] = next(iter(systems.values()), {})
+    table = Table("metric", *map(escape, systems), box=None, pad_edge=False)
+    for name in (name for name, value in first.items() if isinstance(value, int | float)):
+        table.add_row(name, *(f"{values[name]:.4f}" for values in systems.values()))
+    out.print(table)
+
+
+def _compared(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    for one in comparisons:
+        out.print(
+            f"{escape(one['a'])} − {escape(one['b'])}, {one['metric']}: {one['difference']:+.4f} "
+            f"\\[{one['ci'][0]:+.4f}, {one['ci'][1]:+.4f}], p = {one['p_holm']:.3f}"
+            f"{'' if one['differs'] else ' (no difference shown)'}"
+        )
+
+
+def _noted(data: Mapping[str, Any]) -> None:
     for problem in data.get("problems", []):
-        err.print(f"note: {escape(str(problem))}")
-    if data.get("report"):
-        out.print(f"Report: {escape(str(data['report']))}")
+        err.print(f"note: {escape(problem['message'])}")
+    for gate in data.get("gates", []):
+        if not gate["passed"]:
+            err.print(f"missed: {gate['system']} {gate['metric']} {gate['value']:.4f} is below {gate['minimum']}")
+    if data.get("out"):
+        out.print(f"Written to {escape(str(data['out']))}")
 
 
 def metrics(data: Mapping[str, Any]) -> None:
