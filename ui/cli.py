@@ -152,6 +152,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     _data_options(run)
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
     _answer_command(group, command)
+    _generate_command(group, command)
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
@@ -176,6 +177,19 @@ def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser])
     answers.add_argument("--judge-model", metavar="NAME", help="default: the chat model of the settings")
     answers.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint of the judge")
     answers.add_argument("--human", metavar="FILE", help="CSV of id and grade: how far the judge agrees with people")
+
+
+def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("generate", "test questions from the collection's documents, for review", "eval_generate", group)
+    made.add_argument("-n", type=int, default=20, metavar="N", help="how many questions (default 20)")
+    made.add_argument(
+        "--kinds",
+        default="single-hop,multi-hop,unanswerable",
+        metavar="A,B",
+        help="default: single-hop,multi-hop,unanswerable",
+    )
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="which passages are asked about (default 0)")
+    made.add_argument("-o", "--out", required=True, metavar="FILE", help="the table to write, such as questions.csv")
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:

@@ -251,6 +251,17 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.answer_evaluation, code=code)
 
 
+def eval_generate(options: argparse.Namespace) -> Outcome:
+    from eval import generate_commands
+
+    with printing.counter(quiet=_json(options)) as progress, _open(options) as kb:
+        data, code = generate_commands.generate(
+            kb, out=options.out, n=options.n, kinds=options.kinds, seed=options.seed,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.generated, code=code)
+
+
 def _judge(options: argparse.Namespace) -> ChatModel | None:
     from rag.chat_models import open_chat
 

@@ -421,6 +421,14 @@ def _noted(data: Mapping[str, Any]) -> None:
         out.print(f"Written to {escape(str(data['out']))}")
 
 
+def generated(data: Mapping[str, Any]) -> None:
+    counts = ", ".join(f"{n} {kind}" for kind, n in data["kinds"].items()) or "none"
+    out.print(f"{data['n']} questions ({counts}) written to {escape(data['out'])}. Write yes or no under keep.")
+    if data["rejected"]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in data["rejected"].items())
+        err.print(f"Replies that were not usable: {escape(reasons)}.")
+
+
 def metrics(data: Mapping[str, Any]) -> None:
     for name, value in data["metrics"].items():
         out.print(f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}")
