@@ -357,6 +357,12 @@ def _deep_search(
         top_k = min(most, top_k * 4)
 
 
+def search_documents(kb: SearchedKnowledgeBase, question: str, system: System, depth: int, dataset: Dataset) -> Ranking:
+    """The documents that a system finds for a question of the dataset, named as in its judgements."""
+    judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades} if dataset.open_corpus is None else None
+    return _deep_search(kb, question, system, depth, _namer(judged) if judged is not None else None)[1]
+
+
 def most_different(evaluation: Evaluation, a: str, b: str, n: int) -> list[str]:
     """Up to `n` questions on which system a has the higher first metric than b; the clearest first."""
     metric = evaluation.metrics[0]

@@ -32,7 +32,7 @@ _SWITCHES: dict[str, tuple[str, Any]] = {
     "translate": ("translate", None),
     "auto-filter": ("auto_filter", None),
 }
-_OFF: dict[str, Any] = {"rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
+_OFF: dict[str, Any] = {"mmr": 1.0, "rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
                         "translate": False, "auto_filter": False}  # fmt: skip
 BUILT_IN = ("bm25", "dense", "hybrid", *(f"hybrid+{name}" for name in _SWITCHES), "auto")
 _INDEXED = ("chunk", "embedding", "enrich", "parse", "ingest")  # sections that change what is in the index

@@ -415,7 +415,7 @@ class KnowledgeBase:
         options = pipeline.SearchOptions(
             retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults.dense_weight),
             top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
-            depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(mmr),
+            depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(defaults.mmr if mmr is None else mmr),
             rerank_depth=self.settings.rerank.depth if reranker else 0, rerank_weight=self.settings.rerank.weight,
             rerank_threshold=self.settings.rerank.threshold,
             filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
@@ -830,7 +830,7 @@ def _check_top_k(top_k: int) -> int:
 def _check_mmr(trade_off: float | None) -> float | None:
     if trade_off is not None and not 0.0 <= trade_off <= 1.0:
         raise UsageError(f"MMR's λ must lie between 0 and 1, not {trade_off}.")
-    return trade_off
+    return None if trade_off == 1.0 else trade_off  # 1 keeps the order
 
 
 def _check_collection(name: str) -> None:

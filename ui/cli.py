@@ -153,6 +153,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
     _answer_command(group, command)
     _generate_command(group, command)
+    _tune_command(group, command)
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
@@ -192,7 +193,25 @@ def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="the table to write, such as questions.csv")
 
 
-def _data_options(parser: argparse.ArgumentParser) -> None:
+def _tune_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    tune = command("tune", "search for better settings; questions kept apart decide", "eval_tune", group)
+    _data_options(tune, gates=False)
+    tune.add_argument(
+        "--try",
+        action="append",
+        default=[],
+        dest="space",
+        metavar="KEY=A|B",
+        help="values of a setting, such as chunk.size=128|256",
+    )
+    tune.add_argument("--budget", type=int, default=24, metavar="N", help="most candidates (default 24)")
+    tune.add_argument("--metric", default="nDCG@10", help="what is to become better (default nDCG@10)")
+    tune.add_argument(
+        "--holdout", type=float, default=0.4, metavar="X", help="share of questions kept apart (default 0.4)"
+    )
+
+
+def _data_options(parser: argparse.ArgumentParser, *, gates: bool = True) -> None:
     parser.add_argument(
         "--data", required=True, metavar="DIR", help="folder in BEIR layout, SQuAD-style JSON, or CSV of questions"
     )
@@ -201,9 +220,10 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
     parser.add_argument("-o", "--out", metavar="DIR", help="folder for what is written")
-    parser.add_argument(
-        "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
-    )
+    if gates:
+        parser.add_argument(
+            "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
+        )
 
 
 def _global_options() -> _Parser:

@@ -251,6 +251,19 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.answer_evaluation, code=code)
 
 
+def eval_tune(options: argparse.Namespace) -> Outcome:
+    from eval import tune_commands
+
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = tune_commands.tune(
+            options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, space=options.space,
+            budget=options.budget, metric=options.metric, holdout=options.holdout, out_dir=options.out,
+            open_kb=_evaluated(options), mode=_settings(options).search.mode, seed=options.seed,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.tuned, code=code)
+
+
 def eval_generate(options: argparse.Namespace) -> Outcome:
     from eval import generate_commands
 

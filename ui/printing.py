@@ -421,6 +421,20 @@ def _noted(data: Mapping[str, Any]) -> None:
         out.print(f"Written to {escape(str(data['out']))}")
 
 
+def tuned(data: Mapping[str, Any]) -> None:
+    held = data["holdout"]
+    best = ", ".join(f"{key} = {value}" for key, value in data["best"].items()) or "the settings as they are"
+    out.print(f"Best of {len(data['rungs'][0]['candidates'])}: {escape(best)}")
+    out.print(
+        f"{data['metric']} on {held['n_queries']} questions kept apart: {held['current']:.4f} now, {held['best']:.4f} with it, "
+        f"gain {held['gain']:+.4f} \\[{held['ci'][0]:+.4f}, {held['ci'][1]:+.4f}]"
+    )
+    out.print(
+        "Recommended." if data["recommended"] else "Keep the settings as they are: no gain beyond chance is shown."
+    )
+    _noted(data)
+
+
 def generated(data: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{n} {kind}" for kind, n in data["kinds"].items()) or "none"
     out.print(f"{data['n']} questions ({counts}) written to {escape(data['out'])}. Write yes or no under keep.")
