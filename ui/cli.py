@@ -154,6 +154,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     _answer_command(group, command)
     _generate_command(group, command)
     _tune_command(group, command)
+    _behaviour_command(group, command)
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
@@ -209,6 +210,33 @@ def _tune_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -
     tune.add_argument(
         "--holdout", type=float, default=0.4, metavar="X", help="share of questions kept apart (default 0.4)"
     )
+
+
+def _behaviour_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command(
+        "behaviour",
+        "RGB and DomainRAG: noise, rejection, integration, wrong facts, conversation",
+        "eval_behaviour",
+        group,
+    )
+    made.add_argument("--data", required=True, metavar="DIR", help="folder with rgb-*.jsonl and domainrag-*.jsonl")
+    made.add_argument("--tests", metavar="A,B", help="default: all whose files are there")
+    made.add_argument("--limit", type=int, metavar="N", help="the first N cases of each file")
+    made.add_argument(
+        "--noise", type=float, default=0.4, metavar="X", help="share of passages beside the point (default 0.4)"
+    )
+    made.add_argument("--passages", type=int, default=5, metavar="N", help="passages shown (default 5)")
+    _record_options(made)
+
+
+def _record_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--record", metavar="FILE", help="keep what the model says; asked before, it is not asked again"
+    )
+    parser.add_argument("--replay", metavar="FILE", help="answer from a recording, without a model")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("-o", "--out", metavar="DIR", help="folder for what is written")
+    parser.add_argument("--fail-under", action="append", default=[], metavar="TEST=X", help="exit code 3 when below")
 
 
 def _data_options(parser: argparse.ArgumentParser, *, gates: bool = True) -> None:

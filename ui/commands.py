@@ -264,6 +264,22 @@ def eval_tune(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.tuned, code=code)
 
 
+def eval_behaviour(options: argparse.Namespace) -> Outcome:
+    from eval import behaviour, behaviour_commands
+    from rag.chat_models import open_chat
+
+    settings = _settings(options)
+    tests = [name.strip() for name in (options.tests or ",".join(behaviour.TESTS)).split(",") if name.strip()]
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = behaviour_commands.behaviour(
+            options.data, tests=tests, limit=options.limit, noise=options.noise, n_passages=options.passages,
+            record=options.record, replay=options.replay, out_dir=options.out, fail_under=options.fail_under,
+            open_chat=lambda: open_chat(settings), settings=settings.answer, deadline_s=settings.llm.deadline_s,
+            seed=options.seed, progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.behaviour, code=code)
+
+
 def eval_generate(options: argparse.Namespace) -> Outcome:
     from eval import generate_commands
 

@@ -416,7 +416,9 @@ def _noted(data: Mapping[str, Any]) -> None:
         err.print(f"note: {escape(problem['message'])}")
     for gate in data.get("gates", []):
         if not gate["passed"]:
-            err.print(f"missed: {gate['system']} {gate['metric']} {gate['value']:.4f} is below {gate['minimum']}")
+            err.print(
+                f"missed: {gate.get('system', '')} {gate['metric']} {gate['value']:.4f} is below {gate['minimum']}"
+            )
     if data.get("out"):
         out.print(f"Written to {escape(str(data['out']))}")
 
@@ -432,6 +434,16 @@ def tuned(data: Mapping[str, Any]) -> None:
     out.print(
         "Recommended." if data["recommended"] else "Keep the settings as they are: no gain beyond chance is shown."
     )
+    _noted(data)
+
+
+def behaviour(data: Mapping[str, Any]) -> None:
+    table = Table("test", "value", "cases", "abstained", "failed", box=None, pad_edge=False)
+    for name, one in data["tests"].items():
+        failed = str(sum(one["failures"].values()))
+        table.add_row(name, f"{one['value']:.3f}", str(one["n"]), str(one["abstained"]), failed)
+    out.print(table)
+    out.print(f"Model: {escape(data['model'])}")
     _noted(data)
 
 
