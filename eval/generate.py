@@ -26,6 +26,7 @@ from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Hit
 KINDS: tuple[Kind, ...] = get_args(Kind)
 COLUMNS = ("id", "question", "answer", "source", "kind", "language", "keep", "chunk")
 MOST_COPIED = 4  # words in a row that a question may share with its text, names aside
+MOST_ANSWER_WORDS = 15
 MIN_WORDS = 30  # of a chunk that is worth a question
 MOST_CHUNKS = 5_000  # looked at, of a large collection
 TRIES = 2  # for each chunk; the second is told what was wrong with the first
@@ -81,8 +82,8 @@ def generate(
     """Up to `n` questions, the kinds taking turns, each about other chunks.
 
     Kept is only what passes the rules: in the text's language, not copied from it, not about "the text", without its own
-    answer, with an answer that stands in the text and that the model finds again when it is shown the text; of the
-    unanswerable ones those that the knowledge base does not answer. What does not pass is counted by reason.
+    answer, with a short answer that stands in the text and that the model finds again when it is shown the text, for two
+    hops when it is shown both and neither alone; of the unanswerable ones those that the knowledge base does not answer. What does not pass is counted by reason.
     Raises: UsageError when the collection holds no chunk that is worth a question.
     """
     chunks = _chunks(kb, random.Random(seed))  # noqa: S311  a choice of chunks, no secret
@@ -116,7 +117,9 @@ def fault(question: str, answer: str, texts: Sequence[str], kind: Kind) -> str:
     if longest_copy(question, text) > MOST_COPIED:
         return "copied"
     if kind == "unanswerable":
-        return ""
+        return "answered" if len(normalised(answer)) > 1 and holds(text, [answer]) else ""
+    if len(by_word(answer)) > MOST_ANSWER_WORDS:
+        return "answer-long"
     if not normalised(answer) or not holds(text, [answer]):
         return "answer-not-in-text"
     return "answer-in-question" if holds(question, [answer]) else ""
@@ -205,7 +208,10 @@ class _Writer:
         if kind == "unanswerable":
             self.n_calls += 1
             return "" if self._kb.ask(question).abstained else "answered"
-        return "" if self._found_again(question, answer, group) else "not-found-again"
+        if not self._found_again(question, answer, group):
+            return "not-found-again"
+        alone = kind == "multi-hop" and any(self._found_again(question, answer, [one]) for one in group)
+        return "one-text-is-enough" if alone else ""
 
     def _found_again(self, question: str, answer: str, group: Sequence[_Source]) -> bool:
         """Whether the model, shown the texts, gives the answer."""
@@ -222,6 +228,8 @@ _EXPLAINED = {
     "answer-in-question": "the question holds its own answer. / 问题里含有答案。",
     "answer-not-in-text": "the answer is not written in the text like that. / 答案不是原文中的字句。",
     "language": "the question is in another language than the text. / 问题与资料语言不同。",
+    "answer-long": "the answer is too long; a few words are wanted. / 答案太长，只要几个字。",
+    "one-text-is-enough": "one of the texts alone answers it; both must be needed. / 只看一段资料就能回答，必须同时用到两段。",
     "not-found-again": "the question cannot be answered from the text. / 根据资料答不出这个问题。",
     "answered": "the documents answer the question. / 资料中已有答案。",
 }

@@ -155,6 +155,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     _generate_command(group, command)
     _tune_command(group, command)
     _behaviour_command(group, command)
+    _agents_command(group, command)
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")
@@ -226,6 +227,17 @@ def _behaviour_command(group: Any, command: Callable[..., argparse.ArgumentParse
         "--noise", type=float, default=0.4, metavar="X", help="share of passages beside the point (default 0.4)"
     )
     made.add_argument("--passages", type=int, default=5, metavar="N", help="passages shown (default 5)")
+    _record_options(made)
+
+
+def _agents_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("agents", "tool calls: BFCL in one and several turns, API-Bank, tau2", "eval_agents", group)
+    made.add_argument("--data", required=True, metavar="DIR", help="folder with the benchmarks")
+    made.add_argument(
+        "--bench", required=True, choices=("bfcl", "bfcl-multi-turn", "api-bank", "tau2-banking", "tau2-retail")
+    )
+    made.add_argument("--calls", metavar="FILE", help="rate what an agent did (JSON lines) instead of asking the model")
+    made.add_argument("--limit", type=int, metavar="N", help="the first N tasks")
     _record_options(made)
 
 

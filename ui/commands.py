@@ -280,6 +280,21 @@ def eval_behaviour(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.behaviour, code=code)
 
 
+def eval_agents(options: argparse.Namespace) -> Outcome:
+    from eval import agent_commands
+    from rag.chat_models import open_chat
+
+    settings = _settings(options)
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = agent_commands.agents(
+            options.data, options.bench, calls=options.calls, limit=options.limit, record=options.record,
+            replay=options.replay, out_dir=options.out, fail_under=options.fail_under,
+            open_chat=lambda: open_chat(settings), deadline_s=settings.llm.deadline_s,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.agent_bench, code=code)
+
+
 def eval_generate(options: argparse.Namespace) -> Outcome:
     from eval import generate_commands
 

@@ -447,6 +447,16 @@ def behaviour(data: Mapping[str, Any]) -> None:
     _noted(data)
 
 
+def agent_bench(data: Mapping[str, Any]) -> None:
+    table = Table("group", "success", "tasks", "schema faults", "failed", box=None, pad_edge=False)
+    for name, one in [*data["groups"].items(), ("all", data)]:
+        failed = str(sum(one["failures"].values()))
+        table.add_row(name, f"{one['success']:.3f}", str(one["n"]), str(one["schema_faults"]), failed)
+    out.print(table)
+    out.print(f"{escape(data['bench'])}, {escape(data['model'])}")
+    _noted(data)
+
+
 def generated(data: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{n} {kind}" for kind, n in data["kinds"].items()) or "none"
     out.print(f"{data['n']} questions ({counts}) written to {escape(data['out'])}. Write yes or no under keep.")

@@ -33,7 +33,9 @@ TEXT = (
         ("Which engineer built it on the rock?", "", "single-hop", "answer-not-in-text"),
         ("谁设计了这座灯塔？", "John Smeaton", "single-hop", "language"),
         ("Who?", "John Smeaton", "single-hop", "length"),
+        ("Which engineer built it on the rock?", " ".join(TEXT.split()[:20]), "single-hop", "answer-long"),
         ("How much did the lighthouse cost?", "unknown", "unanswerable", ""),
+        ("Which engineer built it on the rock?", "John Smeaton", "unanswerable", "answered"),
     ],
 )
 def test_faults(question: str, answer: str, kind: Any, reason: str) -> None:
@@ -88,10 +90,16 @@ def writes(messages: Any) -> str:
     """A model that asks a proper question, and finds the answer again."""
     asked = messages[-1].content
     if "<text>" not in asked:
-        return json.dumps({"answer": "Ada"})
+        both = asked.count("<passage>") == 2 or "duty" not in asked
+        return json.dumps({"answer": "Ada" if both else "no answer"})
     about = "、".join(asked.split("tower ")[1:])[:1]
     kind = "cost" if "does not answer" in messages[0].content else "job" if asked.count("<text>") == 1 else "duty"
-    return json.dumps({"question": f"Whose {kind} was it to guard building {about or '?'}?", "answer": "Ada"})
+    return json.dumps(
+        {
+            "question": f"Whose {kind} was it to guard building {about or '?'}?",
+            "answer": "unknown" if kind == "cost" else "Ada",
+        }
+    )
 
 
 def test_kinds_take_turns_and_the_seed_decides() -> None:
@@ -116,6 +124,12 @@ def test_what_is_not_usable_is_counted() -> None:
     assert knows.questions == () and set(knows.rejected) == {"answered"}
     with pytest.raises(UsageError, match="Import documents first"):
         generate(Library({"a": "short"}), chat=chat, n=1)
+
+
+def test_two_hops_need_both_texts() -> None:
+    chat = ScriptedChat(lambda messages: writes(messages).replace("no answer", "Ada"))
+    made = generate(library(), chat=chat, n=1, kinds=["multi-hop"])
+    assert made.questions == () and set(made.rejected) == {"one-text-is-enough"}
 
 
 def test_the_second_try_is_told_what_was_wrong() -> None:
