@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from rag.errors import UsageError
 DONE, FAILED = 0, 3
 QRELS_FILE = "qrels.trec"
 HISTORY_FILE = "history.jsonl"
+_SAME = ("fingerprint", "files", "n_queries", "depth")  # runs that agree in these asked the same questions
 
 OpenKnowledgeBase = Callable[[str | None, Mapping[str, str]], AbstractContextManager[SearchedKnowledgeBase]]
 """(collection, settings that differ) -> a knowledge base; None is the user's own collection."""
@@ -284,7 +287,9 @@ def _remember(path: Path, evaluation: Evaluation) -> dict[str, Any]:
     """Add this run to the history; gives each system's metrics that differ from its last run on the same questions."""
     systems = {name: result.scores.means() for name, result in evaluation.systems.items()}
     entry: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": _version(),
+        "revision": revision(),
         "dataset": evaluation.dataset.name,
         "fingerprint": evaluation.dataset.fingerprint,
         "files": dict(evaluation.dataset.files),
@@ -302,16 +307,9 @@ def _remember(path: Path, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _last_of_same(path: Path, entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    same = ("fingerprint", "files", "n_queries", "depth")
     last: dict[str, dict[str, float]] = {}
-    if not path.is_file():
-        return last
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            earlier = json.loads(line)
-        except ValueError:
-            continue  # a line cut off by a crash
-        if isinstance(earlier, dict) and all(earlier.get(key) == entry[key] for key in same):
+    for earlier in _entries(path) if path.is_file() else ():
+        if all(earlier.get(key) == entry[key] for key in _SAME):
             last.update(earlier.get("systems", {}))
     return last
 
@@ -322,6 +320,60 @@ def _changed(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str,
         for metric, value in now.items()
         if metric in before and abs(before[metric] - value) > 1e-9
     }
+
+
+def history(
+    folder: str | Path, *, metric: str = "nDCG@10", fail_drop: float | None = None
+) -> tuple[dict[str, Any], int]:
+    """`ragstone eval history`: the runs in a folder of results, each beside the last one on the same questions.
+
+    fail_drop: exit code 3 when a system's metric fell by more than this in its last run.
+    Raises: UsageError when there is no history or the metric is not in it.
+    """
+    name, path = parse_metric(metric).name, Path(folder) / HISTORY_FILE
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist. `ragstone eval run -o {folder}` writes it.")
+    last: dict[tuple[str, str], float] = {}
+    drops: dict[tuple[str, str], float] = {}
+    before: dict[str, Mapping[str, Any]] = {}  # settings of the last run on the same questions
+    rows: list[dict[str, Any]] = []
+    for entry in _entries(path):
+        asked = json.dumps([entry.get(key) for key in _SAME], sort_keys=True)
+        settings = entry.get("settings") or {}
+        earlier = before.get(asked, settings)
+        changed = sorted(key for key in {*settings, *earlier} if settings.get(key) != earlier.get(key))
+        before[asked] = settings
+        for system, means in (entry.get("systems") or {}).items():
+            if name not in means:
+                continue
+            key = (asked, system)
+            change = means[name] - last[key] if key in last else None
+            last[key], drops[key] = means[name], -(change or 0.0)
+            row = {one: entry.get(one, "") for one in ("at", "version", "revision", "dataset", "n_queries")}
+            rows.append({**row, "system": system, "value": means[name], "change": change, "settings_changed": changed})
+    if not rows:
+        raise UsageError(f"{path} holds no run with {name}.")
+    fallen = fail_drop is not None and any(drop > fail_drop for drop in drops.values())
+    return {"metric": name, "runs": rows, "fallen": fallen}, FAILED if fallen else DONE
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a line cut off by a crash
+        if isinstance(entry, dict):
+            yield entry
+
+
+def revision() -> str:
+    """The commit of the source that runs, with + when files were changed; "" outside of a checkout."""
+    try:
+        git = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _version() -> str:

@@ -156,6 +156,12 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     _tune_command(group, command)
     _behaviour_command(group, command)
     _agents_command(group, command)
+    history = command("history", "earlier runs in a folder of results, and what changed", "eval_history", group)
+    history.add_argument("folder", metavar="DIR")
+    history.add_argument("--metric", default="nDCG@10", help="default: nDCG@10")
+    history.add_argument(
+        "--fail-drop", type=float, metavar="X", help="exit code 3 when the last run fell by more than X"
+    )
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
     score.add_argument("--run", required=True, metavar="FILE", dest="run_file")

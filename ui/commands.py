@@ -236,6 +236,13 @@ def eval_run(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.evaluation, code=code)
 
 
+def eval_history(options: argparse.Namespace) -> Outcome:
+    from eval import commands as evaluation
+
+    data, code = evaluation.history(options.folder, metric=options.metric, fail_drop=options.fail_drop)
+    return Outcome(data=data, show=printing.history, code=code)
+
+
 def eval_answers(options: argparse.Namespace) -> Outcome:
     from eval import answer_commands
 

@@ -457,6 +457,18 @@ def agent_bench(data: Mapping[str, Any]) -> None:
     _noted(data)
 
 
+def history(data: Mapping[str, Any]) -> None:
+    table = Table("at", "revision", "data", "system", data["metric"], "change", "settings", box=None, pad_edge=False)
+    for row in data["runs"]:
+        change = "–" if row["change"] is None else f"{row['change']:+.4f}"
+        changed = escape(", ".join(row["settings_changed"]))
+        version = escape(row["revision"] or row["version"])
+        table.add_row(
+            row["at"], version, escape(row["dataset"]), escape(row["system"]), f"{row['value']:.4f}", change, changed
+        )
+    out.print(table)
+
+
 def generated(data: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{n} {kind}" for kind, n in data["kinds"].items()) or "none"
     out.print(f"{data['n']} questions ({counts}) written to {escape(data['out'])}. Write yes or no under keep.")
