@@ -166,6 +166,11 @@ class KnowledgeBase:
         seen.settings, seen._principal = settings or self.settings, principal
         return seen
 
+    @property
+    def principal(self) -> Principal | None:
+        """Who sees this view; None: the owner."""
+        return self._principal
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         if self._owner is not self:

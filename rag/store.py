@@ -351,7 +351,7 @@ def _row(row: Mapping[str, Any], vector: np.ndarray, fields: frozenset[str]) -> 
         "meta": dict(row["meta"]), "dense": np.asarray(vector, np.float32),
     }  # fmt: skip
     if "acl" in fields:
-        out["acl"] = list(row["acl"])
+        out["acl"] = list(row.get("acl", ()))  # a row without a list is the owner's alone
     if "sparse" in fields:
         out["text"] = search_text(str(row["text"]))
     return out

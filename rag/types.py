@@ -407,6 +407,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()  # sentences the passages do not bear out
     question: str = ""
+    broke_off: str = ""  # why the text is not whole: length, or the code of the chat model's failure; empty: it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
