@@ -114,18 +114,18 @@ DocPath = Annotated[str, Path(min_length=1, max_length=512)]
 
 
 def _add_operations(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", tags=["operations"])
+    @app.get("/healthz", tags=["operations"], openapi_extra={"security": []})
     def healthz() -> shapes.Health:
         """The process answers."""
         return shapes.Health(ok=True)
 
-    @app.get("/readyz", tags=["operations"], responses={503: {"model": shapes.Health}})
+    @app.get("/readyz", tags=["operations"], openapi_extra={"security": []}, responses={503: {"model": shapes.Health}})
     def readyz() -> JSONResponse:
         """Catalog and Milvus answer, and the server is not stopping."""
         missing = service.readiness()
         return JSONResponse({"ok": not missing, "not_ready": missing}, 503 if missing else 200)
 
-    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    @app.get("/metrics", tags=["operations"], response_model=None, responses={200: {"content": {"text/plain": {}}}})
     def metrics(_: Admin) -> PlainTextResponse:
         """Counters for Prometheus."""
         jobs = {(("state", state),): float(n) for state, n in service.jobs.counts().items()}
@@ -270,6 +270,7 @@ _BODY = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
+                    "additionalProperties": False,
                     "required": ["file"],
                     "properties": {
                         "file": {

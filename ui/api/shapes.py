@@ -49,7 +49,7 @@ class SearchOptions(_Shape):
 
 
 class SearchRequest(SearchOptions):
-    query: str = Field(min_length=1, max_length=MAX_QUESTION)
+    query: str = Field(max_length=MAX_QUESTION, pattern=r"\S")
     collection: Name | None = None
 
 
