@@ -98,6 +98,7 @@ class KnowledgeBase:
         self._lite: LiteServer | None = None
         self._store: MilvusStore | None = None
         self._embedder: Embedder | None = None
+        self._models_of: KnowledgeBase | None = None
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._reranker: Reranker | None = None
@@ -114,12 +115,14 @@ class KnowledgeBase:
         settings: Settings | None = None,
         collection: str = "default",
         notify: Callable[[str], None] | None = None,
+        models_of: KnowledgeBase | None = None,
     ) -> KnowledgeBase:
         """Open a home folder, made when it is not there.
 
         home: a folder, or the URI of a Milvus server (the catalog then lies in the default home);
             left out: $RAGSTONE_HOME, else ./.ragstone.
         notify: receives a sentence when something slow starts, such as the first calibration.
+        models_of: an open knowledge base whose models serve this one, too, where the settings name the same.
         Raises: SettingsError; UsageError for a bad collection name or a home that cannot be written.
         """
         settings = settings or Settings.load()
@@ -139,7 +142,9 @@ class KnowledgeBase:
             raise UsageError(
                 f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
             )
-        return cls(folder, settings, collection, notify)
+        made = cls(folder, settings, collection, notify)
+        made._models_of = models_of
+        return made
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -462,7 +467,7 @@ class KnowledgeBase:
         options = pipeline.SearchOptions(
             retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults.dense_weight),
             top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
-            depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(mmr),
+            depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(defaults.mmr if mmr is None else mmr),
             rerank_depth=self.settings.rerank.depth if reranker else 0, rerank_weight=self.settings.rerank.weight,
             rerank_threshold=self.settings.rerank.threshold,
             filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
@@ -702,6 +707,9 @@ class KnowledgeBase:
         if self._owner is not self:
             return self._owner.embedder
         with self._lock:
+            other = self._models_of
+            if self._embedder is None and other and other.settings.embedding == self.settings.embedding:
+                self._embedder = other.embedder
             if self._embedder is None:
                 from rag.embedding import open_embedder
 
@@ -714,6 +722,9 @@ class KnowledgeBase:
         if self._owner is not self:
             return self._owner.chat
         with self._lock:
+            other = self._models_of
+            if not self._chat_opened and other and other.settings.llm == self.settings.llm:
+                self._chat, self._chat_opened = other.chat, True
             if not self._chat_opened:
                 from rag.chat_models import open_chat
 
@@ -894,7 +905,7 @@ def _check_top_k(top_k: int) -> int:
 def _check_mmr(trade_off: float | None) -> float | None:
     if trade_off is not None and not 0.0 <= trade_off <= 1.0:
         raise UsageError(f"MMR's λ must lie between 0 and 1, not {trade_off}.")
-    return trade_off
+    return None if trade_off == 1.0 else trade_off  # 1 keeps the order
 
 
 def _check_collection(name: str) -> None:

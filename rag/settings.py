@@ -153,6 +153,9 @@ class SearchSettings(_Section):
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
     rrf_k: int = Field(60, ge=1)
+    mmr: float = Field(
+        1.0, ge=0, le=1, description="λ of maximal marginal relevance; the lower, the more diverse; 1: off"
+    )
     expand: Literal["implied", "none", "parent", "neighbours", "window", "auto"] = Field(
         "implied",
         description="what an answer reads in place of the chunks found; implied: as the chunk.strategy wants it",

@@ -36,6 +36,7 @@ HOMES = {
     "olefile": {"rag/loaders/ole.py"},
     "xlrd": {"rag/loaders/xls.py"},
     "ray": {"rag/ray_engine.py"},
+    "bfcl_eval": {"eval/bfcl_tools.py"},
 }
 
 
