@@ -22,6 +22,13 @@ def made(example: str) -> str:
     return example
 
 
+def _keep(path: Path, secret: str) -> None:
+    """The API's key as a file, for Prometheus; its container reads it as another user."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(secret, encoding="utf-8")
+    path.chmod(0o644)
+
+
 def main(folder: Path = ROOT) -> int:
     target = folder / ".env"
     try:
@@ -29,8 +36,10 @@ def main(folder: Path = ROOT) -> int:
     except FileExistsError:
         print(f"{target} is there and stays as it is.", file=sys.stderr)
         return 1
+    text = made((ROOT / ".env.example").read_text(encoding="utf-8"))
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(made((ROOT / ".env.example").read_text(encoding="utf-8")))
+        out.write(text)
+    _keep(folder / "deploy" / "api_key", re.search(r"^API_KEY=(.*)$", text, re.MULTILINE).group(1))  # type: ignore[union-attr]
     print(f"{target}: written, readable by you alone. Start with: docker compose up --detach")
     return 0
 

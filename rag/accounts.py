@@ -143,6 +143,21 @@ class Accounts:
             ))  # fmt: skip
         return key, secret
 
+    def adopt(self, secret: str, name: str) -> None:
+        """Let an owner's key that was made elsewhere in, such as by an installer. Does nothing when it is there already.
+
+        Raises: UsageError for one that is not of a key's form.
+        """
+        parts = secret.split("_", 2)
+        if len(parts) != 3 or parts[0] != PREFIX or len(parts[1]) != 12 or len(parts[2]) < 32 or not secret.isascii():
+            raise UsageError("RAGSTONE_FIRST_KEY does not hold a key. `python deploy/make_env.py` makes one.")
+        with self._engine.begin() as db:
+            if db.execute(sa.select(keys_table.c.key_id).where(keys_table.c.key_id == parts[1])).first() is None:
+                db.execute(sa.insert(keys_table).values(
+                    key_id=parts[1], digest=_digest(secret), name=name, tenant="", names="[]", scopes=json.dumps(["admin"]),
+                    owner=True, per_minute=0, tokens_per_day=0, created_at=_iso(datetime.now(UTC)), expires_at="", revoked_at="",
+                ))  # fmt: skip
+
     def all(self) -> list[Key]:
         """All keys, those that are no longer good, too; oldest first."""
         with self._engine.connect() as db:

@@ -245,6 +245,10 @@ class UiSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(8501, ge=1, le=65535)
+    behind_proxy: bool = Field(
+        False,
+        description="listen beyond this machine: something in front asks for a password, or forwards loopback alone",
+    )
 
 
 class ApiSettings(_Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -29,6 +30,8 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
 
     set_up_logs(kb.settings.api.log_format)
     service = Service(kb, open_to_all=is_loopback(host))
+    if first := os.environ.get("RAGSTONE_FIRST_KEY"):
+        service.accounts.adopt(first, "first")
     if not is_loopback(host) and not service.accounts.any_keys():
         raise UsageError(
             f"Others could reach {host}, and there is no key yet. Make one with `ragstone keys create NAME`, or serve on 127.0.0.1."
