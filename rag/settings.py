@@ -284,6 +284,34 @@ class UiSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(8501, ge=1, le=65535)
+    behind_proxy: bool = Field(
+        False,
+        description="listen beyond this machine: something in front asks for a password, or forwards loopback alone",
+    )
+
+
+class ApiSettings(_Section):
+    """[api] the HTTP API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8300, ge=1, le=65535)
+    hosts: list[str] = Field([], description="names under which it is asked, beside those of this machine")
+    origins: list[str] = Field(
+        [], description="web pages that may call it, such as https://wiki.example; others get 403"
+    )
+    max_body_mb: float = Field(10, gt=0, description="largest request but for uploads")
+    max_upload_mb: float = Field(100, gt=0, description="largest upload, all files of a request together")
+    max_running: int = Field(256, ge=1, le=2000, description="requests answered at once; more get 503")
+    max_running_per_key: int = Field(64, ge=1, description="chats and searches of one key at once; more get 429")
+    grace_s: float = Field(30, ge=0, description="after SIGTERM: how long running requests may take to end")
+    worker: bool = Field(True, description="this process works on imports, too; false: `ragstone worker` does")
+    log_format: Literal["text", "json"] = Field("text", description="one line per request on stderr")
+
+    @field_validator("hosts", "origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The environment and the command line give a list as text with commas."""
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 class Settings(_Section):
@@ -307,6 +335,7 @@ class Settings(_Section):
     catalog: CatalogSettings = CatalogSettings()
     models: ModelsSettings = ModelsSettings()
     ui: UiSettings = UiSettings()
+    api: ApiSettings = ApiSettings()
 
     @classmethod
     def load(

@@ -144,6 +144,11 @@ def build_parser() -> argparse.ArgumentParser:
     ui = command("ui", "serve the chat page", "ui")
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     ui.add_argument("--port", type=int, help="port (default 8501)")
+    serve = command("serve", "serve the HTTP API, which OpenAI clients can chat through", "serve_commands:serve")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port (default 8300)")
+    command("worker", "work on imports that the API accepted, in a process of its own", "serve_commands:worker")
+    _keys_commands(group("keys", "keys of the HTTP API"), command)
     command("doctor", "what works here, and what to do about the rest", "doctor")
     config = group("config", "settings")
     command("show", "every setting with its value and origin", "config_show", config)
@@ -172,6 +177,35 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+
+
+def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    create = command("create", "make a key, which is shown once; from the first one on every request needs one",
+                     "serve_commands:keys_create", group)  # fmt: skip
+    create.add_argument("name", metavar="NAME", help="whose it is, or what for")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=("read", "ingest", "admin"),
+        help="may be given several times (default: read)",
+    )
+    create.add_argument(
+        "--tenant", default="", metavar="T", help="whose collections it sees (default: those of no tenant)"
+    )
+    create.add_argument(
+        "--as", dest="as_name", action="append", metavar="NAME", help="a name on access lists, such as u:ann or g:staff"
+    )
+    create.add_argument(
+        "--owner", action="store_true", help="sees every document of the home that belongs to no tenant"
+    )
+    create.add_argument("--per-minute", type=int, default=0, metavar="N", help="requests a minute (default: no limit)")
+    create.add_argument(
+        "--tokens-per-day", type=int, default=0, metavar="N", help="of the chat model (default: no limit)"
+    )
+    create.add_argument("--days", type=float, metavar="N", help="until it expires (default: never)")
+    command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
+    revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
+    revoke.add_argument("key", metavar="KEY", help="its id or name")
 
 
 def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -315,12 +349,14 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _lazy(name: str) -> Callable[[argparse.Namespace], Any]:
-    """The command of that name in ui/commands.py, imported when it runs: --help must not wait for libraries."""
+    """The command of that name in ui/commands.py, or in the module before the colon, imported when it runs: --help must
+    not wait for libraries."""
 
     def run(options: argparse.Namespace) -> Any:
-        from ui import commands
+        from importlib import import_module
 
-        return getattr(commands, name)(options)
+        module, _, function = name.rpartition(":")
+        return getattr(import_module(f"ui.{module or 'commands'}"), function)(options)
 
     return run
 
