@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
-MODES = ("bm25", "dense", "hybrid", "auto")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,6 +101,10 @@ def build_parser() -> argparse.ArgumentParser:
     search = command("search", "find the best passages", "search")
     search.add_argument("query", metavar="QUERY")
     _search_options(search)
+    search.add_argument("--highlight", action="store_true", help="mark the sentences that speak to the query")
+    search.add_argument(
+        "--why", metavar="CHUNK_ID", help="say why this passage is found, or where it is lost and what helps"
+    )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
     _search_options(ask)
@@ -287,7 +290,11 @@ def _global_options() -> _Parser:
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
-    parser.add_argument("--mode", choices=MODES, help="default: hybrid")
+    parser.add_argument(
+        "--mode",
+        metavar="MODE",
+        help="hybrid (the default), dense, bm25, auto, fields, keywords, hierarchical, tree, list; several joined by +",
+    )
     parser.add_argument(
         "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"
     )

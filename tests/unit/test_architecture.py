@@ -33,6 +33,7 @@ HOMES = {
     "olefile": {"rag/loaders/ole.py"},
     "xlrd": {"rag/loaders/xls.py"},
     "ray": {"rag/ray_engine.py"},
+    "rank_bm25": {"rag/okapi.py"},
     "bfcl_eval": {"eval/bfcl_tools.py"},
 }
 
