@@ -6,6 +6,8 @@ needed: listing documents starts no model, and a keyword search starts no embedd
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import os
 import shutil
 import threading
@@ -27,7 +29,8 @@ from rag.errors import (
     disk_error,
     disk_full,
 )  # fmt: skip
-from rag.settings import Settings
+from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
+from rag.settings import FORMS, Settings
 from rag.trace import Trace
 from rag.types import (
     Answer,
@@ -48,10 +51,13 @@ if TYPE_CHECKING:
     from rag import pipeline
     from rag.catalog import Catalog, Collection
     from rag.duplicates import DuplicateGroup
+    from rag.explaining import Explanation
     from rag.filters import Expr
     from rag.import_pipeline import ImportPipeline
+    from rag.index_forms import IndexForms
     from rag.ingest import Progress
     from rag.lite import LiteServer
+    from rag.pipeline import Retriever
     from rag.reindex import Reindexed
     from rag.reply_cache import ReplyCache
     from rag.snapshot import Snapshot
@@ -59,11 +65,9 @@ if TYPE_CHECKING:
     from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification, VerifyParts
 
-MODES = ("hybrid", "dense", "bm25", "auto")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
-MAX_TOP_K = 16_384
 SUB_QUESTION_HITS = 5
 _NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
@@ -95,11 +99,15 @@ class KnowledgeBase:
         self._lite: LiteServer | None = None
         self._store: MilvusStore | None = None
         self._embedder: Embedder | None = None
+        self._models_of: KnowledgeBase | None = None
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
+        self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
+        self._owner = self  # of the open parts; a view has none of its own
+        self._principal: Principal | None = None
 
     @classmethod
     def open(
@@ -109,12 +117,14 @@ class KnowledgeBase:
         settings: Settings | None = None,
         collection: str = "default",
         notify: Callable[[str], None] | None = None,
+        models_of: KnowledgeBase | None = None,
     ) -> KnowledgeBase:
         """Open a home folder, made when it is not there.
 
         home: a folder, or the URI of a Milvus server (the catalog then lies in the default home);
             left out: $RAGSTONE_HOME, else ./.ragstone.
         notify: receives a sentence when something slow starts, such as the first calibration.
+        models_of: an open knowledge base whose models serve this one, too, where the settings name the same.
         Raises: SettingsError; UsageError for a bad collection name or a home that cannot be written.
         """
         settings = settings or Settings.load()
@@ -134,7 +144,9 @@ class KnowledgeBase:
             raise UsageError(
                 f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
             )
-        return cls(folder, settings, collection, notify)
+        made = cls(folder, settings, collection, notify)
+        made._models_of = models_of
+        return made
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -142,8 +154,34 @@ class KnowledgeBase:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def view(
+        self,
+        *,
+        collection: str | None = None,
+        principal: Principal | None = None,
+        settings: Settings | None = None,
+    ) -> KnowledgeBase:
+        """The same home as somebody sees it, or another collection of it. Shares the open parts; closing it closes nothing.
+
+        principal: collections are the tenant's, and documents those whose access list lets it in. None: the home's owner.
+        settings: for what happens per call, such as answer.max_tokens; open parts stay as they are.
+        """
+        name = shown_name(self.collection) if collection is None else collection
+        _check_collection(name)
+        seen = copy.copy(self)
+        seen.collection = stored_name(principal.tenant if principal else "", name)
+        seen.settings, seen._principal = settings or self.settings, principal
+        return seen
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who sees this view; None: the owner."""
+        return self._principal
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
+        if self._owner is not self:
+            return
         with self._lock:
             for part in (self._chat, self._replies, self._store, self._lite, self._catalog):
                 if part is not None:
@@ -164,6 +202,7 @@ class KnowledgeBase:
         overlap: int | None = None,
         workers: int | None = None,
         engine: str | None = None,
+        acl: Sequence[str] = (),
         progress: Callable[[Progress], None] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
@@ -174,6 +213,8 @@ class KnowledgeBase:
         prune: delete documents that lay under these paths and are gone. dry_run: read and count, write nothing, and
             estimate what the import would take. stop: set it from another thread to end after the current documents.
         engine: local, or ray to read and embed on Ray workers; what is written stays with this process.
+        acl: who finds the documents, such as ("u:ann", "g:staff"); left out: who did before, and at first everybody of
+            the tenant. The home's owner always does.
         Raises: SourceError, LockedError, StoreError, FingerprintError, ModelError. Documents that cannot be read do
             not raise; they are listed in the report's failures.
         """
@@ -192,7 +233,7 @@ class KnowledgeBase:
         options = IngestOptions(
             chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest, enrich=settings.enrich,
             enrichers=() if dry_run else self._enrichers(settings, warnings.append), pipeline=pipeline or ImportPipeline(),
-            prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
+            prune=prune, dry_run=dry_run, acl=checked_names(acl), stop=stop or threading.Event(),
         )  # fmt: skip
         if dry_run:
             parts = IngestParts(
@@ -273,7 +314,8 @@ class KnowledgeBase:
         with self._writing():
             documents = self.documents()
             by_source = {info.source: info.doc_id for info in documents}
-            wanted = [by_source.get(name, name) for name in doc_ids]
+            there = {info.doc_id for info in documents}
+            wanted = [name for name in (by_source.get(name, name) for name in doc_ids) if name in there]
             wanted += [info.doc_id for info in documents if info.container in wanted and info.doc_id not in wanted]
             collection = self.catalog.collection(self.collection)
             index = self._index(collection.generation) if collection else ""
@@ -283,8 +325,25 @@ class KnowledgeBase:
                 self.catalog.drop_unused_vectors()
         return n_deleted
 
+    def set_access(self, doc_id: str, acl: Sequence[str]) -> bool:
+        """Let these find a document from the next query on, and nobody else. False when there is no such document.
+
+        Files found inside it follow. Raises: UsageError for a name that cannot be on a list, and for a document that is
+        a copy of another one.
+        """
+        from rag.access import set_access
+
+        names = checked_names(acl)
+        with self._writing():
+            collection = self.catalog.collection(self.collection)
+            if collection is None or not self.documents(doc_id):
+                return False
+            set_access(self.catalog, self.store, self.collection, self._index(collection.generation), doc_id, names)
+        return True
+
     def collections(self) -> list[str]:
-        return self.catalog.collections()
+        tenant = self._principal.tenant if self._principal else ""
+        return [shown_name(name) for name in self.catalog.collections() if belongs(name, tenant)]
 
     def reindex(self, *, progress: Callable[[Progress], None] | None = None) -> Reindexed:
         """Build the collection again for the embedding model and chunk settings in force; searches go on meanwhile.
@@ -347,7 +406,8 @@ class KnowledgeBase:
 
         Options, each with its default in the settings:
         top_k: how many. mode: hybrid, dense or bm25; auto searches hybrid and asks the chat model for more only where
-            that did not find enough. filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off).
+            that did not find enough; retrievers joined by +, such as hybrid+keywords, with those of rag/index_forms.py.
+        filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off). highlight: mark the best sentences of hits.
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
@@ -355,6 +415,34 @@ class KnowledgeBase:
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
         return self._search(query, Trace(), **options)
+
+    def explain(self, query: str, chunk_id: str, **options: Any) -> Explanation:
+        """Why a chunk is among the hits of `search(query, **options)`, or at which step it was lost and what helps.
+
+        Raises: UsageError for a chunk that is not in the collection, and what `search` raises.
+        """
+        from rag.explaining import explain
+        from rag.search_options import search_options
+
+        collection = self.catalog.collection(self.collection)
+        doc_id = chunk_id.rpartition("#")[0]
+        stored = self.catalog.stored_chunks(self.collection, doc_id) if collection else []
+        found = next((one for one in stored if one.chunk.chunk_id == chunk_id), None)
+        if collection is None or found is None:
+            known = self.documents(doc_id) if collection else []
+            why = f"Its document is {known[0].state}." if known else "No document of that id is in it."
+            if stored:
+                why = f"Its document has {len(stored)} chunks, none of that span; `ragstone docs show {doc_id} --chunks` lists them."
+            raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
+        chosen = {"top_k": None, "mode": None, "filter": None, "mmr": None, "rerank": None, "history": (), **options}
+        reranker = self._reranker_for(chosen.pop("rerank"))
+        asked = {name: chosen.pop(name) for name in ("top_k", "filter", "mmr")}
+        asked["mode"] = chosen.pop("mode") or self.settings.search.mode
+        wanted = self._understanding(chosen, chosen.pop("history"))
+        search = search_options(
+            self.settings.search, self.settings.rerank if reranker else None, explain=False, **asked
+        )
+        return explain(query, found, parts=self._search_parts(collection, wanted, reranker), options=search)
 
     def ask(self, question: str, **options: Any) -> Answer:
         """A cited answer; takes the options of `search`. Raises what `search` raises; a failing chat model does not raise."""
@@ -399,21 +487,19 @@ class KnowledgeBase:
         rerank: bool | None = None,
         explain: bool = False,
         expand: str | None = None,
+        highlight: bool = False,
         history: Sequence[tuple[str, str]] = (),
         **understanding: Any,
     ) -> Hits:
-        from rag import filters, pipeline, routing
+        from rag import evidence, pipeline, routing
+        from rag.search_options import search_options
 
-        defaults, chosen = self.settings.search, mode or self.settings.search.mode
+        chosen = mode or self.settings.search.mode
         wanted = self._understanding(understanding, history)
         reranker = self._reranker_for(rerank)
-        options = pipeline.SearchOptions(
-            retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults.dense_weight),
-            top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
-            depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(mmr),
-            rerank_depth=self.settings.rerank.depth if reranker else 0, rerank_weight=self.settings.rerank.weight,
-            rerank_threshold=self.settings.rerank.threshold,
-            filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
+        options = search_options(
+            self.settings.search, self.settings.rerank if reranker else None,
+            mode=chosen, top_k=top_k, filter=filter, mmr=mmr, explain=explain,
         )  # fmt: skip
         pipeline.check_query(query)
         n_steps = len(trace.steps)
@@ -433,7 +519,8 @@ class KnowledgeBase:
             # The collection was replaced in the meantime: what was found is of neither the old one nor the new.
             if self.catalog.generation(self.collection) == collection.generation:
                 hits = replace(hits, warnings=hits.warnings + self._notes(collection))
-                return self._expanded(hits, expand, trace) if expand else hits
+                hits = self._expanded(hits, expand, trace) if expand else hits
+                return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
 
     def _notes(self, collection: Collection) -> tuple[str, ...]:
@@ -542,15 +629,34 @@ class KnowledgeBase:
         from rag.filters import to_milvus
 
         store, index = self.store, self._index(collection.generation)
+        readers = self._principal.readers if self._principal else None
 
         def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
             vector = query_vector(self._query_embedder(collection), query)
-            return store.dense(index, vector, depth=depth, expression=to_milvus(where) if where else "")
+            return store.dense(
+                index, vector, depth=depth, expression=to_milvus(where) if where else "", readers=readers
+            )
 
         def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            return store.bm25(index, query.text, depth=depth, expression=to_milvus(where) if where else "")
+            return store.bm25(
+                index, query.text, depth=depth, expression=to_milvus(where) if where else "", readers=readers
+            )
 
-        return {"dense": dense, "bm25": bm25}
+        def form(name: str) -> Retriever:
+            return lambda query, depth, where: self._index_forms(collection).retriever(name)(query, depth, where)
+
+        return {"dense": dense, "bm25": bm25, **{name: form(name) for name in FORMS}}
+
+    def _index_forms(self, collection: Collection) -> IndexForms:
+        """Index forms that are built in memory: anew when documents have changed since."""
+        from rag.index_forms import IndexForms
+
+        revision = (self._principal, self.collection, collection.generation, *self.catalog.revision(self.collection))
+        with self._lock:
+            if self._forms is None or self._forms[0] != revision:
+                vector = lambda query: query_vector(self._query_embedder(collection), query)  # noqa: E731
+                self._forms = revision, IndexForms(self.catalog, self.collection, vector)
+            return self._forms[1]
 
     # ------------------------------------------------------------ verify
 
@@ -596,12 +702,13 @@ class KnowledgeBase:
 
     def _set_aside(self) -> None:
         """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
+        owner = self._owner
         with self._lock:
-            if self._store is not None:
-                self._store.close()
-            if self._lite is not None:
-                self._lite.close()
-            self._store = self._lite = None
+            if owner._store is not None:
+                owner._store.close()
+            if owner._lite is not None:
+                owner._lite.close()
+            owner._store = owner._lite = None
         path = self.home / "milvus.db"
         if path.exists():
             path.replace(path.with_name(f"milvus.db.damaged-{int(time.time())}"))
@@ -610,15 +717,18 @@ class KnowledgeBase:
 
     @property
     def catalog(self) -> Catalog:
+        owner = self._owner
         with self._lock:
-            if self._catalog is None:
+            if owner._catalog is None:
                 from rag.catalog import Catalog
 
-                self._catalog = Catalog(self.settings.catalog.url or self.home / "catalog.sqlite3")
-            return self._catalog
+                owner._catalog = Catalog(self.settings.catalog.url or self.home / "catalog.sqlite3")
+            return owner._catalog.seen_by(self._principal) if self._principal else owner._catalog
 
     @property
     def store(self) -> MilvusStore:
+        if self._owner is not self:
+            return self._owner.store
         with self._lock:
             if self._store is None:
                 from rag.lite import LiteServer
@@ -638,7 +748,12 @@ class KnowledgeBase:
 
     @property
     def embedder(self) -> Embedder:
+        if self._owner is not self:
+            return self._owner.embedder
         with self._lock:
+            other = self._models_of
+            if self._embedder is None and other and other.settings.embedding == self.settings.embedding:
+                self._embedder = other.embedder
             if self._embedder is None:
                 from rag.embedding import open_embedder
 
@@ -648,7 +763,12 @@ class KnowledgeBase:
     @property
     def chat(self) -> ChatModel | None:
         """The chat model the settings name; None when there is none, and answers are then extractive."""
+        if self._owner is not self:
+            return self._owner.chat
         with self._lock:
+            other = self._models_of
+            if not self._chat_opened and other and other.settings.llm == self.settings.llm:
+                self._chat, self._chat_opened = other.chat, True
             if not self._chat_opened:
                 from rag.chat_models import open_chat
 
@@ -658,6 +778,8 @@ class KnowledgeBase:
     @property
     def replies(self) -> ReplyCache:
         """What chat models said before, so that nothing is asked twice."""
+        if self._owner is not self:
+            return self._owner.replies
         with self._lock:
             if self._replies is None:
                 from rag.reply_cache import ReplyCache
@@ -668,6 +790,8 @@ class KnowledgeBase:
     @property
     def reranker(self) -> Reranker | None:
         """The reranker that the settings name; None when they name none."""
+        if self._owner is not self:
+            return self._owner.reranker
         with self._lock:
             if self._reranker is None and self.settings.rerank.model:
                 from rag.reranking import open_reranker
@@ -680,7 +804,9 @@ class KnowledgeBase:
     def _index(self, generation: int) -> str:
         """Name of the collection's index in Milvus: letters, digits and _ whatever the collection is called."""
         safe = "".join(char if char.isascii() and char.isalnum() else f"_{ord(char):x}_" for char in self.collection)
-        return f"{self.settings.milvus.prefix}_{self.catalog.catalog_id}_{safe[:150]}_{generation}"
+        if len(safe) > 150:  # cut, two names could be one
+            safe = f"{safe[:130]}_{hashlib.sha256(self.collection.encode()).hexdigest()[:16]}"
+        return f"{self.settings.milvus.prefix}_{self.catalog.catalog_id}_{safe}_{generation}"
 
     def _ensure_collection(self) -> Collection:
         """The collection's record and its index, made when they are not there."""
@@ -753,7 +879,7 @@ class KnowledgeBase:
     def _model_warnings(self, collection: Collection) -> tuple[str, ...]:
         """Says so when a dense search used another model than the settings name."""
         used = self._checked.get(collection.fingerprint)
-        if used is None or used is self._embedder:
+        if used is None or used is self._owner._embedder:
             return ()
         return (f"The collection was built with {collection.model} as it was then, and was searched with that. "
                 "`ragstone reindex` builds it for the embedding model in the settings.",)  # fmt: skip
@@ -783,7 +909,11 @@ class KnowledgeBase:
 
     def _disk_error(self, error: Exception) -> DiskError | None:
         """The full or failing disk behind an error, which is what a person can do something about."""
-        if isinstance(error, StoreError) and self._lite is not None and shutil.disk_usage(self.home).free < FULL_BYTES:
+        if (
+            isinstance(error, StoreError)
+            and self._owner._lite is not None
+            and shutil.disk_usage(self.home).free < FULL_BYTES
+        ):
             return disk_full(str(self.home))  # the engine does not say why: "Unexpected error in RPC handling"
         return None if isinstance(error, DiskError) else disk_error(error, self.home)
 
@@ -800,26 +930,6 @@ def query_vector(embedder: Embedder, query: Query) -> Any:
 
     mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-
-
-def _weights(mode: str, dense_weight: float) -> dict[str, float]:
-    if mode == "hybrid":
-        return {"dense": dense_weight, "bm25": 1.0 - dense_weight}
-    if mode in ("dense", "bm25"):
-        return {mode: 1.0}
-    raise UsageError(f"Unknown mode {mode!r}. Known: {', '.join(MODES)}.")
-
-
-def _check_top_k(top_k: int) -> int:
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
-        raise UsageError(f"top_k must be a whole number from 1 to {MAX_TOP_K}, not {top_k!r}.")
-    return top_k
-
-
-def _check_mmr(trade_off: float | None) -> float | None:
-    if trade_off is not None and not 0.0 <= trade_off <= 1.0:
-        raise UsageError(f"MMR's λ must lie between 0 and 1, not {trade_off}.")
-    return trade_off
 
 
 def _check_collection(name: str) -> None:

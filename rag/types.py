@@ -225,6 +225,7 @@ class DocumentInfo:
     copy_of: str = ""  # doc_id of the document with the same content, when state is duplicate
     aliases: tuple[str, ...] = ()  # sources of the documents that are copies of this one
     size: int = 0  # of the file in bytes; of a document given in code in characters
+    acl: tuple[str, ...] = ("all",)  # who finds it, see rag/principals.py
 
 
 # ---------------------------------------------------------------- search
@@ -266,6 +267,9 @@ class Hit:
     level: int = 0  # from 1 on, `text` is a summary of the document's text[start:end]
     parent_start: int | None = None  # the wider stretch that a reader gets, where the chunk has one
     parent_end: int | None = None
+    highlights: tuple[
+        tuple[int, int], ...
+    ] = ()  # spans of `text` that speak to the question, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,6 +424,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()  # sentences the passages do not bear out
     question: str = ""
+    broke_off: str = ""  # why the text is not whole: length, or the code of the chat model's failure; empty: it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
