@@ -256,6 +256,37 @@ class LlmSettings(_Section):
     context_tokens: int = Field(4096, ge=512, description="context of the local model")
 
 
+class AgentSettings(_Section):
+    """[agent] agents over the collection."""
+
+    kind: Literal["react", "plan", "team", "research", "corrective", "toolsearch"] = Field(
+        "react", description="how an agent works; docs/agents.md says which when"
+    )
+    max_steps: int = Field(12, ge=1, le=200, description="model replies of a run, the answer included")
+    max_tokens: int = Field(60_000, ge=100, description="of a run, prompts and replies together")
+    timeout_s: float = Field(0, ge=0, description="of a run; 0: 60 with an endpoint, 900 with a local model")
+    reply_tokens: int = Field(400, ge=16, description="longest reply of the model")
+    tool_calls: Literal["auto", "native", "text"] = Field(
+        "auto",
+        description="native: the endpoint's own tool calls; text: JSON in the reply; auto: native where there is",
+    )
+    approve: Literal["ask", "never", "all"] = Field(
+        "ask", description="calls with an effect after text from outside was read: ask a person, refuse, or allow"
+    )
+    tools: list[str] = Field([], description="beside search, read_document and calculator: web, files, python, sql")
+    workspace: str = Field("", description="folder of the tool files; empty: one under the home")
+    databases: list[str] = Field([], description="SQLite, DuckDB and CSV files that the tool sql reads")
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field("auto", description="what runs the tool python")
+    sandbox_s: float = Field(20, gt=0, description="seconds per program")
+    sandbox_memory_mb: int = Field(1024, ge=64, description="memory per program")
+    keep_prompts: bool = Field(False, description="store the prompts of each run with its trace")
+
+    @field_validator("tools", "databases", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
 class MilvusSettings(_Section):
     """[milvus] the vector store."""
 
@@ -331,6 +362,7 @@ class Settings(_Section):
     rerank: RerankSettings = RerankSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings = LlmSettings()
+    agent: AgentSettings = AgentSettings()
     milvus: MilvusSettings = MilvusSettings()
     catalog: CatalogSettings = CatalogSettings()
     models: ModelsSettings = ModelsSettings()

@@ -38,6 +38,9 @@ HOMES = {
     "ray": {"rag/ray_engine.py"},
     "rank_bm25": {"rag/okapi.py"},
     "bfcl_eval": {"eval/bfcl_tools.py"},
+    "langgraph": {"agents/flow.py"},
+    "duckdb": {"agents/tools/sql.py"},
+    "mcp": {"agents/mcp.py"},
 }
 
 
