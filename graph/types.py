@@ -1,0 +1,47 @@
+"""The records of the knowledge graph: what one chunk says, and what is found in the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mention:
+    """A name in a chunk: the chunk's text[start:end], or -1 where it stands in the chunk's title alone."""
+
+    name: str
+    start: int
+    end: int
+    type: str = ""  # person, place, organisation, work, date, …; empty: not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """Something a chunk says of two names: its text[start:end] is the sentence.
+
+    years: those that the sentence names, for what was valid when. claim: a longer statement, where a model made one.
+    """
+
+    subject: str
+    label: str
+    object: str
+    start: int
+    end: int
+    years: tuple[int, ...] = ()
+    claim: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """What was found in one chunk.
+
+    about: the names that the chunk's document is about, its title above all. aliases: (name, other name) that the text
+    states. descriptions: (name, what it is). problems: (kind, what) of what was left out, named and counted.
+    """
+
+    about: tuple[str, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    descriptions: tuple[tuple[str, str], ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
