@@ -105,6 +105,11 @@ def question_names(text: str, tag_chinese: Tagger | None = None) -> list[str]:
     return list(dict.fromkeys(one.name for one in ordered if names.is_name(one.name)))
 
 
+def is_common(word: str) -> bool:
+    """Whether a word is capitalised for other reasons than being a name: a pronoun, a month, a question word."""
+    return word.lower() in _NEVER or word.lower() in _JOINS or word.lower() in _INSIDE
+
+
 def jieba_names(sentence: str) -> Tagged:
     """Chinese names by jieba's part-of-speech tags: people, places, organisations and other proper names."""
     import rjieba
