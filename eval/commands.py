@@ -57,6 +57,7 @@ def run(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    triples: str | Path | None = None,
 ) -> tuple[dict[str, Any], int]:
     """`ragstone eval run`: the JSON document and the exit code, 3 when a search or a document failed or a gate was missed.
 
@@ -77,8 +78,9 @@ def run(
     folder = _made(out_dir) if out_dir is not None else None
     with open_kb(collection_name(dataset)) as kb:
         evaluation = run_on_knowledge_base(
-            dataset, names, kb=kb, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress
-        )
+            dataset, names, kb=kb, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress,
+            triples=triples,
+        )  # fmt: skip
     tree = evaluation.to_dict()
     tree["gates"] = check_gates(evaluation, gates)
     if folder is not None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from eval.comparison import Comparison, compare, intervals
@@ -35,6 +36,8 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "hybrid+decompose": {**_OFF, "mode": "hybrid", "decompose": True},
     "hybrid+step-back": {**_OFF, "mode": "hybrid", "step_back": True},
     "hybrid+translate": {**_OFF, "mode": "hybrid", "translate": True},
+    "graph": {**_OFF, "mode": "graph"},
+    "hybrid+graph": {**_OFF, "mode": "hybrid+graph"},
     "auto": {**_OFF, "mode": "auto"},
 }
 
@@ -186,11 +189,12 @@ def run_on_knowledge_base(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    triples: str | Path | None = None,
 ) -> Evaluation:
     """Index the dataset's corpus into `kb`, which does nothing the second time, and evaluate built-in systems on it.
 
     A dataset without a corpus (CSV) asks about what `kb` already holds; its sources are matched with a document's
-    id, its source, or the end of its source's path.
+    id, its source, or the end of its source's path. Systems that need a graph get one, without a model, or of `triples`.
     Raises: UsageError for a system that this version cannot run, and see `evaluate`.
     """
     check_systems(systems)
@@ -199,6 +203,8 @@ def run_on_knowledge_base(
     if dataset.open_corpus is not None:
         report = kb.ingest(_counted(dataset, progress))
         log.add_all("ingest_failed", (f"{failure.source}: {failure.message}" for failure in report.failures))
+    if triples is not None or any("graph" in system for system in systems):
+        _ensure_graph(kb, triples)
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     named = _namer(judged) if dataset.open_corpus is None else None
 
@@ -360,6 +366,15 @@ def _namer(judged: set[str]) -> Callable[[Hit], str]:
         return next((name for name in (hit.doc_id, hit.source, *ends) if name in judged), hit.doc_id)
 
     return name
+
+
+def _ensure_graph(kb: SearchedKnowledgeBase, triples: str | Path | None) -> None:
+    """Build the collection's graph if it has none; given triples, bring it up to date with those."""
+    from graph import KnowledgeGraph
+    from rag.knowledge_base import KnowledgeBase
+
+    if isinstance(kb, KnowledgeBase) and (triples is not None or not kb.has_graph):
+        KnowledgeGraph.build(kb, triples=triples)
 
 
 def _warm_up(kb: SearchedKnowledgeBase, systems: Sequence[str], dataset: Dataset) -> None:

@@ -91,7 +91,9 @@ def aliases(
 def spellings(written: Mapping[str, Counter[str]], shown: Callable[[str], str]) -> list[Merge]:
     """A record for each entity whose name is written in more than one way."""
     return [
-        Merge(names=tuple(name for name, _ in _ordered(forms)[:MOST_SPELLINGS]), reason="spelling", entity=shown(entity))
+        Merge(
+            names=tuple(name for name, _ in _ordered(forms)[:MOST_SPELLINGS]), reason="spelling", entity=shown(entity)
+        )
         for entity, forms in sorted(written.items())
         if len(forms) > 1
     ]

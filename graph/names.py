@@ -43,7 +43,7 @@ def key(name: str) -> str:
         decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
         folded = "".join(char for char in decomposed if not unicodedata.combining(char))
         folded = unicodedata.normalize("NFC", folded)
-    folded = _ARTICLE.sub("", folded.strip(), count=1) if not folded.strip() in ("a", "the", "an") else folded
+    folded = _ARTICLE.sub("", folded.strip(), count=1) if folded.strip() not in ("a", "the", "an") else folded
     folded = _SEPARATORS.sub(" ", folded).strip()
     return folded if any(char.isalnum() for char in folded) else ""
 

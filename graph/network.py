@@ -92,6 +92,16 @@ class Network:
         return {entity: list(chunks) for entity, chunks in found.items()}
 
     @cached_property
+    def entities_of(self) -> list[list[int]]:
+        """The entities of each chunk, in order."""
+        found: list[set[int]] = [set() for _ in self.chunk_ids]
+        for entity, chunk in self.about.tolist():
+            found[chunk].add(entity)
+        for entity, chunk, _ in self.mentions.tolist():
+            found[chunk].add(entity)
+        return [sorted(entities) for entities in found]
+
+    @cached_property
     def facts_of(self) -> dict[int, list[int]]:
         """Entity → its facts, by number."""
         found: dict[int, list[int]] = defaultdict(list)

@@ -21,6 +21,11 @@ MAX_LABEL = 60  # characters between two names that can name their relation
 MAX_NAMES = 12  # of one sentence that are related; in longer lists everything would be with everything
 _MAX_PARTS = 4  # of a phrase that is joined by "and", "in" and the like
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 _TOKEN = re.compile(r"(?:[^\W\d_]\.){1,6}(?=[\s,;:)'’]|$)|[^\W_]+(?:[-'’&][^\W_]+)*")
 _LINK = re.compile(r"\[([^\[\]\n]{2,120})\]\([^()\s]*\)")
 _QUOTED = re.compile(
@@ -30,13 +35,11 @@ _QUOTED = re.compile(
 _YEAR = re.compile(r"(?<![\d.,])(1[0-9]{3}|20[0-9]{2})(?![\d]|[.,]\d)")
 _MARKS = re.compile(r"[*_`#|]+")
 _WORDS = re.compile(r"\s+")
-_INSIDE = frozenset(
-    "of de la le du des del della di da do dos das von van der den ter zu zum al el ibn bin ben y e &".split()
-)
-_JOINS = frozenset("and in for on at the to with a an from by or is be not as into und et en für".split())
-_BEFORE_DOT = frozenset("st dr mr mrs ms jr sr prof gen lt col sgt capt rev hon mt ft no vs".split())
+_INSIDE = _set("of de la le du des del della di da do dos das von van der den ter zu zum al el ibn bin ben y e &")
+_JOINS = _set("and in for on at the to with a an from by or is be not as into und et en für")
+_BEFORE_DOT = _set("st dr mr mrs ms jr sr prof gen lt col sgt capt rev hon mt ft no vs")
 # Words that stand capitalised without being names: at the start of a sentence, in dates, as headings.
-_NEVER = frozenset(
+_NEVER = _set(
     "i i'm he she it they we you his her hers its their theirs our ours your my me him them us this that these those there here the a an "
     "who whom whose which what when where why how if in on at by for from of to with without within into onto upon over "
     "under between among during before after since until while although though however therefore thus hence moreover "
@@ -50,7 +53,7 @@ _NEVER = frozenset(
     "dr ad bc ce bce am pm eg ie etc vs see note figure table chapter section page part example examples "
     "overview introduction summary contents references notes history other further about through throughout across against "
     "around above below near off out up down well very too often usually generally typically currently originally "
-    "initially finally eventually recently previously subsequently perhaps maybe indeed instead rather".split()
+    "initially finally eventually recently previously subsequently perhaps maybe indeed instead rather"
 )
 _PRONOUN = re.compile(
     r"\W*(?:He|She|It|They|His|Her|Its|Their|This|The|In|On|At|From|After|Before|During|Born|As|With|Since|By|When)\b"
@@ -76,7 +79,7 @@ def extract(text: str, context: str = "", *, title: str = "", tag_chinese: Tagge
     tag_chinese: finds names in a Chinese sentence; left out, jieba's tags do.
     """
     problems: list[tuple[str, str]] = []
-    about = _about(title, context, problems)
+    about = subjects(title, context, problems)
     tagger = tag_chinese or jieba_names
     spans = texts.sentences(text)
     found = [_completed(_names(text, start, end, tagger), about) for start, end in spans]
@@ -88,7 +91,7 @@ def extract(text: str, context: str = "", *, title: str = "", tag_chinese: Tagge
             if names.is_name(one.name):
                 kind = "candidate" if one.weak else one.type
                 mentions.append(Mention(name=one.name, start=one.start, end=one.end, type=kind))
-            else:
+            elif not one.weak and len(one.name) > names.MAX_NAME:
                 problems.append(("bad_name", one.name[:80]))
         strong = [one for one in here if not one.weak and names.is_name(one.name)]
         relations += _relations(text, start, end, strong, about)
@@ -98,11 +101,31 @@ def extract(text: str, context: str = "", *, title: str = "", tag_chinese: Tagge
     )
 
 
+def subjects(title: str, context: str, problems: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The document's title, then its headings, without numbering; each name once."""
+    about: dict[str, str] = {}
+    for line in (title, *context.split("\n")):
+        for part in line.split(" > "):
+            name = names.clean(_MARKS.sub(" ", re.sub(r"^\W*\d+(?:\.\d+)*[.)]?\s+(?=\D)", "", part)))
+            if not name:
+                continue
+            if names.is_name(name):
+                about.setdefault(names.key(name), name)
+            else:
+                problems.append(("bad_name", name[:80]))
+    return tuple(about.values())
+
+
 def question_names(text: str, tag_chinese: Tagger | None = None) -> list[str]:
     """The names that a question holds, as it writes them; what only may be a name comes last."""
     found = _names(text, 0, len(text), tag_chinese or jieba_names)
     ordered = sorted(found, key=lambda one: (one.weak, one.start))
     return list(dict.fromkeys(one.name for one in ordered if names.is_name(one.name)))
+
+
+def years(text: str) -> tuple[int, ...]:
+    """The years that a text names, each once."""
+    return tuple(dict.fromkeys(int(year) for year in _YEAR.findall(text)))
 
 
 def is_common(word: str) -> bool:
@@ -143,7 +166,9 @@ def _joined(found: Sequence[tuple[str, int, int]], sentence: str) -> list[tuple[
         if out:
             before, first, last = out[-1]
             gap = sentence[last:start]
-            if gap in ("·", "•", "・") or (gap == "" and kind == "organisation" and before in ("place", "organisation")):
+            if gap in ("·", "•", "・") or (
+                gap == "" and kind == "organisation" and before in ("place", "organisation")
+            ):
                 out[-1] = (kind if gap == "" else before, first, end)
                 continue
         out.append((kind, start, end))
@@ -151,21 +176,6 @@ def _joined(found: Sequence[tuple[str, int, int]], sentence: str) -> list[tuple[
 
 
 # ---------------------------------------------------------------- names
-
-
-def _about(title: str, context: str, problems: list[tuple[str, str]]) -> tuple[str, ...]:
-    """The document's title, then its headings, without numbering; each name once."""
-    about: dict[str, str] = {}
-    for line in (title, *context.split("\n")):
-        for part in line.split(" > "):
-            name = names.clean(_MARKS.sub(" ", re.sub(r"^\W*\d+(?:\.\d+)*[.)]?\s+(?=\D)", "", part)))
-            if not name:
-                continue
-            if names.is_name(name):
-                about.setdefault(names.key(name), name)
-            else:
-                problems.append(("bad_name", name[:80]))
-    return tuple(about.values())
 
 
 def _names(text: str, start: int, end: int, tagger: Tagger) -> list[_Found]:
@@ -266,7 +276,10 @@ def _whole_names(found: list[list[_Found]], about: Sequence[str]) -> list[list[_
     """A lone family or first name stands for the only longer name in the chunk that ends or begins with it."""
     longer: dict[str, set[str]] = {}
     written: dict[str, str] = {}
-    everything = [*(names.without_brackets(name)[0] for name in about), *(one.name for here in found for one in here if not one.weak)]
+    everything = [
+        *(names.without_brackets(name)[0] for name in about),
+        *(one.name for here in found for one in here if not one.weak),
+    ]
     for name in everything:
         parts = names.key(name).split()
         if 2 <= len(parts) <= 4 and not name.isascii() | name.isalpha() or 2 <= len(parts) <= 4:
@@ -294,7 +307,7 @@ def _relations(text: str, start: int, end: int, found: Sequence[_Found], about: 
     The words between two names are the relation's label. A sentence that starts with a pronoun speaks of the document's
     subject, which is how encyclopedias and manuals are written.
     """
-    years = tuple(dict.fromkeys(int(year) for year in _YEAR.findall(text[start:end])))
+    stated = years(text[start:end])
     distinct: dict[str, _Found] = {}
     for one in found:
         distinct.setdefault(names.key(one.name), one)
@@ -306,22 +319,22 @@ def _relations(text: str, start: int, end: int, found: Sequence[_Found], about: 
     if not subject or (own != names.key(here[0].name) and not _PRONOUN.match(text, start, end)):
         if own and own not in distinct:
             for one in here:
-                yield _relation(subject, "", one.name, start, end, years)
+                yield _relation(subject, "", one.name, start, end, stated)
         subject, since, rest = here[0].name, here[0].end, here[1:]
     else:
         since, rest = (here[0].end, here[1:]) if names.key(here[0].name) == own else (start, here)
     for one in rest:
         if names.key(one.name) != names.key(subject):
             label = _label(text[since : one.start])
-            yield _relation(subject, label, one.name, start, end, years)
+            yield _relation(subject, label, one.name, start, end, stated)
     for left, right in zip(here, here[1:], strict=False):
         between = text[left.end : right.start]
         if len(between) <= MAX_LABEL and names.key(left.name) != names.key(subject):
-            yield _relation(left.name, _label(between), right.name, start, end, years)
+            yield _relation(left.name, _label(between), right.name, start, end, stated)
 
 
-def _relation(subject: str, label: str, object_: str, start: int, end: int, years: tuple[int, ...]) -> Relation:
-    return Relation(subject=subject, label=label, object=object_, start=start, end=end, years=years)
+def _relation(subject: str, label: str, object_: str, start: int, end: int, stated: tuple[int, ...]) -> Relation:
+    return Relation(subject=subject, label=label, object=object_, start=start, end=end, years=stated)
 
 
 def _label(between: str) -> str:
@@ -336,7 +349,9 @@ def _label(between: str) -> str:
 _ALIAS = re.compile(
     r"([A-Z][\w.'’-]*(?:\s+(?:of|the|for|and|de)\s+|\s+|-)(?:[A-Z][\w.'’-]*(?:\s+(?:of|the|for|and|de)\s+|\s+|-)?){1,6}?)\(\s*([A-Z][A-Za-z.&-]{1,9})\s*[),]"
 )
-_ALSO = re.compile(r"(?:also known as|a\.k\.a\.|formerly known as|又称|亦称|简称|又名|也叫|英文名?[:：])\s*[“\"「《]?((?:[A-Z][\w.'’-]*\s?){1,5}|[\u4e00-\u9fff]{2,12})")
+_ALSO = re.compile(
+    r"(?:also known as|a\.k\.a\.|formerly known as|又称|亦称|简称|又名|也叫|英文名?[:：])\s*[“\"「《]?((?:[A-Z][\w.'’-]*\s?){1,5}|[\u4e00-\u9fff]{2,12})"
+)
 _FOREIGN = re.compile(r"([\u4e00-\u9fff·]{2,16})\s*[(（]\s*(?:英[语文][:：]?\s*)?([A-Z][A-Za-z .'&-]{1,60})[)）,，]")
 
 
@@ -357,6 +372,11 @@ def _aliases(text: str, about: Sequence[str]) -> Iterator[tuple[str, str]]:
         if inside and names.is_name(plain):
             yield name, plain
     for match in _FOREIGN.finditer(text):
-        words = [word for _, low, high in jieba_names(match.group(1)) if high == len(match.group(1)) for word in (match.group(1)[low:high],)]
+        words = [
+            word
+            for _, low, high in jieba_names(match.group(1))
+            if high == len(match.group(1))
+            for word in (match.group(1)[low:high],)
+        ]
         if words and names.is_name(match.group(2).strip()):
             yield words[-1], names.clean(match.group(2))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+RETRY = ("chat_failed", "bad_reply", "over_budget")  # after these problems the next build reads a document again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +49,27 @@ class Extraction:
     aliases: tuple[tuple[str, str], ...] = ()
     descriptions: tuple[tuple[str, str], ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A chunk that is read: its text, the title and headings it stands under, its document's title and id."""
+
+    doc_id: str
+    chunk_id: str
+    text: str
+    context: str = ""
+    title: str = ""
+
+
+Extractor = Callable[[Sequence[Passage]], Sequence[Extraction]]
+"""Chunks to what each says, in their order. What a chunk gives depends on that chunk alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracting:
+    """A way to extract: its name and options, which are stored with the graph, and the function."""
+
+    method: str
+    options: Mapping[str, Any]
+    run: Extractor

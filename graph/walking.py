@@ -35,6 +35,10 @@ class Walk:
     def __init__(self, network: Network, weights: Weights | None = None) -> None:
         self.network, self.weights = network, weights or Weights()
 
+    def prepare(self) -> None:
+        """Do what the first walk would do, so that it need not wait."""
+        _ = self._steps
+
     @cached_property
     def _steps(self) -> Any:
         return self._transitions(None)
@@ -74,7 +78,11 @@ class Walk:
         mentions, about = net.mentions, net.about
         near = net.near
         if allowed is not None:
-            mentions, about, facts = mentions[allowed[mentions[:, 1]]], about[allowed[about[:, 1]]], facts[allowed[facts[:, 2]]]
+            mentions, about, facts = (
+                mentions[allowed[mentions[:, 1]]],
+                about[allowed[about[:, 1]]],
+                facts[allowed[facts[:, 2]]],
+            )
             seen = np.zeros(n_entities, bool)
             seen[mentions[:, 0]] = seen[about[:, 0]] = True
             near = near[seen[near].all(axis=1)] if len(near) else near

@@ -6,6 +6,7 @@ needed: listing documents starts no model, and a keyword search starts no embedd
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import threading
@@ -21,6 +22,7 @@ from rag.errors import (
     FingerprintError,
     LockedError,
     ModelError,
+    RagstoneError,
     SettingsError,
     StoreError,
     UsageError,
@@ -54,12 +56,13 @@ if TYPE_CHECKING:
     from rag.lite import LiteServer
     from rag.reindex import Reindexed
     from rag.reply_cache import ReplyCache
+    from rag.settings import SearchSettings
     from rag.snapshot import Snapshot
     from rag.store import MilvusStore
     from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification, VerifyParts
 
-MODES = ("hybrid", "dense", "bm25", "auto")
+MODES = ("hybrid", "dense", "bm25", "graph", "hybrid+graph", "auto")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
@@ -100,6 +103,7 @@ class KnowledgeBase:
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
+        self._kept_graph: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -149,7 +153,7 @@ class KnowledgeBase:
                 if part is not None:
                     part.close()
             self._chat = self._replies = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked, self._reranker = False, {}, None
+            self._chat_opened, self._checked, self._reranker, self._kept_graph = False, {}, None, {}
 
     # ------------------------------------------------------------ documents
 
@@ -215,6 +219,8 @@ class KnowledgeBase:
                     parts = replace(parts, embedder=ray.embedder, parsers=ray.parsers)
                     report = ingest(sources, parts=parts, options=options, progress=progress)
             self.catalog.note_write(self.collection, time.time())
+            if report.added or report.updated or report.deleted:
+                warnings += self._refresh_graph()
             return replace(report, warnings=(*report.warnings, *warnings))
 
     def _enrichers(self, settings: Settings, warn: Callable[[str], None]) -> Sequence[Enricher]:
@@ -281,6 +287,7 @@ class KnowledgeBase:
             if n_deleted and collection:
                 sweep(self.catalog, self.store, self.collection, index)
                 self.catalog.drop_unused_vectors()
+                _graph_package().forget(self, wanted)
         return n_deleted
 
     def collections(self) -> list[str]:
@@ -346,8 +353,9 @@ class KnowledgeBase:
         """The best chunks for a query.
 
         Options, each with its default in the settings:
-        top_k: how many. mode: hybrid, dense or bm25; auto searches hybrid and asks the chat model for more only where
-            that did not find enough. filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off).
+        top_k: how many. mode: hybrid, dense, bm25, graph or hybrid+graph (which need a graph, see graph/); auto searches
+            hybrid, with the graph where there is one and it helps, and asks the chat model for more only where that did
+            not find enough. filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off).
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
@@ -408,7 +416,7 @@ class KnowledgeBase:
         wanted = self._understanding(understanding, history)
         reranker = self._reranker_for(rerank)
         options = pipeline.SearchOptions(
-            retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults.dense_weight),
+            retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults),
             top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
             depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(mmr),
             rerank_depth=self.settings.rerank.depth if reranker else 0, rerank_weight=self.settings.rerank.weight,
@@ -423,7 +431,10 @@ class KnowledgeBase:
             try:
                 if chosen == "auto":
                     more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-                    hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+                    hits = routing.search(
+                        query, parts=parts, escalated=more, options=options, trace=trace,
+                        graph_weight=defaults.graph_weight if self.has_graph else 0.0,
+                    )  # fmt: skip
                 else:
                     hits = pipeline.search(query, parts=parts, options=options, trace=trace)
             except StoreError:
@@ -550,7 +561,49 @@ class KnowledgeBase:
         def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
             return store.bm25(index, query.text, depth=depth, expression=to_milvus(where) if where else "")
 
-        return {"dense": dense, "bm25": bm25}
+        def graph(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            passages = self._fused(query, depth, where, once)
+            return list(self.graph.ranking(query, depth, where, passages=passages))
+
+        once = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
+        return {**once, "graph": graph}
+
+    def candidates(self, query: Query, depth: int, where: Expr | None = None) -> list[tuple[str, float]]:
+        """The best store keys of a hybrid search as they come from the fusion; what graph retrieval starts from."""
+        collection = self.catalog.collection(self.collection)
+        return self._fused(query, depth, where, self._retrievers(collection)) if collection else []
+
+    def _fused(
+        self, query: Query, depth: int, where: Expr | None, retrievers: Mapping[str, Any]
+    ) -> list[tuple[str, float]]:
+        from rag import fusion
+
+        settings = self.settings.search
+        weights = _weights("hybrid", settings)
+        most = settings.depth  # however many are asked for: more hits must not change the first ones
+        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
+        values = list(weights.values())
+        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+
+    # ------------------------------------------------------------ graph
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the collection has a knowledge graph."""
+        return bool(_graph_package().exists(self))
+
+    @property
+    def graph(self) -> Any:
+        """The collection's KnowledgeGraph, opened when first needed and again when it changed. Raises GraphError if there is none."""
+        return _graph_package().opened(self, self._kept_graph)
+
+    def _refresh_graph(self) -> list[str]:
+        """Bring a graph that costs nothing up to date. What keeps it from that is a warning: the documents are in."""
+        try:
+            _graph_package().refresh(self)
+        except RagstoneError as error:
+            return [f"The graph was not updated: {error}"]
+        return []
 
     # ------------------------------------------------------------ verify
 
@@ -802,10 +855,31 @@ def query_vector(embedder: Embedder, query: Query) -> Any:
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
-def _weights(mode: str, dense_weight: float) -> dict[str, float]:
+def _graph_package() -> Any:
+    """The graph's side of things. It is built upon this package and comes with it; here it is known by name alone."""
+    return importlib.import_module("graph.plug")
+
+
+def _remembered(retriever: Any) -> Any:
+    """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
+    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+
+    def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+        if (query, depth) not in known:
+            known[query, depth] = retriever(query, depth, where)
+        return known[query, depth]
+
+    return asked
+
+
+def _weights(mode: str, search: SearchSettings) -> dict[str, float]:
     if mode == "hybrid":
-        return {"dense": dense_weight, "bm25": 1.0 - dense_weight}
-    if mode in ("dense", "bm25"):
+        return {"dense": search.dense_weight, "bm25": 1.0 - search.dense_weight}
+    if mode == "hybrid+graph":
+        from rag.routing import with_graph
+
+        return with_graph(_weights("hybrid", search), search.graph_weight)
+    if mode in ("dense", "bm25", "graph"):
         return {mode: 1.0}
     raise UsageError(f"Unknown mode {mode!r}. Known: {', '.join(MODES)}.")
 

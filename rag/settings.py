@@ -145,13 +145,16 @@ class EnrichSettings(_Section):
 class SearchSettings(_Section):
     """[search] defaults of retrieval."""
 
-    mode: Literal["hybrid", "dense", "bm25", "auto"] = Field(
-        "hybrid", description="auto: hybrid, and the chat model's help where that does not find enough"
+    mode: Literal["hybrid", "dense", "bm25", "graph", "hybrid+graph", "auto"] = Field(
+        "hybrid", description="auto: hybrid, the graph where it helps, the chat model where that does not find enough"
     )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
+    graph_weight: float = Field(
+        0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
+    )
     rrf_k: int = Field(60, ge=1)
     expand: Literal["implied", "none", "parent", "neighbours", "window", "auto"] = Field(
         "implied",
@@ -160,6 +163,14 @@ class SearchSettings(_Section):
     neighbours: int = Field(
         1, ge=0, le=20, description="expand=neighbours: chunks, expand=window: sentences on each side"
     )
+
+
+class GraphSettings(_Section):
+    """[graph] the knowledge graph, where the chat model extracts it (`ragstone graph build --method chat`)."""
+
+    gleanings: int = Field(1, ge=0, le=3, description="times that the model is asked for what it left out of a chunk")
+    max_calls: int = Field(2000, ge=0, description="chat model calls per build; chunks beyond it are read by rules")
+    deadline_s: float = Field(120, gt=0, description="per model call")
 
 
 class UnderstandSettings(_Section):
@@ -257,6 +268,7 @@ class Settings(_Section):
     fetch: FetchSettings = FetchSettings()
     ingest: IngestSettings = IngestSettings()
     search: SearchSettings = SearchSettings()
+    graph: GraphSettings = GraphSettings()
     understand: UnderstandSettings = UnderstandSettings()
     rerank: RerankSettings = RerankSettings()
     answer: AnswerSettings = AnswerSettings()

@@ -33,6 +33,9 @@ HOMES = {
     "olefile": {"rag/loaders/ole.py"},
     "xlrd": {"rag/loaders/xls.py"},
     "ray": {"rag/ray_engine.py"},
+    "networkx": {"graph/export.py", "graph/knowledge_graph.py"},
+    "scipy": {"graph/walking.py"},
+    "graspologic_native": {"graph/communities.py"},
 }
 
 
