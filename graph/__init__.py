@@ -16,6 +16,6 @@ __all__ = ["KnowledgeGraph"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'graph' has no attribute {name!r}")
-    from graph import knowledge_graph
+    import importlib
 
-    return getattr(knowledge_graph, name)
+    return getattr(importlib.import_module("graph.knowledge_graph"), name)

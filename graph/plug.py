@@ -28,11 +28,11 @@ def opened(kb: KnowledgeBase, kept: dict[str, Any]) -> KnowledgeGraph:
     with _lock:
         mark = _mark(store.path_of(kb.home, kb.collection))
         if kept.get("mark") != mark or "graph" not in kept:
-            graph = KnowledgeGraph.open(kb)
-            graph.index.walk.prepare()
-            kept.update(graph=graph, mark=mark)
-        graph: KnowledgeGraph = kept["graph"]
-        return graph
+            fresh = KnowledgeGraph.open(kb)
+            fresh.index.walk.prepare()
+            kept.update(graph=fresh, mark=mark)
+        found: KnowledgeGraph = kept["graph"]
+    return found
 
 
 def refresh(kb: KnowledgeBase) -> None:
