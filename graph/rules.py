@@ -130,7 +130,8 @@ def years(text: str) -> tuple[int, ...]:
 
 def is_common(word: str) -> bool:
     """Whether a word is capitalised for other reasons than being a name: a pronoun, a month, a question word."""
-    return word.lower() in _NEVER or word.lower() in _JOINS or word.lower() in _INSIDE
+    lower = word.lower()
+    return (lower in _NEVER and not _is_acronym(word)) or lower in _JOINS or lower in _INSIDE
 
 
 def jieba_names(sentence: str) -> Tagged:
@@ -189,7 +190,7 @@ def _names(text: str, start: int, end: int, tagger: Tagger) -> list[_Found]:
             short = len(name.split()) <= 10 and len(name) <= 80
             if not name or not short or any(low < match.end() and match.start() < high for low, high in taken):
                 continue
-            found.append(_Found(name, match.start(group), match.end(group), kind, weak=_is_plain(name)))
+            found.append(_Found(name, match.start(group), match.end(group), kind, weak=_is_plain(name, link=pattern is _LINK)))
             taken.append((match.start(), match.end()))
     sentence = text[start:end]
     if not sentence.isascii() and any(texts.is_han(char) for char in sentence):
@@ -200,10 +201,10 @@ def _names(text: str, start: int, end: int, tagger: Tagger) -> list[_Found]:
     return sorted(found, key=lambda one: (one.start, -one.end))
 
 
-def _is_plain(name: str) -> bool:
-    """A quoted phrase in lower case, or one that is a whole statement: a name only if something else says so."""
-    first = name[0]
-    return not (texts.is_han(first) or first.isdigit() or first.isupper())
+def _is_plain(name: str, *, link: bool) -> bool:
+    """A phrase in lower case is a name only if something else says so; a link may start with an article."""
+    capital = any(char.isupper() for char in name) if link else name[0].isupper()
+    return not (capital or texts.is_han(name[0]) or name[0].isdigit())
 
 
 def _capitalised(text: str, start: int, end: int, taken: Sequence[tuple[int, int]]) -> Iterator[_Found]:
@@ -221,7 +222,7 @@ def _capitalised(text: str, start: int, end: int, taken: Sequence[tuple[int, int
         touching = last_end >= 0 and (gap in (" ", "\n", "") or (gap == ". " and _is_short(text, last_end)))
         lower = word.lower()
         capital = word[0].isupper() and (len(word) > 1 or lower not in ("i", "a")) or _is_code(word)
-        if capital and not (lower in _NEVER and not (run and touching and not joined_by)):
+        if capital and not (lower in _NEVER and not _is_acronym(word) and not (run and touching and not joined_by)):
             if run and touching and joined_by in ("", "inside"):
                 run[-1] = (run[-1][0], high)
             elif run and touching:
@@ -247,6 +248,11 @@ def _is_short(text: str, end: int) -> bool:
     """Whether the word that ends here is an abbreviation or an initial, whose full stop ends nothing."""
     word = re.search(r"[^\W_]+$", text[max(0, end - 12) : end])
     return word is not None and (len(word.group()) == 1 or word.group().lower() in _BEFORE_DOT)
+
+
+def _is_acronym(word: str) -> bool:
+    """WHO and US are names, who and us are not."""
+    return len(word) > 1 and word.isupper() and word.isalpha()
 
 
 def _is_code(word: str) -> bool:
@@ -355,13 +361,21 @@ _ALSO = re.compile(
 _FOREIGN = re.compile(r"([\u4e00-\u9fff·]{2,16})\s*[(（]\s*(?:英[语文][:：]?\s*)?([A-Z][A-Za-z .'&-]{1,60})[)）,，]")
 
 
+def _spelt(name: str, short: str) -> str:
+    """The end of a name whose capitals spell an abbreviation: "The World Health Organization", WHO. Empty if none does."""
+    words = re.split(r"(?<=[\s-])", name)
+    for first in range(len(words)):
+        if "".join(word[0] for word in words[first:] if word[:1].isupper()) == short:
+            return "".join(words[first:])
+    return ""
+
+
 def _aliases(text: str, about: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Other names that the text states: an abbreviation in brackets, "also known as", a Chinese name with its English one."""
     for match in _ALIAS.finditer(text):
         name, short = names.clean(match.group(1)), match.group(2).replace(".", "")
-        initials = "".join(word[0] for word in re.split(r"[\s-]+", name) if word[:1].isupper())
-        if short.isupper() and initials == short:
-            yield name, short
+        if short.isupper() and (full := _spelt(name, short)):
+            yield full, short
     if about:
         for match in _ALSO.finditer(text, 0, 600):
             other = names.clean(match.group(1))
