@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from eval import comparison
 from eval.dataset import Dataset, load_dataset
-from eval.evaluation import (
-    Evaluation,
-    Progress,
-    SearchedKnowledgeBase,
-    check_systems,
-    run_on_knowledge_base,
-)
+from eval.evaluation import Evaluation, Progress, SearchedKnowledgeBase, run_on_knowledge_base
 from eval.metrics import DEFAULT, Scores, parse_metric, parse_metrics
 from eval.metrics import score as score_run
 from eval.problems import Problem, ProblemLog, no_questions
 from eval.report import LATENCY_FILE, html_report, latency_plot, markdown_report
 from eval.runs import Qrels, Run, read_qrels, read_run, write_qrels, write_run
+from eval.systems import System, parse_systems, split_names
 from rag.errors import UsageError
 
 DONE, FAILED = 0, 3
 QRELS_FILE = "qrels.trec"
 HISTORY_FILE = "history.jsonl"
+_SAME = ("fingerprint", "files", "n_queries", "depth")  # runs that agree in these asked the same questions
 
-OpenKnowledgeBase = Callable[[str | None], AbstractContextManager[SearchedKnowledgeBase]]
+OpenKnowledgeBase = Callable[[str | None, Mapping[str, str]], AbstractContextManager[SearchedKnowledgeBase]]
+"""(collection, settings that differ) -> a knowledge base; None is the user's own collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +61,22 @@ def run(
     """`ragstone eval run`: the JSON document and the exit code, 3 when a search or a document failed or a gate was missed.
 
     systems: names, or one text with commas. metrics: left out, `eval.metrics.DEFAULT`; gated metrics are added.
-    open_kb: opens the knowledge base with the collection of that name; None is the user's own collection, for a
-        dataset without a corpus. settings: dotted keys of what the systems are built with, secrets masked.
+    open_kb: opens a knowledge base; systems whose settings differ get their own, with their own collection where the
+        index would differ, and a dataset without a corpus is asked of the user's collection. settings: dotted keys of what the systems are built with, secrets masked.
     out_dir: receives runs/*.trec, qrels.trec, metrics.json, report.html, report.md, which are the same for the same
         seed, and timings.json, latency.svg and a line of history.jsonl, which are not.
     Raises: UsageError for whatever cannot be asked for; nothing is opened before that is known.
     """
-    names = [name.strip() for name in systems.split(",") if name.strip()] if isinstance(systems, str) else list(systems)
+    names = list(parse_systems(split_names(systems) if isinstance(systems, str) else systems))
     gates = parse_gates(fail_under)
     wanted = [metric.name for metric in parse_metrics([*(metrics or DEFAULT), *(gate.metric for gate in gates)])]
-    check_systems(names)
     dataset = load_dataset(data, queries, qrels, limit)
     if not dataset.questions:
         raise no_questions(f"Dataset {dataset.name}", dataset.problems)
-    folder = _made(out_dir) if out_dir is not None else None
-    with open_kb(collection_name(dataset)) as kb:
+    folder = made_folder(out_dir, "runs") if out_dir is not None else None
+    with opened(dataset, open_kb) as base_of:
         evaluation = run_on_knowledge_base(
-            dataset, names, kb=kb, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress,
+            dataset, names, kb=base_of, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress,
             triples=triples,
         )  # fmt: skip
     tree = evaluation.to_dict()
@@ -144,6 +142,29 @@ def compare(
     }
 
 
+@contextmanager
+def opened(dataset: Dataset, open_kb: OpenKnowledgeBase) -> Iterator[Callable[[System], SearchedKnowledgeBase]]:
+    """A function that gives each system its knowledge base: one for equal settings, one collection for equal indexes."""
+    bases: dict[tuple[tuple[str, str], ...], SearchedKnowledgeBase] = {}
+    with ExitStack() as stack:
+
+        def base_of(system: System) -> SearchedKnowledgeBase:
+            key = tuple(sorted(system.settings.items()))
+            if key not in bases:
+                name = collection_name(dataset)
+                if name and system.index_key:
+                    name = f"{name}_{system.index_key}"
+                elif system.index_key:
+                    raise UsageError(
+                        f"System {system.name}: {dataset.name} asks about documents that are imported already, so settings "
+                        "of the import cannot differ. Leave them out, or evaluate a BEIR folder."
+                    )
+                bases[key] = stack.enter_context(open_kb(name, system.settings))
+            return bases[key]
+
+        yield base_of
+
+
 def collection_name(dataset: Dataset) -> str | None:
     """The collection that holds a dataset's corpus: the same for the same documents, whatever questions are asked."""
     if dataset.open_corpus is None:
@@ -154,19 +175,29 @@ def collection_name(dataset: Dataset) -> str | None:
 
 def parse_gates(texts: Sequence[str]) -> list[Gate]:
     """`nDCG@10=0.6` as gates; several may stand in one text, with commas. Raises: UsageError."""
-    gates = []
-    for text in (part for given in texts for part in given.split(",") if part.strip()):
-        name, equals, bound = text.partition("=")
-        try:
-            minimum = float(bound)
-        except ValueError:
-            minimum = -1.0
-        if not equals or not 0 <= minimum <= 1:
-            raise UsageError(
-                f"--fail-under {text.strip()!r}: wanted METRIC=X with X from 0 to 1, for example nDCG@10=0.6."
-            )
-        gates.append(Gate(metric=parse_metric(name).name, minimum=minimum))
-    return gates
+    parts = [part for given in texts for part in given.split(",") if part.strip()]
+    gates = [(parse_metric(name).name, minimum) for name, minimum in map(_bound, parts)]
+    return [Gate(metric=name, minimum=minimum) for name, minimum in gates]
+
+
+def gate(text: str, known: Sequence[str]) -> tuple[str, float]:
+    """`F1=0.6` with one of the `known` metrics, in any case. Raises: UsageError."""
+    name, minimum = _bound(text)
+    found = {one.casefold(): one for one in known}.get(name.strip().casefold())
+    if found is None:
+        raise UsageError(f"--fail-under {text.strip()!r}: there is no metric {name.strip()!r}. There are: {', '.join(known)}.")  # fmt: skip
+    return found, minimum
+
+
+def _bound(text: str) -> tuple[str, float]:
+    name, equals, bound = text.partition("=")
+    try:
+        minimum = float(bound)
+    except ValueError:
+        minimum = -1.0
+    if not equals or not 0 <= minimum <= 1:
+        raise UsageError(f"--fail-under {text.strip()!r}: wanted METRIC=X with X from 0 to 1, for example nDCG@10=0.6.")
+    return name, minimum
 
 
 def check_gates(evaluation: Evaluation, gates: Sequence[Gate]) -> list[dict[str, Any]]:
@@ -226,10 +257,11 @@ def _qrels_beside(paths: Sequence[Path]) -> Path:
 # ---------------------------------------------------------------- files out
 
 
-def _made(out_dir: str | Path) -> Path:
+def made_folder(out_dir: str | Path, inside: str) -> Path:
+    """The folder for results, with a folder in it, both made when they are not there. Raises: UsageError."""
     folder = Path(out_dir)
     try:
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        (folder / inside).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The folder {folder} cannot be made ({error.strerror}). Choose another with -o.") from error
     return folder
@@ -239,13 +271,13 @@ def _write_results(folder: Path, evaluation: Evaluation) -> dict[str, Any]:
     """Write everything; gives what changed since the last run of the same data in this folder."""
     try:
         for name, result in evaluation.systems.items():
-            write_run(folder / "runs" / f"{_file_name(name)}.trec", result.run, tag=name)
+            write_run(folder / "runs" / f"{file_name(name)}.trec", result.run, tag=name)
         write_qrels(folder / QRELS_FILE, evaluation.dataset.qrels)
-        _write(folder / "metrics.json", _json(evaluation.to_dict(timings=False)))
-        _write(folder / "report.html", html_report(evaluation))
-        _write(folder / "report.md", markdown_report(evaluation))
-        _write(folder / "timings.json", _json(evaluation.latency()))
-        _write(folder / LATENCY_FILE, latency_plot(evaluation))
+        write_file(folder / "metrics.json", written_json(evaluation.to_dict(timings=False)))
+        write_file(folder / "report.html", html_report(evaluation))
+        write_file(folder / "report.md", markdown_report(evaluation))
+        write_file(folder / "timings.json", written_json(evaluation.latency()))
+        write_file(folder / LATENCY_FILE, latency_plot(evaluation))
         return _remember(folder / HISTORY_FILE, evaluation)
     except OSError as error:
         raise UsageError(
@@ -257,7 +289,9 @@ def _remember(path: Path, evaluation: Evaluation) -> dict[str, Any]:
     """Add this run to the history; gives each system's metrics that differ from its last run on the same questions."""
     systems = {name: result.scores.means() for name, result in evaluation.systems.items()}
     entry: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": _version(),
+        "revision": revision(),
         "dataset": evaluation.dataset.name,
         "fingerprint": evaluation.dataset.fingerprint,
         "files": dict(evaluation.dataset.files),
@@ -275,16 +309,9 @@ def _remember(path: Path, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _last_of_same(path: Path, entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    same = ("fingerprint", "files", "n_queries", "depth")
     last: dict[str, dict[str, float]] = {}
-    if not path.is_file():
-        return last
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            earlier = json.loads(line)
-        except ValueError:
-            continue  # a line cut off by a crash
-        if isinstance(earlier, dict) and all(earlier.get(key) == entry[key] for key in same):
+    for earlier in _entries(path) if path.is_file() else ():
+        if all(earlier.get(key) == entry[key] for key in _SAME):
             last.update(earlier.get("systems", {}))
     return last
 
@@ -297,6 +324,60 @@ def _changed(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str,
     }
 
 
+def history(
+    folder: str | Path, *, metric: str = "nDCG@10", fail_drop: float | None = None
+) -> tuple[dict[str, Any], int]:
+    """`ragstone eval history`: the runs in a folder of results, each beside the last one on the same questions.
+
+    fail_drop: exit code 3 when a system's metric fell by more than this in its last run.
+    Raises: UsageError when there is no history or the metric is not in it.
+    """
+    name, path = parse_metric(metric).name, Path(folder) / HISTORY_FILE
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist. `ragstone eval run -o {folder}` writes it.")
+    last: dict[tuple[str, str], float] = {}
+    drops: dict[tuple[str, str], float] = {}
+    before: dict[str, Mapping[str, Any]] = {}  # settings of the last run on the same questions
+    rows: list[dict[str, Any]] = []
+    for entry in _entries(path):
+        asked = json.dumps([entry.get(key) for key in _SAME], sort_keys=True)
+        settings = entry.get("settings") or {}
+        earlier = before.get(asked, settings)
+        changed = sorted(key for key in {*settings, *earlier} if settings.get(key) != earlier.get(key))
+        before[asked] = settings
+        for system, means in (entry.get("systems") or {}).items():
+            if name not in means:
+                continue
+            key = (asked, system)
+            change = means[name] - last[key] if key in last else None
+            last[key], drops[key] = means[name], -(change or 0.0)
+            row = {one: entry.get(one, "") for one in ("at", "version", "revision", "dataset", "n_queries")}
+            rows.append({**row, "system": system, "value": means[name], "change": change, "settings_changed": changed})
+    if not rows:
+        raise UsageError(f"{path} holds no run with {name}.")
+    fallen = fail_drop is not None and any(drop > fail_drop for drop in drops.values())
+    return {"metric": name, "runs": rows, "fallen": fallen}, FAILED if fallen else DONE
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a line cut off by a crash
+        if isinstance(entry, dict):
+            yield entry
+
+
+def revision() -> str:
+    """The commit of the source that runs, with + when files were changed; "" outside of a checkout."""
+    try:
+        git = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def _version() -> str:
     try:
         return metadata.version("ragstone")
@@ -304,13 +385,13 @@ def _version() -> str:
         return "unknown"
 
 
-def _file_name(system: str) -> str:
+def file_name(system: str) -> str:
     return re.sub(r"[^\w+.-]+", "_", system)
 
 
-def _json(tree: Any) -> str:
+def written_json(tree: Any) -> str:
     return json.dumps(tree, ensure_ascii=False, indent=1, default=str) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")

@@ -169,9 +169,9 @@ def holm(p_values: Sequence[float] | Floats) -> list[float]:
 
 
 def _chosen_metrics(systems: Mapping[str, Scores], metrics: Sequence[str] | None) -> list[str]:
-    if metrics is not None:
-        return [metric.name for metric in parse_metrics(metrics)]
     known = next(iter(systems.values())).values
+    if metrics is not None:
+        return [name if name in known else parse_metrics([name])[0].name for name in metrics]
     return [name for name in HEADLINE if name in known] or list(known)[:1]
 
 

@@ -28,6 +28,9 @@ _CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _QUESTION_COLUMNS = ("question", "query", "q", "问题")
 _ANSWER_COLUMNS = ("answer", "answers", "reference", "ground_truth", "答案", "回答")
 _SOURCE_COLUMNS = ("source", "sources", "document", "doc_id", "file", "来源", "文档")
+_KIND_COLUMNS = ("kind", "类型")
+_KEEP_COLUMNS = ("keep", "保留")
+_NO = ("no", "n", "0", "false", "否", "不")
 _ID_COLUMNS = ("id", "_id", "query_id", "question_id")
 
 
@@ -37,7 +40,8 @@ class Dataset:
 
     questions: query_id -> question, in the order of the file; exactly the ids of `qrels`.
     answers: query_id -> reference answers, where the data has some.
-    unanswerable: query_id -> question that the documents do not answer (SQuAD's is_impossible); not in `questions`.
+    unanswerable: query_id -> question that the documents do not answer (SQuAD's is_impossible, a CSV's kind
+        "unanswerable"); not in `questions`.
     problems: what was wrong with the data, counted, with examples.
     files: role -> name of the file it came from.
     fingerprint: sha256 of the corpus; "" without one.
@@ -76,7 +80,7 @@ def load_dataset(
     path: folder with corpus.jsonl, queries*.jsonl and qrels*.tsv (or qrels/*.tsv), each plain or .gz; or the file.
     queries, qrels: files to use instead of those found; a name is looked up in the folder too. Left out, the test
         questions are taken before the development ones, with the qrels of the same split.
-    limit: only the first N questions that have judgements.
+    limit: only the first N questions that have judgements, and of those without an answer the first N.
     What is wrong inside the files is left out, counted and named in `Dataset.problems`.
     Raises: UsageError when a needed file is missing, cannot be read or has none of the columns.
     """
@@ -112,6 +116,7 @@ def _limited(dataset: Dataset, limit: int) -> Dataset:
         dataset,
         questions={query_id: dataset.questions[query_id] for query_id in kept},
         qrels={query_id: dataset.qrels[query_id] for query_id in kept},
+        unanswerable=dict(list(dataset.unanswerable.items())[:limit]),
     )
 
 
@@ -405,11 +410,16 @@ def _load_table(path: Path) -> Dataset:
     questions: dict[str, str] = {}
     answers: dict[str, tuple[str, ...]] = {}
     qrels: Qrels = {}
+    unanswerable: dict[str, str] = {}
     by_text: dict[str, str] = {}
     for number, row in enumerate(body, start=2):
-        question, answer, source, given = (row[at].strip() if 0 <= at < len(row) else "" for at in columns)
-        if not question:
+        question, answer, source, given, kind, keep = (row[at].strip() if 0 <= at < len(row) else "" for at in columns)
+        if keep.casefold() in _NO:
+            log.add("rejected", f"row {number}", where=path.name)
+        elif not question:
             log.add("empty_question", f"row {number}", where=path.name)
+        elif kind.casefold() == "unanswerable":
+            unanswerable[given if given and given not in unanswerable else f"q{number - 1}"] = question
         elif not source:
             log.add("no_source", f"row {number}", where=path.name)
         else:
@@ -426,6 +436,7 @@ def _load_table(path: Path) -> Dataset:
         questions=questions,
         qrels=qrels,
         answers=answers,
+        unanswerable=unanswerable,
         problems=log.problems(),
         files={"queries": path.name, "qrels": path.name},
     )
@@ -437,16 +448,15 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _table_columns(path: Path, header: list[str]) -> tuple[int, int, int, int]:
+def _table_columns(path: Path, header: list[str]) -> tuple[int, ...]:
     names = [cell.strip().lstrip("\ufeff").casefold() for cell in header]
     found = [
         next((names.index(name) for name in known if name in names), -1)
-        for known in (_QUESTION_COLUMNS, _ANSWER_COLUMNS, _SOURCE_COLUMNS, _ID_COLUMNS)
+        for known in (_QUESTION_COLUMNS, _ANSWER_COLUMNS, _SOURCE_COLUMNS, _ID_COLUMNS, _KIND_COLUMNS, _KEEP_COLUMNS)
     ]
     if found[0] < 0 or found[2] < 0:
         raise UsageError(
             f"{path} needs a header with the columns question, source and, if known, answer; "
             f"it has: {', '.join(header) or 'nothing'}."
         )
-    question, answer, source, given = found
-    return question, answer, source, given
+    return tuple(found)

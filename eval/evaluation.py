@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,31 +15,12 @@ from eval.dataset import Dataset
 from eval.metrics import DEFAULT, Scores, parse_metrics, score
 from eval.problems import N_EXAMPLES, Problem, ProblemLog, no_questions
 from eval.runs import Ranking, Run, ranking
+from eval.systems import System, parse_systems
 from rag.errors import RagstoneError, UsageError
-from rag.types import Document, Hit, Hits, IngestReport
+from rag.types import Document, Hit, Hits, IngestReport, Step
 
 Search = Callable[[str, str, int], Sequence[tuple[str, float]]]  # (system, question, depth) -> (doc_id, score)
 Progress = Callable[[str, int, int], None]  # (what, done, of how many)
-
-# What the built-in names mean: the options a knowledge base is searched with. All else is off, whatever the settings say.
-_OFF: dict[str, Any] = {"rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
-                        "translate": False, "auto_filter": False}  # fmt: skip
-BUILT_IN: dict[str, dict[str, Any]] = {
-    "bm25": {**_OFF, "mode": "bm25"},
-    "dense": {**_OFF, "mode": "dense"},
-    "hybrid": {**_OFF, "mode": "hybrid"},
-    "hybrid+mmr": {**_OFF, "mode": "hybrid", "mmr": 0.7},
-    "hybrid+rerank": {**_OFF, "mode": "hybrid", "rerank": True},
-    "hybrid+rewrite": {**_OFF, "mode": "hybrid", "rewrite": True},
-    "hybrid+multi-query": {**_OFF, "mode": "hybrid", "multi_query": 3},
-    "hybrid+hyde": {**_OFF, "mode": "hybrid", "hyde": 1},
-    "hybrid+decompose": {**_OFF, "mode": "hybrid", "decompose": True},
-    "hybrid+step-back": {**_OFF, "mode": "hybrid", "step_back": True},
-    "hybrid+translate": {**_OFF, "mode": "hybrid", "translate": True},
-    "graph": {**_OFF, "mode": "graph"},
-    "hybrid+graph": {**_OFF, "mode": "hybrid+graph"},
-    "auto": {**_OFF, "mode": "auto"},
-}
 
 _FEW_QUESTIONS = 20
 _MOST_CHUNKS = 16_384  # Milvus returns no more
@@ -53,6 +34,19 @@ class SearchFailure:
     query_id: str
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedStep:
+    """A step of one search. rank: of the first relevant document among the step's first candidates; None: not there."""
+
+    name: str
+    n_in: int | None
+    n_out: int | None
+    rank: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"step": self.name, "in": self.n_in, "out": self.n_out, "first_relevant": self.rank}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +67,10 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The result of `evaluate`. `to_dict` is the JSON of `ragstone eval run`."""
+    """The result of `evaluate`. `to_dict` is the JSON of `ragstone eval run`.
+
+    traces: system -> query_id -> steps, for the questions on which the two best systems differ most.
+    """
 
     dataset: Dataset
     systems: Mapping[str, SystemResult]
@@ -83,6 +80,7 @@ class Evaluation:
     seed: int
     problems: tuple[Problem, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    traces: Mapping[str, Mapping[str, tuple[TracedStep, ...]]] = field(default_factory=dict)
 
     @property
     def n_failures(self) -> int:
@@ -109,6 +107,10 @@ class Evaluation:
             "precision_at_recall": {
                 name: [round(value, 6) for value in result.scores.precision_at_recall]
                 for name, result in self.systems.items()
+            },
+            "traces": {
+                name: {query_id: [step.to_dict() for step in steps] for query_id, steps in traced.items()}
+                for name, traced in self.traces.items()
             },
             "problems": [problem.to_dict() for problem in self.problems],
             "settings": dict(self.settings),
@@ -183,7 +185,7 @@ def run_on_knowledge_base(
     dataset: Dataset,
     systems: Sequence[str],
     *,
-    kb: SearchedKnowledgeBase,
+    kb: SearchedKnowledgeBase | Callable[[System], SearchedKnowledgeBase],
     metrics: Sequence[str] = DEFAULT,
     depth: int = 100,
     seed: int = 0,
@@ -191,50 +193,43 @@ def run_on_knowledge_base(
     progress: Progress | None = None,
     triples: str | Path | None = None,
 ) -> Evaluation:
-    """Index the dataset's corpus into `kb`, which does nothing the second time, and evaluate built-in systems on it.
+    """Index the dataset's corpus into `kb`, which does nothing the second time, and evaluate systems on it.
 
+    systems: names as in eval/systems.py. kb: the knowledge base of all systems, or a function that gives each its own,
+        where their settings differ.
     A dataset without a corpus (CSV) asks about what `kb` already holds; its sources are matched with a document's
     id, its source, or the end of its source's path. Systems that need a graph get one, without a model, or of `triples`.
     Raises: UsageError for a system that this version cannot run, and see `evaluate`.
     """
-    check_systems(systems)
+    parsed = parse_systems(systems)
     _check_request(dataset, systems, depth, seed)
     log = ProblemLog()
-    if dataset.open_corpus is not None:
-        report = kb.ingest(_counted(dataset, progress))
-        log.add_all("ingest_failed", (f"{failure.source}: {failure.message}" for failure in report.failures))
-    if triples is not None or any("graph" in system for system in systems):
-        _ensure_graph(kb, triples)
+    bases: dict[str, SearchedKnowledgeBase] = {
+        name: kb(system) if callable(kb) else kb for name, system in parsed.items()
+    }
+    index_corpus(dataset, {parsed[name].index_key: base for name, base in reversed(bases.items())}, log, progress)
+    if triples is not None or any("graph" in system.options["mode"] for system in parsed.values()):
+        for base in {id(base): base for base in bases.values()}.values():
+            _ensure_graph(base, triples)
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     named = _namer(judged) if dataset.open_corpus is None else None
 
-    def search(system: str, question: str, depth: int) -> Ranking:
-        hits, found = _deep_search(kb, question, BUILT_IN[system], depth, named)
+    def search(name: str, question: str, depth: int) -> Ranking:
+        hits, found = _deep_search(bases[name], question, parsed[name], depth, named)
         for warning in hits.warnings:
-            log.add("search_warning", warning, where=system)
+            log.add("search_warning", warning, where=name)
         return found
 
-    _warm_up(kb, systems, dataset)
+    _warm_up(bases, parsed, dataset)
+    names = list(parsed)
     evaluation = evaluate(
-        dataset, systems, search=search, metrics=metrics, depth=depth, seed=seed, settings=settings, progress=progress
+        dataset, names, search=search, metrics=metrics, depth=depth, seed=seed, settings=settings, progress=progress
     )
-    return Evaluation(
-        dataset=evaluation.dataset,
-        systems=evaluation.systems,
-        comparisons=evaluation.comparisons,
-        metrics=evaluation.metrics,
-        depth=depth,
-        seed=seed,
+    return replace(
+        evaluation,
         problems=(*evaluation.problems, *log.problems()),
-        settings=evaluation.settings,
+        traces=_traces(evaluation, bases, parsed, named),
     )
-
-
-def check_systems(systems: Sequence[str]) -> None:
-    """Raises: UsageError for a system that this version cannot run."""
-    for system in systems:
-        if system not in BUILT_IN:
-            raise UsageError(f"System {system!r} cannot be run by this version. It runs: {', '.join(BUILT_IN)}.")
 
 
 def latency_summary(latency_ms: Sequence[float]) -> dict[str, float]:
@@ -344,17 +339,80 @@ def _counted(dataset: Dataset, progress: Progress | None) -> Iterable[Document]:
             progress("ingest", done, dataset.n_documents)
 
 
+def index_corpus(
+    dataset: Dataset, bases: Mapping[str, SearchedKnowledgeBase], log: ProblemLog, progress: Progress | None
+) -> None:
+    """Import the dataset's corpus into each index that the systems need; nothing to do for a dataset without one."""
+    for base in bases.values() if dataset.open_corpus is not None else ():
+        report = base.ingest(_counted(dataset, progress))
+        log.add_all("ingest_failed", (f"{failure.source}: {failure.message}" for failure in report.failures))
+
+
 def _deep_search(
-    kb: SearchedKnowledgeBase, question: str, options: Mapping[str, Any], depth: int, named: Callable[[Hit], str] | None
+    kb: SearchedKnowledgeBase, question: str, system: System, depth: int, named: Callable[[Hit], str] | None
 ) -> tuple[Hits, Ranking]:
     """Ask for more chunks until `depth` documents are found or there is nothing left to find."""
-    top_k = min(_MOST_CHUNKS, depth * _CHUNKS_PER_DOCUMENT)
+    most = min(_MOST_CHUNKS, system.most_hits or _MOST_CHUNKS)
+    top_k = min(most, depth * _CHUNKS_PER_DOCUMENT)
     while True:
-        hits = kb.search(question, top_k=top_k, **options)
+        hits = kb.search(question, top_k=top_k, **system.options)
         found = ranking((named(hit), hit.score) for hit in hits) if named else collapse_to_documents(hits)
-        if len(found) >= depth or len(hits) < top_k or top_k == _MOST_CHUNKS:
+        if len(found) >= depth or len(hits) < top_k or top_k == most:
             return hits, found[:depth]
-        top_k = min(_MOST_CHUNKS, top_k * 4)
+        top_k = min(most, top_k * 4)
+
+
+def search_documents(kb: SearchedKnowledgeBase, question: str, system: System, depth: int, dataset: Dataset) -> Ranking:
+    """The documents that a system finds for a question of the dataset, named as in its judgements."""
+    judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades} if dataset.open_corpus is None else None
+    return _deep_search(kb, question, system, depth, _namer(judged) if judged is not None else None)[1]
+
+
+def most_different(evaluation: Evaluation, a: str, b: str, n: int) -> list[str]:
+    """Up to `n` questions on which system a has the higher first metric than b; the clearest first."""
+    metric = evaluation.metrics[0]
+    of_a, of_b = (evaluation.systems[name].scores.per_query(metric) for name in (a, b))
+    won = [query_id for query_id in of_a if of_a[query_id] - of_b[query_id] > 1e-12]
+    return sorted(won, key=lambda query_id: (of_b[query_id] - of_a[query_id], query_id))[:n]
+
+
+def by_quality(evaluation: Evaluation) -> list[str]:
+    """The systems by their first metric, best first."""
+    metric = evaluation.metrics[0]
+    return sorted(evaluation.systems, key=lambda name: -evaluation.systems[name].scores.mean(metric))
+
+
+def _traces(
+    evaluation: Evaluation,
+    bases: Mapping[str, SearchedKnowledgeBase],
+    systems: Mapping[str, System],
+    named: Callable[[Hit], str] | None,
+) -> dict[str, dict[str, tuple[TracedStep, ...]]]:
+    """The two best systems' steps on the questions that tell them apart: searched once more, with explanations."""
+    order = by_quality(evaluation)[:2]
+    if len(order) < 2:
+        return {}
+    a, b = order
+    query_ids = [*most_different(evaluation, a, b, N_EXAMPLES), *most_different(evaluation, b, a, N_EXAMPLES)]
+    traced: dict[str, dict[str, tuple[TracedStep, ...]]] = {name: {} for name in order}
+    for name in order:
+        for query_id in query_ids:
+            question, grades = evaluation.dataset.questions[query_id], evaluation.dataset.qrels[query_id]
+            try:
+                top_k = min(evaluation.depth, systems[name].most_hits or evaluation.depth)
+                hits = bases[name].search(question, top_k=top_k, explain=True, **systems[name].options)
+            except RagstoneError:
+                continue  # counted where it was measured
+            names = {hit.chunk_id: named(hit) for hit in hits} if named else {}
+            traced[name][query_id] = tuple(_traced(step, grades, names) for step in hits.trace)
+    return traced
+
+
+def _traced(step: Step, grades: Mapping[str, int], names: Mapping[str, str]) -> TracedStep:
+    chunk_ids = [one["chunk_id"] for one in step.detail.get("candidates", ())]
+    documents = list(dict.fromkeys(names.get(chunk_id) or chunk_id.rpartition("#")[0] for chunk_id in chunk_ids))
+    rank = next((at for at, doc_id in enumerate(documents, start=1) if grades.get(doc_id, 0) >= 1), None)
+    return TracedStep(name=step.name, n_in=step.n_in, n_out=step.n_out, rank=rank)
 
 
 def _namer(judged: set[str]) -> Callable[[Hit], str]:
@@ -377,12 +435,12 @@ def _ensure_graph(kb: SearchedKnowledgeBase, triples: str | Path | None) -> None
         KnowledgeGraph.build(kb, triples=triples)
 
 
-def _warm_up(kb: SearchedKnowledgeBase, systems: Sequence[str], dataset: Dataset) -> None:
+def _warm_up(bases: Mapping[str, SearchedKnowledgeBase], systems: Mapping[str, System], dataset: Dataset) -> None:
     """The first search loads models and opens indexes; that is not the time a search takes."""
     question = next(iter(dataset.questions.values()))
-    for system in systems:
+    for name, system in systems.items():
         try:
-            kb.search(question, top_k=1, **BUILT_IN[system])
+            bases[name].search(question, top_k=1, **system.options)
         except RagstoneError:
             return  # the measured searches will fail the same way, and are counted
 

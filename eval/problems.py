@@ -27,6 +27,8 @@ KINDS = {
     "unjudged_question": "questions have no judgement and were left out",
     "no_relevant": "questions have no relevant document and count 0",
     "no_source": "rows name no source and were left out",
+    "rejected": "questions are marked as not to be kept and were left out",
+    "no_reference": "questions have no reference answer; only their evidence is rated",
     "duplicate_hit": "documents occurred again in a ranking; the best place was kept",
     "tied_scores": "questions have tied scores, read as trec_eval does: larger document id first",
     "rank_mismatch": "questions have ranks that contradict their scores; the scores were used",

@@ -11,14 +11,16 @@ from html import escape
 
 from eval import plots
 from eval.comparison import HEADLINE, Comparison
-from eval.evaluation import Evaluation, SystemResult
+from eval.evaluation import Evaluation, SystemResult, TracedStep, by_quality, most_different
 from eval.metrics import RECALL_LEVELS, recall_by_depth
+from eval.problems import Problem
 
 LATENCY_FILE = "latency.svg"
 
 _DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 _N_QUESTIONS = 5  # won and lost, each
 _N_SHOWN = 3  # documents shown of a ranking
+_SILENT_STEPS = ("resolve", "load", "understand", "expand")  # they rank nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,30 @@ class Table:
 
 def markdown_report(evaluation: Evaluation) -> str:
     """The report as Markdown, without pictures and measured times."""
-    lines = [f"# Evaluation: {_markdown(evaluation.dataset.name)}", "", _markdown(_subtitle(evaluation)), ""]
-    lines += [f"**{_markdown(_verdict(evaluation))}**", ""]
-    for table in _tables(evaluation):
+    return markdown_page(
+        f"Evaluation: {evaluation.dataset.name}", _subtitle(evaluation), _verdict(evaluation), _tables(evaluation)
+    )
+
+
+def html_report(evaluation: Evaluation, *, latency: str = "linked") -> str:
+    """The report as one page.
+
+    latency: "linked" shows the picture in LATENCY_FILE beside the page, so that the page holds nothing that changes
+        from run to run; "inline" puts it into the page; "none" leaves it out.
+    """
+    return html_page(
+        evaluation.dataset.name,
+        _subtitle(evaluation),
+        _verdict(evaluation),
+        [_figures(evaluation, latency)],
+        _tables(evaluation),
+    )
+
+
+def markdown_page(title: str, subtitle: str, verdict: str, tables: Sequence[Table]) -> str:
+    """A report of tables as Markdown."""
+    lines = [f"# {_markdown(title)}", "", _markdown(subtitle), "", f"**{_markdown(verdict)}**", ""]
+    for table in tables:
         lines += [f"## {table.title}", "", _markdown(table.note), ""]
         if table.rows:
             numbers = [cell.number for cell in table.rows[0]]
@@ -54,19 +77,17 @@ def markdown_report(evaluation: Evaluation) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def html_report(evaluation: Evaluation, *, latency: str = "linked") -> str:
-    """The report as one page.
-
-    latency: "linked" shows the picture in LATENCY_FILE beside the page, so that the page holds nothing that changes
-        from run to run; "inline" puts it into the page; "none" leaves it out.
-    """
-    name = escape(evaluation.dataset.name)
+def html_page(
+    title: str, subtitle: str, verdict: str, figures: Sequence[str], tables: Sequence[Table], footer: str | None = None
+) -> str:
+    """A report as one page that needs nothing else. figures: HTML."""
+    name = escape(title)
     body = [
-        f"<header><p class=eyebrow>ragstone evaluation</p><h1>{name}</h1><p>{escape(_subtitle(evaluation))}</p>"
-        f"<p class=verdict>{escape(_verdict(evaluation))}</p></header>",
-        _figures(evaluation, latency),
-        *(_html_table(table) for table in _tables(evaluation)),
-        _READING,
+        f"<header><p class=eyebrow>ragstone evaluation</p><h1>{name}</h1><p>{escape(subtitle)}</p>"
+        f"<p class=verdict>{escape(verdict)}</p></header>",
+        *figures,
+        *(_html_table(table) for table in tables),
+        _READING if footer is None else f"<footer><p>{escape(footer)}</p></footer>",
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -98,7 +119,7 @@ def _subtitle(evaluation: Evaluation) -> str:
 
 def _verdict(evaluation: Evaluation) -> str:
     metric = evaluation.metrics[0]
-    order = _by_quality(evaluation)
+    order = by_quality(evaluation)
     best = order[0]
     result = evaluation.systems[best]
     low, high = result.intervals[metric]
@@ -112,11 +133,6 @@ def _verdict(evaluation: Evaluation) -> str:
     if pair.differs:
         return f"Best: {lead} It is ahead of {order[1]} by more than chance explains ({_p(pair.p_holm)})."
     return f"Best: {lead} Its lead over {order[1]} may be chance ({_p(pair.p_holm)}): treat the two as equal."
-
-
-def _by_quality(evaluation: Evaluation) -> list[str]:
-    metric = evaluation.metrics[0]
-    return sorted(evaluation.systems, key=lambda name: -evaluation.systems[name].scores.mean(metric))
 
 
 def _pair(comparisons: Sequence[Comparison], metric: str, a: str, b: str) -> Comparison | None:
@@ -138,13 +154,13 @@ def _headline(evaluation: Evaluation) -> list[str]:
 def _tables(evaluation: Evaluation) -> list[Table]:
     return [
         _headline_table(evaluation),
-        _comparison_table(evaluation),
+        comparison_table(evaluation.comparisons),
         _coverage_table(evaluation),
         _failure_table(evaluation),
         *_question_tables(evaluation),
         _all_metrics_table(evaluation),
-        _problem_table(evaluation),
-        _settings_table(evaluation),
+        problem_table(evaluation.problems),
+        settings_table(evaluation.settings),
     ]
 
 
@@ -168,9 +184,9 @@ def _best_values(evaluation: Evaluation, metrics: Iterable[str]) -> dict[str, fl
     return {metric: max(result.scores.mean(metric) for result in results) for metric in metrics}
 
 
-def _comparison_table(evaluation: Evaluation) -> Table:
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     title = "Comparison"
-    if not evaluation.comparisons:
+    if not comparisons:
         return Table(title=title, note="There is one system only, so there is nothing to compare.")
     rows = tuple(
         (
@@ -183,7 +199,7 @@ def _comparison_table(evaluation: Evaluation) -> Table:
             Cell(text=f"{c.wins} / {c.ties} / {c.losses}", number=True),
             Cell(text="differs" if c.differs else "no difference shown"),
         )
-        for c in evaluation.comparisons
+        for c in comparisons
     )
     note = (
         "First system minus second, over the same questions: difference of the means, its paired 95 % bootstrap interval, "
@@ -225,15 +241,12 @@ def _failure_table(evaluation: Evaluation) -> Table:
 
 
 def _question_tables(evaluation: Evaluation) -> list[Table]:
-    metric, order = evaluation.metrics[0], _by_quality(evaluation)
+    metric, order = evaluation.metrics[0], by_quality(evaluation)
     tables = []
     if len(order) > 1:
         a, b = order[:2]
-        before, after = evaluation.systems[a].scores.per_query(metric), evaluation.systems[b].scores.per_query(metric)
-        gain = {query_id: before[query_id] - after[query_id] for query_id in before}
-        for title, better, worse, sign in ((f"Where {a} wins", a, b, 1), (f"Where {b} wins", b, a, -1)):
-            won = [query_id for query_id in gain if sign * gain[query_id] > 1e-12]
-            won.sort(key=lambda query_id: (-sign * gain[query_id], query_id))
+        for title, better, worse in ((f"Where {a} wins", a, b), (f"Where {b} wins", b, a)):
+            won = most_different(evaluation, better, worse, len(evaluation.dataset.questions))
             note = f"{len(won)} questions on which {better} has the higher {metric} than {worse}; the clearest first."
             tables.append(_questions_table(evaluation, title, note, won[:_N_QUESTIONS], (a, b)))
     best = evaluation.systems[order[0]]
@@ -252,10 +265,13 @@ def _questions_table(
             Cell(text=query_id),
             Cell(text=evaluation.dataset.questions[query_id]),
             *(
-                Cell(text=_outcome(evaluation.systems[name], query_id, evaluation.dataset.qrels[query_id]))
+                Cell(
+                    text=_outcome(evaluation.systems[name], query_id, evaluation.dataset.qrels[query_id])
+                    + _trace(evaluation.traces.get(name, {}).get(query_id, ()))
+                )
                 for name in systems
             ),
-        )
+        )  # fmt: skip
         for query_id in query_ids
     )
     return Table(title=title, note=note, head=("id", "question", *systems), rows=rows, folded=True)
@@ -267,6 +283,13 @@ def _outcome(result: SystemResult, query_id: str, grades: Mapping[str, int]) -> 
     first = f"first relevant at {rank}" if rank else f"nothing relevant in {len(hits)}" if hits else "no result"
     shown = ", ".join(doc_id + ("✓" if grades.get(doc_id, 0) >= 1 else "") for doc_id, _ in hits[:_N_SHOWN])
     return f"{first}: {shown}" if shown else first
+
+
+def _trace(steps: Sequence[TracedStep]) -> str:
+    """The way of the first relevant document through a search: its rank after each step that ranks."""
+    ranked = [step for step in steps if step.name not in _SILENT_STEPS]
+    shown = [f"{step.name.removeprefix('recall:')} {'#' + str(step.rank) if step.rank else '–'}" for step in ranked]
+    return " · " + " → ".join(shown) if shown else ""
 
 
 def _all_metrics_table(evaluation: Evaluation) -> Table:
@@ -284,17 +307,17 @@ def _all_metrics_table(evaluation: Evaluation) -> Table:
     return Table(title="All metrics", note=note, head=("metric", *evaluation.systems), rows=tuple(rows), folded=True)
 
 
-def _problem_table(evaluation: Evaluation) -> Table:
-    if not evaluation.problems:
+def problem_table(problems: Sequence[Problem]) -> Table:
+    if not problems:
         return Table(title="Problems in the data", note="None was found.")
-    rows = tuple((Cell(text=problem.kind), Cell(text=problem.message)) for problem in evaluation.problems)
+    rows = tuple((Cell(text=problem.kind), Cell(text=problem.message)) for problem in problems)
     return Table(
         title="Problems in the data", note="Counted, never dropped silently.", head=("kind", "what"), rows=rows
     )
 
 
-def _settings_table(evaluation: Evaluation) -> Table:
-    rows = tuple((Cell(text=key), Cell(text=str(value))) for key, value in evaluation.settings.items())
+def settings_table(settings: Mapping[str, object]) -> Table:
+    rows = tuple((Cell(text=key), Cell(text=str(value))) for key, value in settings.items())
     note = (
         "What the systems were built with."
         if rows

@@ -190,7 +190,9 @@ def _names(text: str, start: int, end: int, tagger: Tagger) -> list[_Found]:
             short = len(name.split()) <= 10 and len(name) <= 80
             if not name or not short or any(low < match.end() and match.start() < high for low, high in taken):
                 continue
-            found.append(_Found(name, match.start(group), match.end(group), kind, weak=_is_plain(name, link=pattern is _LINK)))
+            found.append(
+                _Found(name, match.start(group), match.end(group), kind, weak=_is_plain(name, link=pattern is _LINK))
+            )
             taken.append((match.start(), match.end()))
     sentence = text[start:end]
     if not sentence.isascii() and any(texts.is_han(char) for char in sentence):

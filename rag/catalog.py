@@ -674,6 +674,15 @@ class Catalog:
         with self._engine.connect() as db:
             return set(db.execute(query).scalars())
 
+    def revision(self, collection: str) -> tuple[Any, ...]:
+        """Differs whenever another set of documents or versions is live than before."""
+        d = documents_table.c
+        query = sa.select(sa.func.count(), sa.func.sum(d.version), sa.func.max(d.updated_at)).where(
+            d.collection == collection, d.version > 0
+        )
+        with self._engine.connect() as db:
+            return tuple(db.execute(query).one())
+
     def counts(self, collection: str) -> tuple[int, int]:
         """(live documents, live chunks)."""
         d = documents_table.c

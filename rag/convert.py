@@ -11,11 +11,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import DocumentError
+
+if sys.platform == "linux":
+    import resource
 
 MAX_OUTPUT = 100_000_000
 
@@ -63,7 +67,10 @@ def convert(data: bytes, name: str, kind: str, *, timeout_s: float) -> Converted
 
 
 def _run(command: list[str], folder: str, name: str, timeout_s: float, output: Path) -> None:
-    """Run a program in a process group of its own, which ends with it or at the time limit. Raises: DocumentError E_TIMEOUT."""
+    """Run a program in a process group of its own, which ends with it or at the time limit.
+
+    What it writes is limited where the system can limit a running process. Raises: DocumentError E_TIMEOUT, E_CORRUPT.
+    """
     environment = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "SYSTEMROOT")} | {
         "HOME": folder
     }
@@ -73,6 +80,9 @@ def _run(command: list[str], folder: str, name: str, timeout_s: float, output: P
             start_new_session=True,
         )  # fmt: skip
         try:
+            if sys.platform == "linux":
+                with contextlib.suppress(ProcessLookupError):  # it may have ended already
+                    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_OUTPUT, MAX_OUTPUT))
             process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             raise DocumentError(
@@ -80,6 +90,9 @@ def _run(command: list[str], folder: str, name: str, timeout_s: float, output: P
             ) from error
         finally:
             _end(process)
+    if process.returncode:
+        used = Path(command[0]).name
+        raise DocumentError("E_CORRUPT", f"{name} could not be converted by {used}. Save it as DOCX, PPTX or PDF.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from rag import pipeline
 from rag.answering import coverage
 from rag.citations import Passage
 from rag.pipeline import SearchOptions, SearchParts
+from rag.search_options import with_graph
 from rag.trace import Trace
 from rag.types import Hits
 from rag.understanding import UnderstandOptions
@@ -47,11 +47,6 @@ def search(
         return replace(hits, trace=tuple(trace.steps))
     better = pipeline.search(query, parts=escalated, options=options, trace=trace)
     return better if better.items else replace(hits, trace=tuple(trace.steps))
-
-
-def with_graph(weights: Mapping[str, float], graph_weight: float) -> dict[str, float]:
-    """Retrievers with their weights, and the graph beside them, which takes its weight from theirs."""
-    return {name: weight * (1.0 - graph_weight) for name, weight in weights.items()} | {"graph": graph_weight}
 
 
 def held(query: str, hits: Hits) -> float:

@@ -19,6 +19,8 @@ from rag.errors import SettingsError
 
 PREFIX = "RAGSTONE__"
 FILE_NAME = "ragstone.toml"
+FORMS = ("fields", "keywords", "hierarchical", "tree", "list")  # see rag/index_forms.py
+MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
 
 
 class _Section(BaseModel):
@@ -145,17 +147,35 @@ class EnrichSettings(_Section):
 class SearchSettings(_Section):
     """[search] defaults of retrieval."""
 
-    mode: Literal["hybrid", "dense", "bm25", "graph", "hybrid+graph", "auto"] = Field(
-        "hybrid", description="auto: hybrid, the graph where it helps, the chat model where that does not find enough"
+    mode: str = Field(
+        "hybrid",
+        description="hybrid, dense, bm25, graph, auto (hybrid, the graph where it helps, the chat model where that does not find enough), or retrievers "
+        "joined by +: hybrid+keywords",
     )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
+    depths: dict[str, int] = Field({}, description='of single retrievers, in place of depth: {"bm25": 200}')
+    weights: dict[str, float] = Field(
+        {}, description='of retrievers beside dense and bm25 (else 0.5): {"keywords": 0.2}'
+    )
+    boosts: dict[str, float] = Field(
+        {}, description="what documents that meet a condition gain, in standard deviations: {\"type == 'pdf'\": 0.5}"
+    )
+    recency: float = Field(0.0, ge=0, description="what a document of today gains, in standard deviations; 0: nothing")
+    recency_days: float = Field(365, gt=0, description="age at which half of that is left")
+    recency_field: str = Field("date", description="metadata key with the date, as 2026-01-31")
+    collapse: float = Field(
+        1.0, ge=0, le=1, description="cosine from which a passage repeats a better one; 1: none does"
+    )
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
     graph_weight: float = Field(
         0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
     )
     rrf_k: int = Field(60, ge=1)
+    mmr: float = Field(
+        1.0, ge=0, le=1, description="λ of maximal marginal relevance; the lower, the more diverse; 1: off"
+    )
     expand: Literal["implied", "none", "parent", "neighbours", "window", "auto"] = Field(
         "implied",
         description="what an answer reads in place of the chunks found; implied: as the chunk.strategy wants it",
@@ -163,6 +183,24 @@ class SearchSettings(_Section):
     neighbours: int = Field(
         1, ge=0, le=20, description="expand=neighbours: chunks, expand=window: sentences on each side"
     )
+
+    @field_validator("mode")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if unknown := [name for name in value.split("+") if name not in MODES]:
+            raise ValueError(
+                f"there is no mode {unknown[0]!r}; known: {', '.join(MODES)}, and several of them joined by +"
+            )
+        return value
+
+    @field_validator("depths", "weights", "boosts", mode="before")
+    @classmethod
+    def _table(cls, value: Any) -> Any:
+        """The environment and the command line give a table as JSON."""
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
 
 
 class GraphSettings(_Section):
@@ -202,6 +240,10 @@ class RerankSettings(_Section):
 
 class AnswerSettings(_Section):
     """[answer] from hits to an answer."""
+
+    order: Literal["rank", "edges", "document"] = Field(
+        "rank", description="of the passages in the prompt; edges: the best first and last, the others between"
+    )
 
     max_passages: int = Field(3, ge=1, le=50, description="passages in the prompt; small models do best with few")
     passage_tokens: int = Field(160, ge=16, description="about how many tokens of a chunk are shown to the model")

@@ -82,10 +82,19 @@ def words(text: str) -> list[str]:
     terms: list[str] = []
     for run in _WORD.findall(text.lower()):
         if run[0] > "\u2fff" and _HAN_OR_KANA.match(run):
-            terms.extend(_jieba()(run))
+            terms.extend(_jieba().cut_for_search(run))
         elif (term := run.replace("’", "'")) not in _STOP:
             terms.append(_stem(term.removesuffix("'s")))
     return terms
+
+
+def tokens(text: str) -> list[str]:
+    """The words of `text` in order, none inside another, folded but neither stemmed nor dropped: for comparing two texts."""
+    found: list[str] = []
+    for run in _WORD.findall(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).lower()):
+        is_cjk = run[0] > "\u2fff" and _HAN_OR_KANA.match(run)
+        found.extend(_jieba().cut(run) if is_cjk else [run.replace("’", "'")])
+    return found
 
 
 def language(text: str) -> str:
@@ -207,7 +216,7 @@ def _jieba() -> Any:
     # temporary folder, where another user could put one of his own.
     import rjieba
 
-    return rjieba.cut_for_search
+    return rjieba
 
 
 @lru_cache(maxsize=1)

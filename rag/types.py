@@ -266,6 +266,9 @@ class Hit:
     level: int = 0  # from 1 on, `text` is a summary of the document's text[start:end]
     parent_start: int | None = None  # the wider stretch that a reader gets, where the chunk has one
     parent_end: int | None = None
+    highlights: tuple[
+        tuple[int, int], ...
+    ] = ()  # spans of `text` that speak to the question, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ STATES = ("waiting", "importing", "live", "duplicate", "failed")
 GRAPH_METHODS = ("auto", "rules", "chat", "triples")
 GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
 GRAPH_FORMATS = ("graphml", "json", "cypher", "html")
-MODES = ("bm25", "dense", "hybrid", "graph", "hybrid+graph", "auto")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,6 +105,10 @@ def build_parser() -> argparse.ArgumentParser:
     search = command("search", "find the best passages", "search")
     search.add_argument("query", metavar="QUERY")
     _search_options(search)
+    search.add_argument("--highlight", action="store_true", help="mark the sentences that speak to the query")
+    search.add_argument(
+        "--why", metavar="CHUNK_ID", help="say why this passage is found, or where it is lost and what helps"
+    )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
     _search_options(ask)
@@ -154,17 +157,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     run = command("run", "systems × questions: runs, metrics, report", "eval_run", group)
-    run.add_argument("--data", required=True, metavar="DIR", help="folder in BEIR layout")
-    run.add_argument("--queries", metavar="FILE")
-    run.add_argument("--qrels", metavar="FILE")
-    run.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+    _data_options(run)
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
     run.add_argument(
         "--triples", metavar="FILE", help="triples for the systems with a graph (default: found without a model)"
     )
-    run.add_argument("-o", "--out", metavar="DIR", help="folder for runs, metrics and the report")
-    run.add_argument(
-        "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
+    _answer_command(group, command)
+    _generate_command(group, command)
+    _tune_command(group, command)
+    _behaviour_command(group, command)
+    _agents_command(group, command)
+    history = command("history", "earlier runs in a folder of results, and what changed", "eval_history", group)
+    history.add_argument("folder", metavar="DIR")
+    history.add_argument("--metric", default="nDCG@10", help="default: nDCG@10")
+    history.add_argument(
+        "--fail-drop", type=float, metavar="X", help="exit code 3 when the last run fell by more than X"
     )
     score = command("score", "a TREC run from any system → metrics", "eval_score", group)
     score.add_argument("--qrels", required=True, metavar="FILE")
@@ -205,6 +212,107 @@ def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     export.add_argument("--format", choices=GRAPH_FORMATS, help="default: by the file's name")
 
 
+def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    answers = command("answers", "answers: nearness to a reference, evidence, abstention", "eval_answers", group)
+    _data_options(answers)
+    answers.add_argument("--systems", default="hybrid", metavar="A,B,…", help="default: hybrid")
+    answers.add_argument(
+        "--answers",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="rate recorded answers (JSON lines) instead",
+    )
+    answers.add_argument("--judge", action="store_true", help="let a chat model grade the answers, too")
+    answers.add_argument("--judge-model", metavar="NAME", help="default: the chat model of the settings")
+    answers.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint of the judge")
+    answers.add_argument("--human", metavar="FILE", help="CSV of id and grade: how far the judge agrees with people")
+
+
+def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("generate", "test questions from the collection's documents, for review", "eval_generate", group)
+    made.add_argument("-n", type=int, default=20, metavar="N", help="how many questions (default 20)")
+    made.add_argument(
+        "--kinds",
+        default="single-hop,multi-hop,unanswerable",
+        metavar="A,B",
+        help="default: single-hop,multi-hop,unanswerable",
+    )
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="which passages are asked about (default 0)")
+    made.add_argument("-o", "--out", required=True, metavar="FILE", help="the table to write, such as questions.csv")
+
+
+def _tune_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    tune = command("tune", "search for better settings; questions kept apart decide", "eval_tune", group)
+    _data_options(tune, gates=False)
+    tune.add_argument(
+        "--try",
+        action="append",
+        default=[],
+        dest="space",
+        metavar="KEY=A|B",
+        help="values of a setting, such as chunk.size=128|256",
+    )
+    tune.add_argument("--budget", type=int, default=24, metavar="N", help="most candidates (default 24)")
+    tune.add_argument("--metric", default="nDCG@10", help="what is to become better (default nDCG@10)")
+    tune.add_argument(
+        "--holdout", type=float, default=0.4, metavar="X", help="share of questions kept apart (default 0.4)"
+    )
+
+
+def _behaviour_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command(
+        "behaviour",
+        "RGB and DomainRAG: noise, rejection, integration, wrong facts, conversation",
+        "eval_behaviour",
+        group,
+    )
+    made.add_argument("--data", required=True, metavar="DIR", help="folder with rgb-*.jsonl and domainrag-*.jsonl")
+    made.add_argument("--tests", metavar="A,B", help="default: all whose files are there")
+    made.add_argument("--limit", type=int, metavar="N", help="the first N cases of each file")
+    made.add_argument(
+        "--noise", type=float, default=0.4, metavar="X", help="share of passages beside the point (default 0.4)"
+    )
+    made.add_argument("--passages", type=int, default=5, metavar="N", help="passages shown (default 5)")
+    _record_options(made)
+
+
+def _agents_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("agents", "tool calls: BFCL in one and several turns, API-Bank, tau2", "eval_agents", group)
+    made.add_argument("--data", required=True, metavar="DIR", help="folder with the benchmarks")
+    made.add_argument(
+        "--bench", required=True, choices=("bfcl", "bfcl-multi-turn", "api-bank", "tau2-banking", "tau2-retail")
+    )
+    made.add_argument("--calls", metavar="FILE", help="rate what an agent did (JSON lines) instead of asking the model")
+    made.add_argument("--limit", type=int, metavar="N", help="the first N tasks")
+    _record_options(made)
+
+
+def _record_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--record", metavar="FILE", help="keep what the model says; asked before, it is not asked again"
+    )
+    parser.add_argument("--replay", metavar="FILE", help="answer from a recording, without a model")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("-o", "--out", metavar="DIR", help="folder for what is written")
+    parser.add_argument("--fail-under", action="append", default=[], metavar="TEST=X", help="exit code 3 when below")
+
+
+def _data_options(parser: argparse.ArgumentParser, *, gates: bool = True) -> None:
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="folder in BEIR layout, SQuAD-style JSON, or CSV of questions"
+    )
+    parser.add_argument("--queries", metavar="FILE")
+    parser.add_argument("--qrels", metavar="FILE")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
+    parser.add_argument("-o", "--out", metavar="DIR", help="folder for what is written")
+    if gates:
+        parser.add_argument(
+            "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
+        )
+
+
 def _global_options() -> _Parser:
     shared = _Parser(prog="ragstone", add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     options = shared.add_argument_group("global options")
@@ -220,7 +328,11 @@ def _global_options() -> _Parser:
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
-    parser.add_argument("--mode", choices=MODES, help="default: hybrid")
+    parser.add_argument(
+        "--mode",
+        metavar="MODE",
+        help="hybrid (the default), dense, bm25, auto, fields, keywords, hierarchical, tree, list; several joined by +",
+    )
     parser.add_argument(
         "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"
     )

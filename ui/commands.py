@@ -7,7 +7,7 @@ import difflib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from rag.knowledge_base import KnowledgeBase
 from rag.loaders.markdown import heading_text
 from rag.settings import Settings, load_with_origins, walk
 from rag.sources import is_url
-from rag.types import Answer, DocumentInfo, Hit, IngestReport, Step
+from rag.types import Answer, ChatModel, DocumentInfo, Hit, IngestReport, Step
 from rag.watching import watch
 from ui import printing
 
@@ -189,7 +189,10 @@ def snapshot_import(options: argparse.Namespace) -> Outcome:
 
 def search(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
-        hits = kb.search(options.query, **_search_arguments(options))
+        if options.why:
+            arguments = {name: value for name, value in _search_arguments(options).items() if name != "explain"}
+            return Outcome(data=asdict(kb.explain(options.query, options.why, **arguments)), show=printing.explanation)
+        hits = kb.search(options.query, highlight=options.highlight, **_search_arguments(options))
     data = {
         "query": options.query,
         "hits": [hit_json(hit) for hit in hits],
@@ -228,12 +231,116 @@ def eval_run(options: argparse.Namespace) -> Outcome:
     with printing.counter(quiet=_json(options)) as progress:
         data, code = evaluation.run(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
-            systems=[name.strip() for name in options.systems.split(",") if name.strip()], out_dir=options.out,
-            fail_under=options.fail_under, open_kb=lambda collection: _open(options, collection),
+            systems=options.systems, out_dir=options.out, fail_under=options.fail_under, open_kb=_evaluated(options),
+            seed=options.seed,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)), triples=options.triples,
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
+
+
+def eval_history(options: argparse.Namespace) -> Outcome:
+    from eval import commands as evaluation
+
+    data, code = evaluation.history(options.folder, metric=options.metric, fail_drop=options.fail_drop)
+    return Outcome(data=data, show=printing.history, code=code)
+
+
+def eval_answers(options: argparse.Namespace) -> Outcome:
+    from eval import answer_commands
+
+    judge = _judge(options)
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = answer_commands.answers(
+            options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, systems=options.systems,
+            recorded=options.answers, judge=judge, human=options.human, out_dir=options.out,
+            fail_under=options.fail_under, open_kb=_evaluated(options), seed=options.seed,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+            settings=_shown(_settings(options)),
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.answer_evaluation, code=code)
+
+
+def eval_tune(options: argparse.Namespace) -> Outcome:
+    from eval import tune_commands
+
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = tune_commands.tune(
+            options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, space=options.space,
+            budget=options.budget, metric=options.metric, holdout=options.holdout, out_dir=options.out,
+            open_kb=_evaluated(options), mode=_settings(options).search.mode, seed=options.seed,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.tuned, code=code)
+
+
+def eval_behaviour(options: argparse.Namespace) -> Outcome:
+    from eval import behaviour, behaviour_commands
+    from rag.chat_models import open_chat
+
+    settings = _settings(options)
+    tests = [name.strip() for name in (options.tests or ",".join(behaviour.TESTS)).split(",") if name.strip()]
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = behaviour_commands.behaviour(
+            options.data, tests=tests, limit=options.limit, noise=options.noise, n_passages=options.passages,
+            record=options.record, replay=options.replay, out_dir=options.out, fail_under=options.fail_under,
+            open_chat=lambda: open_chat(settings), settings=settings.answer, deadline_s=settings.llm.deadline_s,
+            seed=options.seed, progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.behaviour, code=code)
+
+
+def eval_agents(options: argparse.Namespace) -> Outcome:
+    from eval import agent_commands
+    from rag.chat_models import open_chat
+
+    settings = _settings(options)
+    with printing.counter(quiet=_json(options)) as progress:
+        data, code = agent_commands.agents(
+            options.data, options.bench, calls=options.calls, limit=options.limit, record=options.record,
+            replay=options.replay, out_dir=options.out, fail_under=options.fail_under,
+            open_chat=lambda: open_chat(settings), deadline_s=settings.llm.deadline_s,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.agent_bench, code=code)
+
+
+def eval_generate(options: argparse.Namespace) -> Outcome:
+    from eval import generate_commands
+
+    with printing.counter(quiet=_json(options)) as progress, _open(options) as kb:
+        data, code = generate_commands.generate(
+            kb, out=options.out, n=options.n, kinds=options.kinds, seed=options.seed,
+            progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
+        )  # fmt: skip
+    return Outcome(data=data, show=printing.generated, code=code)
+
+
+def _judge(options: argparse.Namespace) -> ChatModel | None:
+    from rag.chat_models import open_chat
+
+    if not (options.judge or options.judge_model or options.judge_url):
+        return None
+    named = {"llm.model": options.judge_model, "llm.base_url": options.judge_url}
+    overrides = {**_overrides(options), **{key: value for key, value in named.items() if value}}
+    judge = open_chat(Settings.load(getattr(options, "config", None), overrides=overrides))
+    if judge is None:
+        raise UsageError(
+            "There is no chat model to judge. Name one with --judge-model, or an endpoint with --judge-url."
+        )
+    return judge
+
+
+def _evaluated(options: argparse.Namespace) -> Callable[[str | None, Mapping[str, str]], KnowledgeBase]:
+    """Opens what is evaluated; knowledge bases after the first share its models."""
+    first: list[KnowledgeBase] = []
+
+    def open_(collection: str | None, changes: Mapping[str, str]) -> KnowledgeBase:
+        settings = Settings.load(getattr(options, "config", None), overrides={**_overrides(options), **changes})
+        first.append(_open(options, collection, settings=settings, models_of=first[0] if first else None))
+        return first[-1]
+
+    return open_
 
 
 def eval_score(options: argparse.Namespace) -> Outcome:
@@ -338,7 +445,7 @@ def _is_wanted(info: DocumentInfo, state: str | None, type_: str | None) -> bool
 def hit_json(hit: Hit) -> dict[str, Any]:
     return {"rank": hit.rank, "chunk_id": hit.chunk_id, "doc_id": hit.doc_id, "source": hit.source, "title": hit.title,
             "score": hit.score, "text": hit.text, "start": hit.start, "end": hit.end, "page": hit.page, "context": hit.context,
-            "type": hit.type, "metadata": dict(hit.metadata), "parts": dict(hit.parts)}  # fmt: skip
+            "type": hit.type, "metadata": dict(hit.metadata), "parts": dict(hit.parts), "highlights": [list(one) for one in hit.highlights]}  # fmt: skip
 
 
 def trace_json(trace: tuple[Step, ...]) -> list[dict[str, Any]]:
@@ -391,10 +498,16 @@ def _masked(value: Any) -> Any:
     return str(value) if hasattr(value, "get_secret_value") else value
 
 
-def _open(options: argparse.Namespace, collection: str | None = None) -> KnowledgeBase:
+def _open(
+    options: argparse.Namespace,
+    collection: str | None = None,
+    *,
+    settings: Settings | None = None,
+    models_of: KnowledgeBase | None = None,
+) -> KnowledgeBase:
     return KnowledgeBase.open(
-        _home(options), settings=_settings(options), collection=collection or _collection(options),
-        notify=lambda message: print(f"ragstone: {message}", file=sys.stderr),
+        _home(options), settings=settings or _settings(options), collection=collection or _collection(options),
+        notify=lambda message: print(f"ragstone: {message}", file=sys.stderr), models_of=models_of,
     )  # fmt: skip
 
 

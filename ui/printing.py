@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -293,9 +293,27 @@ def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:
         out.print(
             f"[bold]{hit['rank']}.[/bold] {escape(hit['title'])} [dim]{escape(hit['source'])}{page} · {hit['score']:.3f}[/dim]"
         )
-        out.print("   " + escape(shorten(hit["text"], QUOTE_WIDTH * 2)))
+        shown = [hit["text"][start:end] for start, end in hit["highlights"]]
+        for text in shown or [hit["text"]]:
+            out.print("   " + escape(shorten(text, QUOTE_WIDTH * 2)), style="bold" if shown else None)
     if explain:
         steps(data["trace"])
+
+
+def explanation(data: Mapping[str, Any]) -> None:
+    """Why a passage was found or missed."""
+    where = f"rank {data['rank']}" if data["rank"] else f"lost at: {data['lost_at']}"
+    out.print(f"[bold]{escape(data['chunk_id'])}[/bold] {where}. {escape(data['reason'])}")
+    for one in data["advice"]:
+        out.print(f"   → {escape(one)}")
+    table = Table("after", "rank", "of", "score", "", box=None, pad_edge=False)
+    for one in data["standings"]:
+        score = "" if one["score"] is None else f"{one['score']:.3f}"
+        table.add_row(one["step"], str(one["rank"] or "–"), str(one["n"]), score, one["note"])
+    out.print(table)
+    out.print(
+        f"Words in it: {escape(', '.join(data['shared_words']) or 'none')}. Not in it: {escape(', '.join(data['missing_words']) or 'none')}."
+    )
 
 
 def steps(trace: list[dict[str, Any]]) -> None:
@@ -374,23 +392,107 @@ def shorten(text: str, width: int) -> str:
 
 
 def evaluation(data: Mapping[str, Any]) -> None:
-    systems = data["systems"]
-    names = [name for name in next(iter(systems.values()), {}) if name != "ci"]
-    table = Table("system", *names, box=None, pad_edge=False)
-    for system, values in systems.items():
+    _systems(data["systems"])
+    _compared(data.get("comparisons", []))
+    _noted(data)
+
+
+def answer_evaluation(data: Mapping[str, Any]) -> None:
+    _systems(data["systems"])
+    for name, one in data["systems"].items():
+        found = one["abstention"]
+        out.print(
+            f"{escape(name)}: abstained rightly {found['right']}, wrongly {found['wrong']}, not although it should "
+            f"{found['missed']}; failed {one['failures']['n']}; broken citations {one['broken_citations']}"
+        )
+    for name, one in ((data.get("judge") or {}).get("grades") or {}).items():
+        out.print(f"{escape(name)}: judge {one['mean']:.3f} of {one['n_judged']}, failed {one['n_failed']}")
+    _compared(data.get("comparisons", []))
+    _noted(data)
+
+
+def _systems(systems: Mapping[str, Mapping[str, Any]]) -> None:
+    """Metrics as rows, so that many of them fit on a terminal."""
+    first: Mapping[str, Any] = next(iter(systems.values()), {})
+    table = Table("metric", *map(escape, systems), box=None, pad_edge=False)
+    for name in (name for name, value in first.items() if isinstance(value, int | float)):
+        table.add_row(name, *(f"{values[name]:.4f}" for values in systems.values()))
+    out.print(table)
+
+
+def _compared(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    for one in comparisons:
+        out.print(
+            f"{escape(one['a'])} − {escape(one['b'])}, {one['metric']}: {one['difference']:+.4f} "
+            f"\\[{one['ci'][0]:+.4f}, {one['ci'][1]:+.4f}], p = {one['p_holm']:.3f}"
+            f"{'' if one['differs'] else ' (no difference shown)'}"
+        )
+
+
+def _noted(data: Mapping[str, Any]) -> None:
+    for problem in data.get("problems", []):
+        err.print(f"note: {escape(problem['message'])}")
+    for gate in data.get("gates", []):
+        if not gate["passed"]:
+            err.print(
+                f"missed: {gate.get('system', '')} {gate['metric']} {gate['value']:.4f} is below {gate['minimum']}"
+            )
+    if data.get("out"):
+        out.print(f"Written to {escape(str(data['out']))}")
+
+
+def tuned(data: Mapping[str, Any]) -> None:
+    held = data["holdout"]
+    best = ", ".join(f"{key} = {value}" for key, value in data["best"].items()) or "the settings as they are"
+    out.print(f"Best of {len(data['rungs'][0]['candidates'])}: {escape(best)}")
+    out.print(
+        f"{data['metric']} on {held['n_queries']} questions kept apart: {held['current']:.4f} now, {held['best']:.4f} with it, "
+        f"gain {held['gain']:+.4f} \\[{held['ci'][0]:+.4f}, {held['ci'][1]:+.4f}]"
+    )
+    out.print(
+        "Recommended." if data["recommended"] else "Keep the settings as they are: no gain beyond chance is shown."
+    )
+    _noted(data)
+
+
+def behaviour(data: Mapping[str, Any]) -> None:
+    table = Table("test", "value", "cases", "abstained", "failed", box=None, pad_edge=False)
+    for name, one in data["tests"].items():
+        failed = str(sum(one["failures"].values()))
+        table.add_row(name, f"{one['value']:.3f}", str(one["n"]), str(one["abstained"]), failed)
+    out.print(table)
+    out.print(f"Model: {escape(data['model'])}")
+    _noted(data)
+
+
+def agent_bench(data: Mapping[str, Any]) -> None:
+    table = Table("group", "success", "tasks", "schema faults", "failed", box=None, pad_edge=False)
+    for name, one in [*data["groups"].items(), ("all", data)]:
+        failed = str(sum(one["failures"].values()))
+        table.add_row(name, f"{one['success']:.3f}", str(one["n"]), str(one["schema_faults"]), failed)
+    out.print(table)
+    out.print(f"{escape(data['bench'])}, {escape(data['model'])}")
+    _noted(data)
+
+
+def history(data: Mapping[str, Any]) -> None:
+    table = Table("at", "revision", "data", "system", data["metric"], "change", "settings", box=None, pad_edge=False)
+    for row in data["runs"]:
+        change = "–" if row["change"] is None else f"{row['change']:+.4f}"
+        changed = escape(", ".join(row["settings_changed"]))
+        version = escape(row["revision"] or row["version"])
         table.add_row(
-            system, *(f"{values[name]:.4f}" if isinstance(values[name], float) else str(values[name]) for name in names)
+            row["at"], version, escape(row["dataset"]), escape(row["system"]), f"{row['value']:.4f}", change, changed
         )
     out.print(table)
-    for one in data.get("comparisons", []):
-        out.print(
-            f"{one['a']} − {one['b']}, {one['metric']}: {one['difference']:+.4f} [{one['ci'][0]:+.4f}, {one['ci'][1]:+.4f}], "
-            f"p = {one.get('p_holm', one.get('p')):.3f}"
-        )
-    for problem in data.get("problems", []):
-        err.print(f"note: {escape(str(problem))}")
-    if data.get("report"):
-        out.print(f"Report: {escape(str(data['report']))}")
+
+
+def generated(data: Mapping[str, Any]) -> None:
+    counts = ", ".join(f"{n} {kind}" for kind, n in data["kinds"].items()) or "none"
+    out.print(f"{data['n']} questions ({counts}) written to {escape(data['out'])}. Write yes or no under keep.")
+    if data["rejected"]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in data["rejected"].items())
+        err.print(f"Replies that were not usable: {escape(reasons)}.")
 
 
 def metrics(data: Mapping[str, Any]) -> None:

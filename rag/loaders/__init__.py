@@ -91,12 +91,14 @@ _VISIBLE = re.compile(r"[^\s\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u00ad]
 
 _ADVICE = {
     "pptx": "PowerPoint presentation", "ppt": "old PowerPoint presentation", "xlsx": "Excel workbook", "xls": "old Excel workbook",
+    "xlsb": "binary Excel workbook",
     "doc": "old Word document", "odt": "OpenDocument text", "ods": "OpenDocument spreadsheet", "odp": "OpenDocument presentation",
     "epub": "EPUB book", "eml": "e-mail", "msg": "Outlook e-mail", "csv": "CSV table", "json": "JSON file", "ipynb": "Jupyter notebook",
     "xml": "XML file", "rtf": "RTF document", "zip": "zip archive", "image": "picture", "audio": "sound file", "video": "video",
     "office": "Office file", "binary": "binary file",
 }  # fmt: skip
 _HOW = {
+    "xlsb": "Save it as XLSX",
     "ppt": "Save it as PPTX or PDF",
     "doc": "Install LibreOffice, antiword or catdoc, or save it as DOCX or PDF",
 }
@@ -181,12 +183,17 @@ def _zip_kind(data: bytes, extension: str) -> str:
             if data[38:138].startswith(mime):
                 return kind
     names = _zip_names(data)
+    office = b"\n[Content_Types].xml" in names  # other archives may hold folders of these names
+    if office and b"\nxl/workbook.bin" in names:
+        return "unsupported:xlsb"
     for marker, kind in (
         (b"word/document", "docx"),
         (b"ppt/", "pptx"),
         (b"xl/workbook", "xlsx"),
     ):
-        if b"\n" + marker in names or (not names and (marker in data[-2_000_000:] or marker in data[:200_000])):
+        if (office and b"\n" + marker in names) or (
+            not names and (marker in data[-2_000_000:] or marker in data[:200_000])
+        ):
             return kind
     known = {"docm": "docx", "xlsm": "xlsx", "pptm": "pptx", "ppsx": "pptx"}.get(
         extension.lstrip("."), extension.lstrip(".")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rag.errors import DocumentError
 from rag.loaders.builder import TextBuilder
-from rag.loaders.xlsx import Rows, add_sheet, format_kind, shown_number
+from rag.loaders.xlsx import Rows, add_sheet, column_letters, format_kind, shown_number
 from rag.types import ParsedDocument
 
 
@@ -17,13 +17,15 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
 
     builder, warnings = TextBuilder(), list[str]()
     try:
-        book = xlrd.open_workbook(file_contents=data, logfile=io.StringIO(), formatting_info=True, on_demand=True)
+        book = xlrd.open_workbook(
+            file_contents=data, logfile=io.StringIO(), formatting_info=True, on_demand=True, ragged_rows=True
+        )
         epoch = datetime(1904, 1, 1) if book.datemode else datetime(1899, 12, 30)
         for index in range(book.nsheets):
             sheet = book.sheet_by_index(index)
             if sheet.visibility:
                 warnings.append(f"The sheet {sheet.name!r} is hidden in its program; it was read.")
-            add_sheet(builder, sheet.name, _rows(book, sheet, epoch))
+            add_sheet(builder, sheet.name, _rows(book, sheet, epoch), _comments(sheet))
             book.unload_sheet(index)
         author = " ".join(str(book.user_name or "").split())
     except MemoryError:
@@ -61,6 +63,16 @@ def _rows(book: object, sheet: object, epoch: datetime) -> Rows:
             if text:
                 rows.setdefault(number + 1, {})[column + 1] = text
     return rows
+
+
+def _comments(sheet: object) -> list[str]:
+    """Comments on cells: `A1: text`."""
+    notes = sorted(sheet.cell_note_map.items())  # type: ignore[attr-defined]
+    return [
+        f"{column_letters(column + 1)}{row + 1}: {' '.join(note.text.split())}"
+        for (row, column), note in notes
+        if note.text.strip()
+    ]
 
 
 def _kind(book: object, cell: object) -> str:

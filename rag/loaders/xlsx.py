@@ -15,8 +15,9 @@ from rag.types import ParsedDocument
 Rows = dict[int, dict[int, str]]  # row → column → text, both from 1
 
 _REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
+_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]")
 _QUOTED = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
-_DATE_FORMATS = frozenset((*range(14, 23), *range(27, 37), 45, 46, 47, *range(50, 59)))  # built in, East Asian ones too
+_DATE_FORMATS = frozenset((*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)))  # built in, East Asian ones too
 _PERCENT_FORMATS = frozenset((9, 10))
 _EPOCH = datetime(1899, 12, 30)
 _EPOCH_1904 = datetime(1904, 1, 1)
@@ -55,7 +56,8 @@ def load(data: bytes, *, name: str, password: str = "") -> ParsedDocument:
 
 def add_sheet(builder: TextBuilder, title: str, rows: Rows, notes: Iterable[str] = ()) -> None:
     """A heading with the sheet's name, its tables, and the comments on its cells. An empty sheet adds nothing."""
-    if not rows:
+    notes = list(notes)
+    if not rows and not notes:
         return
     builder.add("heading", title, level=2)
     for table in _tables(rows):
@@ -139,9 +141,12 @@ class _Sheet:
 
 
 def shown_number(value: float, kind: str, epoch: datetime = _EPOCH) -> str:
-    """A number as people see it. kind: date, percent or "" (a plain number)."""
+    """A number as people see it. kind: date, elapsed, percent or "" (a plain number)."""
     if kind == "percent":
         return f"{value * 100:.10g}%"
+    if kind == "elapsed" and abs(value) < 2_958_466:
+        minutes, seconds = divmod(round(abs(value) * 86_400), 60)
+        return f"{'-' if value < 0 else ''}{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
     if kind == "date" and 0 <= value < 2_958_466:  # the year 9999
         moment = epoch + timedelta(seconds=round(value * 86_400))
         if value < 1:
@@ -153,7 +158,9 @@ def shown_number(value: float, kind: str, epoch: datetime = _EPOCH) -> str:
 
 
 def format_kind(code: str) -> str:
-    """What a number format makes of a number: date, percent or ""."""
+    """What a number format makes of a number: date, elapsed (hours that go beyond a day), percent or ""."""
+    if _ELAPSED.search(code.split(";")[0].lower()):
+        return "elapsed"
     plain = _QUOTED.sub("", code.split(";")[0]).lower()
     if "%" in plain:
         return "percent"
@@ -165,6 +172,15 @@ def _column(letters: str) -> int:
     for letter in letters:
         number = number * 26 + ord(letter) - 64
     return number
+
+
+def column_letters(number: int) -> str:
+    """1 → A, 27 → AA."""
+    letters = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(65 + rest) + letters
+    return letters
 
 
 def _shared_strings(archive: Archive) -> list[str]:
@@ -209,7 +225,15 @@ def _formats(archive: Archive) -> list[str]:
 
 def _built_in(number: str) -> str:
     value = int(number) if number.isdigit() else 0
-    return "date" if value in _DATE_FORMATS else "percent" if value in _PERCENT_FORMATS else ""
+    return (
+        "elapsed"
+        if value == 46
+        else "date"
+        if value in _DATE_FORMATS
+        else "percent"
+        if value in _PERCENT_FORMATS
+        else ""
+    )
 
 
 def _comments(archive: Archive, targets: dict[str, str], sheet: Element) -> list[str]:

@@ -65,3 +65,12 @@ def test_an_estimate_beside_the_import(tiny_settings) -> None:  # type: ignore[n
 
     result = estimated(tiny_settings, [(f"Title {n}", f"Tea garden {n} is green.") for n in range(8)])
     assert result["chunks"]["estimated"] == result["chunks"]["written"] == 8 and result["seconds"]["estimated"] > 0
+
+
+def test_what_evaluation_costs(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    from bench import eval as evaluation
+
+    assert evaluation.overhead(50, 10)["metrics"] == 20
+    assert 0.8 <= evaluation.calibration(30, 40)["no_difference"] <= 1.0
+    result = evaluation.search(tiny_settings, passages(20), 5)
+    assert result["questions"] == 5 and result["chunks"] >= 20 and result["evaluation_s"] >= 0

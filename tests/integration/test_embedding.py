@@ -193,17 +193,6 @@ def test_the_fingerprint_is_of_the_content_not_of_the_name(tiny: Path, tmp_path:
     assert open_tiny(tiny, backend="openvino-fp32", passage_prefix="passage: ").fingerprint != first
 
 
-@pytest.mark.model
-def test_hashing_a_model_is_cheap(embedder: LocalEmbedder) -> None:
-    folder = resolve(E5, "embedding", models_dir())
-    assert isinstance(folder, Path)
-    embedding._hash_files(folder)
-    start = time.process_time()
-    for _ in range(5):
-        embedding._hash_files(folder)
-    assert (time.process_time() - start) / 5 < 0.02
-
-
 def test_settings_override_the_models_prompts(tiny: Path) -> None:
     plain = open_tiny(tiny, backend="openvino-fp32")
     prefixed = open_tiny(tiny, backend="openvino-fp32", query_prefix="abc ")

@@ -36,6 +36,8 @@ HOMES = {
     "networkx": {"graph/export.py", "graph/knowledge_graph.py"},
     "scipy": {"graph/walking.py"},
     "graspologic_native": {"graph/communities.py"},
+    "rank_bm25": {"rag/okapi.py"},
+    "bfcl_eval": {"eval/bfcl_tools.py"},
 }
 
 

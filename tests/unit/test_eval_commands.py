@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def opener(toy: ToyKnowledgeBase) -> Any:
     names: list[str | None] = []
 
     @contextmanager
-    def open_kb(collection: str | None) -> Iterator[ToyKnowledgeBase]:
+    def open_kb(collection: str | None, settings: Mapping[str, str]) -> Iterator[ToyKnowledgeBase]:
         names.append(collection)
         yield toy
 
@@ -106,6 +106,23 @@ def test_history_shows_what_changed(data: Path, opener: Any, toy: ToyKnowledgeBa
     worse, code = commands.run(data, systems="bm25", out_dir=tmp_path / "out", open_kb=opener)
     assert code == 3
     assert worse["changes"]["bm25"]["nDCG@10"] == {"before": 1.0, "now": 0.0}
+
+
+def test_the_history_is_shown(data: Path, opener: Any, toy: ToyKnowledgeBase, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="does not exist"):
+        commands.history(out)
+    commands.run(data, systems="bm25,dense", out_dir=out, open_kb=opener, settings={"search.depth": 100})
+    tree, code = commands.history(out, fail_drop=0.1)
+    assert code == 0 and [row["change"] for row in tree["runs"]] == [None, None]
+    toy.down = True
+    commands.run(data, systems="bm25", out_dir=out, open_kb=opener, settings={"search.depth": 50})
+    tree, code = commands.history(out, metric="ndcg@10", fail_drop=0.1)
+    assert code == 3 and tree["runs"][-1]["change"] == -1.0 and tree["fallen"]
+    assert tree["runs"][-1]["settings_changed"] == ["search.depth"] and tree["runs"][0]["settings_changed"] == []
+    assert commands.history(out, fail_drop=1.0)[1] == 0
+    with pytest.raises(UsageError, match="no run with P@7"):
+        commands.history(out, metric="P@7")
 
 
 def test_gates(data: Path, opener: Any) -> None:

@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import re
-import time
 import unicodedata
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from rag.loaders.archive import MAX_MEMBERS, Archive
 from rag.loaders.builder import pipe_table
 from rag.loaders.encoding import decode
 from rag.types import ParsedDocument
+from tests.ends import ends
 
 
 def load(data: bytes | str, name: str, password: str = "") -> ParsedDocument:
@@ -233,14 +233,7 @@ def test_markdown_blocks_cover_any_text(text: str) -> None:
     "unit", ["> ", "- a\n", "- ```\n", "```\n", "a | b\n", "|a|\n|-|\n", "<!-- \n", "[", "*a **b ", "p\n\n", "  - "]
 )
 def test_markdown_takes_linear_time(unit: str) -> None:
-    def cost(n: int) -> float:
-        text = unit * n
-        start = time.process_time()
-        for _ in markdown.blocks(text):
-            pass
-        return time.process_time() - start
-
-    assert cost(160_000) < 30 * max(cost(20_000), 0.01)
+    assert ends(lambda: list(markdown.blocks(unit * 300_000)))
 
 
 def test_front_matter() -> None:
@@ -342,9 +335,10 @@ def test_html_without_main_content_marks_keeps_all_text() -> None:
     ],
 )  # fmt: skip
 def test_hostile_html_ends_with_text(page: bytes) -> None:
-    start = time.process_time()
-    assert "text" in load(b"<html><body>" + page, "a.html").text
-    assert time.process_time() - start < 20
+    def work() -> None:
+        assert "text" in load(b"<html><body>" + page, "a.html").text
+
+    assert ends(work)
 
 
 def test_wide_tables_are_refused() -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import struct
+import sys
+import tracemalloc
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from rag.convert import convert
 from rag.errors import CODES, DocumentError
 from rag.loaders import identify, load_document
+from rag.loaders.xlsx import format_kind, shown_number
 from rag.parsing import ParserPool
 from rag.settings import ParseSettings
 from rag.types import ParsedDocument
@@ -328,3 +334,176 @@ def test_comments_on_cells() -> None:
         f'<comments xmlns="{S}"><commentList><comment ref="A1"><text><r><t>ask Ann</t></r></text></comment></commentList></comments>'
     )
     assert load_document(packed(members), "a.xlsx").text == "## S1\n\n| 1 |\n| --- |\n\nA1: ask Ann"
+
+
+def with_comment(rows: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(xlsx(rows))) as archive:
+        members = {one: archive.read(one).decode() for one in archive.namelist()}
+    members["xl/worksheets/_rels/sheet1.xml.rels"] = relations(c="../comments1.xml")
+    members["xl/comments1.xml"] = (
+        f'<comments xmlns="{S}"><commentList><comment ref="B2"><text><t>ask Ann</t></text></comment></commentList></comments>'
+    )
+    return packed(members)
+
+
+def test_a_sheet_that_holds_comments_alone() -> None:
+    assert load_document(with_comment(""), "a.xlsx").text == "## S1\n\nB2: ask Ann"
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "shown"),
+    [
+        (1.25, "[h]:mm", "30:00:00"), (1.25, "[mm]:ss", "30:00:00"), (-0.5, "[hh]:mm", "-12:00:00"), (0.25, "h:mm", "06:00:00"),
+        (45000, "[$-804]yyyy/m/d", "2023-03-15"), (45000, "[Red]0", "45000"), (1e300, "[h]:mm", "1e+300"),
+    ],
+)  # fmt: skip
+def test_hours_that_go_beyond_a_day(value: float, code: str, shown: str) -> None:
+    assert shown_number(value, format_kind(code)) == shown
+
+
+# A workbook of Excel 97 as bytes: records in one stream of an OLE file, written out by hand.
+
+
+def record(kind: int, body: bytes) -> bytes:
+    return struct.pack("<HH", kind, len(body)) + body
+
+
+def xls(cells: list[tuple[int, int, str]], notes: list[tuple[int, int, str]] = ()) -> bytes:  # type: ignore[assignment]
+    """BIFF5, whose labels and notes are plain bytes: the stream alone, without its container, is a file, too."""
+    start = record(0x0809, struct.pack("<HHHH", 0x0500, 0x0005, 0, 0))
+    sheet_at = len(start) + len(record(0x0085, struct.pack("<IHB", 0, 0, 1) + b"S")) + 4
+    workbook = start + record(0x0085, struct.pack("<IHB", sheet_at, 0, 1) + b"S") + record(0x000A, b"")
+    sheet = record(0x0809, struct.pack("<HHHH", 0x0500, 0x0010, 0, 0))
+    for row, column, text in cells:
+        sheet += record(0x0204, struct.pack("<HHHH", row, column, 0, len(text)) + text.encode())
+    for row, column, text in notes:
+        sheet += record(0x001C, struct.pack("<HHH", row, column, len(text)) + text.encode())
+    return ole("Book", workbook + sheet + record(0x000A, b""))
+
+
+def ole(stream: str, content: bytes) -> bytes:
+    """An OLE file of one stream: header, table of sectors, directory, content."""
+    content = content.ljust(max(4096, -(-len(content) // 512) * 512), b"\0")
+    n = len(content) // 512
+    header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6) + bytes(6)
+    header += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)
+    header += struct.pack("<109I", 0, *[0xFFFFFFFF] * 108)
+    chain = [0xFFFFFFFD, 0xFFFFFFFE, *range(3, n + 2), 0xFFFFFFFE]
+    fat = struct.pack("<128I", *chain, *[0xFFFFFFFF] * (128 - len(chain)))
+
+    def entry(name: str, kind: int, child: int, first: int, size: int) -> bytes:
+        raw = name.encode("utf-16-le") + b"\0\0"
+        nowhere = 0xFFFFFFFF
+        return (
+            raw.ljust(64, b"\0")
+            + struct.pack("<HBBIII", len(raw), kind, 1, nowhere, nowhere, child)
+            + bytes(36)
+            + struct.pack("<IQ", first, size)
+        )
+
+    directory = entry("Root Entry", 5, 1, 0xFFFFFFFE, 0) + entry(stream, 2, 0xFFFFFFFF, 2, len(content))
+    return header + fat + directory.ljust(512, b"\0") + content
+
+
+def test_old_workbooks_keep_comments() -> None:
+    parsed = load_document(xls([(0, 0, "a"), (0, 1, "b")], [(0, 1, "ask Ann")]), "a.xls")
+    assert parsed.text == "## S\n\n| a | b |\n| --- | --- |\n\nB1: ask Ann"
+
+
+def test_a_lone_cell_in_the_last_row_of_an_old_workbook_costs_nothing() -> None:
+    tracemalloc.start()
+    try:
+        parsed = load_document(xls([(0, 0, "first"), (16_383, 255, "last")]), "a.xls")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert tables(parsed) == ["| first |\n| --- |", "| last |\n| --- |"]
+    assert peak < 10_000_000  # 4.2 million empty cells take more than 40 MB
+
+
+def test_opendocument_sheets_tell_hidden_ones_and_keep_comments_apart() -> None:
+    cell = "<table:table-cell><office:annotation><text:p>ask Ann</text:p></office:annotation><text:p>text</text:p></table:table-cell>"
+    content = (
+        f'<office:document-content {OFFICE} xmlns:style="urn:oasis:names:tc:opendocument:xmlns:style:1.0"><office:automatic-styles>'
+        '<style:style style:name="ta1" style:family="table"><style:table-properties table:display="false"/></style:style>'
+        '</office:automatic-styles><office:body><office:spreadsheet><table:table table:name="S" table:style-name="ta1"><table:table-row>'
+        f"<table:table-cell><text:p>a</text:p></table:table-cell>{cell}</table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"
+    )
+    parsed = load_document(
+        packed({"mimetype": "application/vnd.oasis.opendocument.spreadsheet", "content.xml": content}), "a.ods"
+    )
+    assert parsed.text == "## S\n\n| a | text |\n| --- | --- |\n\nB1: ask Ann"
+    assert parsed.warnings == ("The sheet 'S' is hidden in its program; it was read.",)
+
+
+def test_opendocument_slides_from_top_to_bottom_notes_last() -> None:
+    svg = 'xmlns:svg="urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0" xmlns:presentation="urn:oasis:names:tc:opendocument:xmlns:presentation:1.0"'
+
+    def frame(text: str, x: str, y: str) -> str:
+        return (
+            f'<draw:frame svg:x="{x}" svg:y="{y}"><draw:text-box><text:p>{text}</text:p></draw:text-box></draw:frame>'
+        )
+
+    body = (
+        f"<presentation:notes>{frame('say this', '0cm', '0cm')}</presentation:notes>{frame('下', '1cm', '100mm')}"
+        f"{frame('right', '5in', '1cm')}{frame('left', '1cm', '1.1cm')}<draw:g>{frame('grouped', '1cm', '5cm')}</draw:g>"
+    )
+    content = (
+        f"<office:document-content {OFFICE} {svg}><office:body><office:presentation>"
+        f'<draw:page draw:name="One">{body}</draw:page></office:presentation></office:body></office:document-content>'
+    )
+    parsed = load_document(
+        packed({"mimetype": "application/vnd.oasis.opendocument.presentation", "content.xml": content}), "a.odp"
+    )
+    assert parsed.text == "## One\n\nleft\n\nright\n\ngrouped\n\n下\n\nNotes: say this"
+    assert {block.page for block in parsed.blocks} == {1}
+
+
+def test_numbered_headings_of_opendocument_texts_stand_in_lists() -> None:
+    heading = '<text:list><text:list-item><text:h text:outline-level="2">编号标题</text:h></text:list-item></text:list>'
+    parsed = load_document(odt(f"{heading}<text:p>body</text:p>"), "a.odt")
+    assert [(block.kind, parsed.text[block.start : block.end]) for block in parsed.blocks][0] == (
+        "heading",
+        "## 编号标题",
+    )
+
+
+def test_archives_with_folders_named_like_those_in_office_files() -> None:
+    for member in ("ppt/talk.md", "word/documents/talk.md", "xl/workbooks/talk.md"):
+        data = packed({member: "# Talk"})
+        assert identify(data, "all.zip") == "zip"
+        assert [part.name for part in load_document(data, "all.zip").parts] == [member]
+
+
+def test_binary_workbooks_are_refused_by_name() -> None:
+    data = packed({"[Content_Types].xml": "<Types/>", "xl/workbook.bin": "x"})
+    for name in ("a.xlsb", "a.xlsx"):
+        with pytest.raises(DocumentError, match="Save it as XLSX") as caught:
+            load_document(data, name)
+        assert caught.value.code == "E_UNSUPPORTED"
+
+
+def converter(folder: Path, script: str) -> None:
+    program = folder / "antiword"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a converter's output is limited while it writes on Linux alone")
+def test_a_converter_that_writes_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.convert.MAX_OUTPUT", 1_000_000)
+    converter(tmp_path, "exec /usr/bin/yes")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DocumentError) as caught:
+        convert(b"", "a.doc", "doc", timeout_s=60)
+    assert caught.value.code == "E_CORRUPT"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the converter is a shell script")
+def test_half_a_text_of_a_converter_that_failed_is_not_taken_for_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converter(tmp_path, "echo the first half; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DocumentError, match="could not be converted by antiword"):
+        convert(b"", "a.doc", "doc", timeout_s=60)

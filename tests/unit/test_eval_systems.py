@@ -1,0 +1,57 @@
+"""Names of systems: what they mean, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from eval.systems import BUILT_IN, parse_system, parse_systems, split_names
+from rag.errors import UsageError
+
+
+def test_the_built_in_names_switch_on_what_they_say() -> None:
+    systems = parse_systems(BUILT_IN)
+    assert {name: one.options["mode"] for name, one in systems.items()}["hybrid+hyde"] == "hybrid"
+    assert systems["hybrid+hyde"].options["hyde"] == 1 and systems["hybrid"].options["hyde"] == 0
+    assert systems["hybrid+rerank"].options["rerank"] is True and systems["hybrid"].options["rerank"] is False
+    assert all(not one.settings and not one.index_key for one in systems.values())
+
+
+def test_switches_with_values_and_settings() -> None:
+    one = parse_system(" hybrid (depth=50, fusion=rrf, chunk.size=256) + mmr@0.5 + multi-query@2 ")
+    assert one.name == "hybrid(depth=50,fusion=rrf,chunk.size=256)+mmr@0.5+multi-query@2"
+    assert (one.options["mmr"], one.options["multi_query"], one.most_hits) == (0.5, 2, 50)
+    assert one.settings == {"search.depth": "50", "search.fusion": "rrf", "chunk.size": "256"}
+
+
+def test_only_settings_of_the_import_need_another_index() -> None:
+    keys = [parse_system(name).index_key for name in ("hybrid(depth=9)", "dense(chunk.size=64)", "bm25(chunk.size=64,depth=5)", "dense(chunk.size=65)")]  # fmt: skip
+    assert keys[0] == "" and keys[1] == keys[2] != keys[3]
+
+
+def test_commas_in_brackets_do_not_part_names() -> None:
+    assert split_names("bm25, hybrid(depth=5,rrf_k=9)+mmr,,dense") == ["bm25", "hybrid(depth=5,rrf_k=9)+mmr", "dense"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("graphs", "It runs: bm25"),
+        ("hybrid+rerunk", "Did you mean rerank"),
+        ("hybrid+mmr@2", "from 0 to 1"),
+        ("hybrid+hyde@many", "whole number"),
+        ("hybrid+rewrite@3", "takes no value"),
+        ("hybrid(depth)", "KEY=VALUE"),
+        ("hybrid(dept=5)", "Did you mean search.depth"),
+        ("hybrid(depth=many)", "search.depth"),
+        ("hybrid(depth=0)", "search.depth"),
+        ("hybrid(depth=5", "settings in brackets"),
+    ],
+)
+def test_names_that_cannot_be(name: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_system(name)
+
+
+def test_the_same_system_twice() -> None:
+    with pytest.raises(UsageError, match="more than once"):
+        parse_systems(["hybrid+mmr", "hybrid +mmr"])
