@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from agents.types import AgentStep
 
@@ -20,23 +21,19 @@ _FACTORS = frozenset(
 MAX_SMALL = 12.0  # counts and months, in what is computed
 
 TOLD = {
-    "computed": {
-        "en": "{number} stands in no observation; the calculator gave {result}. Answer again with the numbers that were found and computed.",
-        "zh": "{number}没有出现在任何观察里；calculator的结果是{result}。用查到和算出的数字重新回答。",
+    "say_result": {
+        "en": "The calculator gave {result}. Answer the task with it, and with the numbers that were found.",
+        "zh": "calculator的结果是{result}。用它和查到的数字重新回答。",
     },
-    "unsaid": {
-        "en": "The calculator gave {result}, and the answer does not say it. Answer the task again with it.",
-        "zh": "calculator的结果是{result}，答案里没有写。写上它，重新回答。",
-    },
-    "answer": {
+    "compute_first": {
         "en": "{number} stands in no observation. Compute it with calculator from the numbers that were found; then answer.",
         "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，再回答。",
     },
-    "unsearched": {
-        "en": "{number} is not in the task. Find the facts with search first, then compute with what was found.",
-        "zh": "任务里没有{number}。先用search查事实，再用查到的数字计算。",
+    "search_first": {
+        "en": "Nothing was looked up yet. Find the facts with search first.",
+        "zh": "还没有查过资料。先用search查事实。",
     },
-    "call": {
+    "compute_known": {
         "en": "{number} stands in no observation. Compute with the numbers of the task and of the observations only.",
         "zh": "{number}没有出现在任何观察里。只用任务和观察里的数字计算。",
     },
@@ -70,22 +67,34 @@ def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) ->
     return ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a model is told, and which of TOLD it is."""
+
+    what: str
+    text: str
+
+
 def told(
-    text: str, task: str, steps: Sequence[AgentStep], facts: Iterable[str], language: str, *, computes: bool
-) -> str:
-    """What is to be told about an answer, or about an expression that is computed; "" when all its numbers are known."""
-    number = ungrounded(text, known(task, steps, facts), constants=computes)
+    text: str, task: str, steps: Sequence[AgentStep], facts: Sequence[str], language: str, *, computes: bool, searches: bool
+) -> Told | None:  # fmt: skip
+    """What is to be told about an answer, or about an expression that is computed; None when it is well founded.
+
+    searches: there is a tool to look facts up with.
+    """
+    looked = any(step.ok and step.tool != "calculator" for step in steps)
     result = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
-    result = result.partition("\n")[0]
-    if not number and not computes and result and not _says(text, result):
-        return TOLD["unsaid"][language].format(result=result)
-    if not number:
-        return ""
-    if computes:
-        what = "call" if any(step.ok and step.tool != "calculator" for step in steps) else "unsearched"
-    else:
-        what = "computed" if result else "answer"
-    return TOLD[what][language].format(number=number, result=result)
+    result, what = result.partition("\n")[0], ""
+    number = ungrounded(text, known(task, steps, facts), constants=computes and (looked or not searches))
+    if computes and number:
+        what = "compute_known" if looked or not searches else "search_first"
+    elif not computes and searches and not looked and not result and not facts:
+        what = "search_first"
+    elif not computes and result and (number or not _says(text, result)):
+        what = "say_result"
+    elif not computes and number:
+        what = "compute_first"
+    return Told(what=what, text=TOLD[what][language].format(number=number, result=result)) if what else None
 
 
 def _says(text: str, result: str) -> bool:

@@ -170,9 +170,10 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
     if parts.keep_prompts:
         sent = [{"role": one.role, "content": one.content} for one in model.messages(parts.asking, at)]
         out["prompts"] = [*state.get("prompts", []), sent]
-    if not parts.asking.is_native and not at.last and (told := _from_nowhere(reply, at, parts)):
-        step = AgentStep(n=len(state["steps"]) + 1, thought=reply.raw[:500], tool="", args={}, observation=told, ok=False,
-                         code="ungrounded", agent=parts.name)  # fmt: skip
+    told = None if parts.asking.is_native or at.last else _unfounded(reply, at, parts)
+    if told is not None:
+        step = AgentStep(n=len(state["steps"]) + 1, thought=reply.raw[:500], tool="", args={}, observation=told.text, ok=False,
+                         code=told.what, agent=parts.name)  # fmt: skip
         runtime.stream_writer({"kind": "step", "step": step_json(step)})
         return {**out, "steps": [*state["steps"], step_json(step)]}
     if reply.answer is not None:
@@ -193,19 +194,18 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
     return out
 
 
-def _from_nowhere(reply: model.Reply, at: Situation, parts: Parts) -> str:
-    """What a model is told that answers or computes with a number from nowhere; "" when it may. It is told once each time."""
+def _unfounded(reply: model.Reply, at: Situation, parts: Parts) -> grounding.Told | None:
+    """What a small model is told that answers or computes with a number from nowhere; each thing is told once."""
     if "calculator" not in parts.tools:
-        return ""
+        return None
     facts = [*at.facts, *(answered for _, answered in at.turns)]
     call = next((call for call in reply.calls if call.tool == "calculator"), None)
-    told = ""
-    if reply.answer is not None:
-        told = grounding.told(reply.answer, at.task, at.steps, facts, at.language, computes=False)
-    elif call is not None and "search" in parts.tools:
-        text = str(call.args.get("expression", ""))
-        told = grounding.told(text, at.task, at.steps, facts, at.language, computes=True)
-    return "" if any(step.observation == told for step in at.steps) else told
+    if reply.answer is None and call is None:
+        return None
+    text = reply.answer if reply.answer is not None else str(call.args.get("expression", "")) if call else ""
+    told = grounding.told(text, at.task, at.steps, facts, at.language, computes=reply.answer is None,
+                          searches="search" in parts.tools)  # fmt: skip
+    return None if told is None or any(step.observation == told.text for step in at.steps) else told
 
 
 def _situation(state: State, parts: Parts) -> Situation:

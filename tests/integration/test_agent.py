@@ -98,7 +98,7 @@ def test_the_text_form_where_an_endpoint_takes_no_tools(kb: KnowledgeBase) -> No
     with OpenAIServer(script) as server, using(server, kb) as agent:
         result = agent.run("How long ago was the Boston Tea Party in 2025?")
     assert result.answer.startswith("It was 252 years ago") and result.stopped == "answered"
-    assert [step.code for step in result.steps] == ["", "ungrounded", ""]
+    assert [step.code for step in result.steps] == ["", "compute_first", ""]
     assert "response_format" in server.requests[1].json and "tools" not in server.requests[1].json
 
 
