@@ -24,7 +24,7 @@ from agents import grounding, model, policy
 from agents.execution import Observation, execute, fault, numbered
 from agents.flow import END, START, Runtime, StateGraph, interrupt
 from agents.journal import Journal
-from agents.memory import condensed
+from agents.memory import KEEP_TURNS, condensed
 from agents.passages import passage_from, passage_json, shown
 from agents.prompts import Situation
 from agents.tooling import Tool, ToolContext
@@ -375,7 +375,10 @@ def finished(state: State, parts: Parts) -> dict[str, Any]:
             "citations": [_citation_json(one) for one in checked.citations],
             "unsupported": list(checked.unsupported),
         }
-    return {**out, "turns": [*state.get("turns", []), [state["task"], out["answer"]]]}
+    turns = [*state.get("turns", []), [state["task"], out["answer"]]]
+    if len(turns) > KEEP_TURNS + 1:  # where no `begin` has made facts of the oldest
+        turns, out["facts"] = condensed(turns, state.get("facts", []), None)
+    return {**out, "turns": turns}
 
 
 def _partial(state: State) -> str:
