@@ -46,7 +46,9 @@ test: models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest $(ARGS)
 
+# AgentDojo without its dependencies: they are the clients of a dozen model vendors, and none of them is asked.
 bars: models
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps agentdojo==0.1.35 docstring_parser==DS deepdiff==DD orderly-set==OS email-validator==EV dnspython==DN
 	RAGSTONE_BARS=full $(BIN)/python -m pytest -s -m bar $(ARGS)
 
 check: install
