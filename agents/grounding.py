@@ -97,6 +97,17 @@ def told(
     return Told(what=what, text=TOLD[what][language].format(number=number, result=result)) if what else None
 
 
+def computed(answer: str, steps: Sequence[AgentStep], language: str) -> str:
+    """The last computation as a sentence, where a small model was told its result and still left it out; else ""."""
+    last = next((step for step in reversed(steps) if step.ok and step.tool == "calculator"), None)
+    was_told = any(step.code == "say_result" for step in steps)
+    result = last.observation.partition("\n")[0] if last else ""
+    if last is None or not was_told or _says(answer, result):
+        return ""
+    sum_ = f"{last.args.get('expression', '')} = {result}"
+    return f"计算：{sum_}。" if language == "zh" else f"Computed: {sum_}."
+
+
 def _says(text: str, result: str) -> bool:
     """Whether a text holds what was computed, rounded or not."""
     return any(not ungrounded(number, [_value(one) for one in numbers(result)]) for number in numbers(text))

@@ -366,6 +366,8 @@ def wait_if_stopped(runtime: Runtime[Running]) -> None:
 def finished(state: State, parts: Parts) -> dict[str, Any]:
     """The answer with its citations checked, and the run's turn added to the thread's memory."""
     answer = state.get("answer") or _partial(state)
+    if state["stopped"] == "answered" and not parts.asking.is_native:
+        answer = f"{answer} {grounding.computed(answer, [step_from(row) for row in state['steps']], language(state['task']))}".strip()
     passages = [passage_from(one) for one in state["passages"]]
     out: dict[str, Any] = {"pending": [], "answer": answer}
     if passages and state["stopped"] == "answered":

@@ -109,6 +109,14 @@ def test_numbers_come_from_somewhere(text: str, given: str, missing: str) -> Non
     assert grounding.ungrounded(text, grounding.known("", [step])) == missing
 
 
+def test_what_was_computed_is_said_in_the_end() -> None:
+    told = AgentStep(
+        n=2, thought="", tool="", args={}, observation="The calculator gave 2.", ok=False, code="say_result"
+    )
+    assert grounding.computed("One and one.", [STEP, told], "en") == "Computed: 1+1 = 2."
+    assert grounding.computed("It is 2.", [STEP, told], "en") == grounding.computed("One.", [STEP], "en") == ""
+
+
 def test_constants_of_units_may_be_computed_with() -> None:
     assert grounding.ungrounded("3 * 365 * 24", [], constants=True) == ""
     assert grounding.ungrounded("1792 - 10", [], constants=True) == "1792"
