@@ -15,6 +15,7 @@ from agents.traces import RecordedChat
 from rag import Document, KnowledgeBase
 from rag.errors import UsageError
 from tests.bars.harness import environment
+from tests.web import site
 
 
 @pytest.fixture(scope="module")
@@ -131,28 +132,23 @@ SPEC = {
 }  # fmt: skip
 
 
-def test_tools_from_an_openapi_description(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agents.tools import openapi
-    from rag.fetch import Fetched
-
-    made = openapi_tools(SPEC)
-    assert made.left_out == ("DELETE /teas/{name}",)
-    (tool,) = made.tools
-    assert tool.name == "getTea" and tool.effect == "fetch" and tool.parameters["required"] == ["name"]
-    assert tool.problems({"name": "x", "grams": 0}) and not tool.problems({"name": "longjing"})
-    asked: list[str] = []
-
-    def fetched(url: str, **_options: Any) -> Fetched:
-        asked.append(url)
-        return Fetched(url=url, final_url=url, data=b'{"price": 12}', content_type="application/json")
-
-    monkeypatch.setattr(openapi, "fetch", fetched)
-    assert tool.run({"name": "long jing/../x?y", "grams": 5}, ToolContext()).text == '{"price": 12}'
-    assert tool.run({"name": ".."}, ToolContext()).ok
-    assert asked == [
-        "https://api.example.com/v1/teas/long%20jing%2F..%2Fx%3Fy?grams=5",
-        "https://api.example.com/v1/teas/%2E%2E",
-    ]
+def test_tools_from_an_openapi_description() -> None:
+    json_type = {"Content-Type": "application/json"}
+    answers = {
+        "/v1/teas/long%20jing%2F..%2Fx%3Fy?grams=5": (200, json_type, b'{"price": 12}'),
+        "/v1/teas/%2E%2E": (200, json_type, b"{}"),
+    }
+    with site(answers) as api:
+        made = openapi_tools(SPEC, base_url=f"{api.url}/v1", fetching=api.settings())
+        assert made.left_out == ("DELETE /teas/{name}",)
+        (tool,) = made.tools
+        assert tool.name == "getTea" and tool.effect == "fetch" and tool.parameters["required"] == ["name"]
+        assert tool.problems({"name": "x", "grams": 0}) and not tool.problems({"name": "longjing"})
+        assert tool.run({"name": "long jing/../x?y", "grams": 5}, ToolContext()).text == '{"price": 12}'
+        assert tool.run({"name": ".."}, ToolContext()).ok and api.paths == list(answers), (
+            "no argument becomes another path"
+        )
+        assert not tool.run({"name": "nothing"}, ToolContext()).ok
     with pytest.raises(UsageError, match="no OpenAPI"):
         openapi_tools({})
     with pytest.raises(UsageError, match="base_url"):
