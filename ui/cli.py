@@ -165,6 +165,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
     _answer_command(group, command)
     _generate_command(group, command)
+    _review_command(group, command)
     _tune_command(group, command)
     _behaviour_command(group, command)
     _agents_command(group, command)
@@ -240,6 +241,12 @@ def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser
     )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="which passages are asked about (default 0)")
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="the table to write, such as questions.csv")
+
+
+def _review_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("review", "look through generated questions on a page", "eval_review", group)
+    made.add_argument("file", metavar="FILE", help="the table that `eval generate` wrote")
+    made.add_argument("--port", type=int, help="port (default 8501)")
 
 
 def _tune_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

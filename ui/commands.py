@@ -261,6 +261,17 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.answer_evaluation, code=code)
 
 
+def eval_review(options: argparse.Namespace) -> Outcome:
+    from eval.review import read_review
+    from ui.serve_page import serve
+
+    settings, path = _settings(options), Path(options.file)
+    read_review(path)  # a table that cannot be reviewed is said now, not on the page
+    serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
+          host=settings.ui.host, port=options.port or settings.ui.port, review=path)  # fmt: skip
+    return Outcome(data={}, show=lambda _: None)
+
+
 def eval_tune(options: argparse.Namespace) -> Outcome:
     from eval import tune_commands
 

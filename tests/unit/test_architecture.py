@@ -20,7 +20,7 @@ HOMES = {
     "fastapi": {"ui/api/app.py"},
     "starlette": {"ui/api/app.py"},
     "uvicorn": {"ui/api/server.py"},
-    "streamlit": {"ui/page.py"},
+    "streamlit": {"ui/page.py", "ui/review_page.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py"},
     "openvino": {"rag/embedding.py"},
     "torch": {"rag/embedding.py", "rag/cross_encoder.py"},
