@@ -2,9 +2,8 @@
 
     MODE(KEY=VALUE,…)+SWITCH@VALUE+…
 
-MODE is how the knowledge base is searched, one of rag.settings.MODES; further ones are joined by +. A KEY is any setting,
-`chunk.size`; a setting of [search] may leave its section out, `depth`. A SWITCH is a step of the pipeline; all that are not
-named are off, whatever the settings say.
+MODE is how the knowledge base is searched. A KEY is any setting, `chunk.size`; a setting of [search] may leave its
+section out, `depth`. A SWITCH is a step of the pipeline; all that are not named are off, whatever the settings say.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag.errors import SettingsError, UsageError
-from rag.settings import MODES, Settings
+from rag.settings import FORMS, MODES
 
 # What a switch passes to the search. A value behind @ takes the place of the default; None: it takes no value.
 _SWITCHES: dict[str, tuple[str, Any]] = {
@@ -34,9 +33,10 @@ _SWITCHES: dict[str, tuple[str, Any]] = {
 }
 _OFF: dict[str, Any] = {"mmr": 1.0, "rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
                         "translate": False, "auto_filter": False}  # fmt: skip
-BUILT_IN = ("bm25", "dense", "hybrid", *(f"hybrid+{name}" for name in _SWITCHES), "auto")
+BUILT_IN = ("bm25", "dense", "hybrid", *(f"hybrid+{name}" for name in _SWITCHES), "graph", "hybrid+graph", "auto")
+BESIDE = ("graph", *FORMS)
 _INDEXED = ("chunk", "embedding", "enrich", "parse", "ingest")  # sections that change what is in the index
-_SYSTEM = re.compile(r"(?P<mode>[a-z0-9_-]+)(?:\((?P<settings>[^()]*)\))?(?P<switches>(?:\+[^+()]+)*)")
+_SYSTEM = re.compile(r"(?P<mode>[a-z0-9-]+)(?:\((?P<settings>[^()]*)\))?(?P<switches>(?:\+[^+()]+)*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +79,11 @@ def parse_system(text: str) -> System:
     match = _SYSTEM.fullmatch(name)
     if match is None or match["mode"] not in MODES:
         raise UsageError(f"System {text!r} cannot be run by this version. It runs: {', '.join(BUILT_IN)}, and settings in brackets: hybrid(depth=50).")  # fmt: skip
-    named = match["switches"].split("+")[1:]
-    modes = [match["mode"], *(one for one in named if one in MODES)]
-    options: dict[str, Any] = {**_OFF, "mode": "+".join(modes)}
-    for switch in (one for one in named if one not in MODES):
+    options: dict[str, Any] = {**_OFF, "mode": match["mode"]}
+    for switch in match["switches"].split("+")[1:]:
+        if switch in BESIDE:  # a retriever beside those of the mode
+            options["mode"] += f"+{switch}"
+            continue
         option, value = _switch(text, switch)
         options[option] = value
     return System(name=name, options=options, settings=_settings(text, match["settings"] or ""))
@@ -110,6 +111,8 @@ def _switch(system: str, text: str) -> tuple[str, Any]:
 
 
 def _settings(system: str, text: str) -> dict[str, str]:
+    from rag.settings import Settings
+
     found: dict[str, str] = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")

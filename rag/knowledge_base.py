@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import os
 import shutil
 import threading
@@ -23,6 +24,7 @@ from rag.errors import (
     FingerprintError,
     LockedError,
     ModelError,
+    RagstoneError,
     SettingsError,
     StoreError,
     UsageError,
@@ -108,6 +110,7 @@ class KnowledgeBase:
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
         self._owner = self  # of the open parts; a view has none of its own
         self._principal: Principal | None = None
+        self._kept_graph: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -171,6 +174,7 @@ class KnowledgeBase:
         seen = copy.copy(self)
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
+        seen._kept_graph, seen._forms = {}, None  # what was read from the catalog with other rights
         return seen
 
     @property
@@ -187,7 +191,7 @@ class KnowledgeBase:
                 if part is not None:
                     part.close()
             self._chat = self._replies = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked, self._reranker = False, {}, None
+            self._chat_opened, self._checked, self._reranker, self._kept_graph = False, {}, None, {}
 
     # ------------------------------------------------------------ documents
 
@@ -256,6 +260,8 @@ class KnowledgeBase:
                     parts = replace(parts, embedder=ray.embedder, parsers=ray.parsers)
                     report = ingest(sources, parts=parts, options=options, progress=progress)
             self.catalog.note_write(self.collection, time.time())
+            if report.added or report.updated or report.deleted:
+                warnings += self._refresh_graph()
             return replace(report, warnings=(*report.warnings, *warnings))
 
     def _enrichers(self, settings: Settings, warn: Callable[[str], None]) -> Sequence[Enricher]:
@@ -323,6 +329,7 @@ class KnowledgeBase:
             if n_deleted and collection:
                 sweep(self.catalog, self.store, self.collection, index)
                 self.catalog.drop_unused_vectors()
+                _graph_package().forget(self, wanted)
         return n_deleted
 
     def set_access(self, doc_id: str, acl: Sequence[str]) -> bool:
@@ -405,8 +412,8 @@ class KnowledgeBase:
         """The best chunks for a query.
 
         Options, each with its default in the settings:
-        top_k: how many. mode: hybrid, dense or bm25; auto searches hybrid and asks the chat model for more only where
-            that did not find enough; retrievers joined by +, such as hybrid+keywords, with those of rag/index_forms.py.
+        top_k: how many. mode: hybrid, dense, bm25, or graph (which needs one, see graph/); auto searches hybrid, with the
+            graph where there is one and it helps, and asks the chat model for more only where that did not find enough; retrievers joined by +, such as hybrid+keywords, with those of rag/index_forms.py.
         filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off). highlight: mark the best sentences of hits.
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
@@ -509,7 +516,10 @@ class KnowledgeBase:
             try:
                 if chosen == "auto":
                     more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-                    hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+                    hits = routing.search(
+                        query, parts=parts, escalated=more, options=options, trace=trace,
+                        graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
+                    )  # fmt: skip
                 else:
                     hits = pipeline.search(query, parts=parts, options=options, trace=trace)
             except StoreError:
@@ -645,7 +655,12 @@ class KnowledgeBase:
         def form(name: str) -> Retriever:
             return lambda query, depth, where: self._index_forms(collection).retriever(name)(query, depth, where)
 
-        return {"dense": dense, "bm25": bm25, **{name: form(name) for name in FORMS}}
+        def graph(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            passages = self._fused(query, depth, where, once)
+            return list(self.graph.ranking(query, depth, where, passages=passages))
+
+        once = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
+        return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
 
     def _index_forms(self, collection: Collection) -> IndexForms:
         """Index forms that are built in memory: anew when documents have changed since."""
@@ -657,6 +672,44 @@ class KnowledgeBase:
                 vector = lambda query: query_vector(self._query_embedder(collection), query)  # noqa: E731
                 self._forms = revision, IndexForms(self.catalog, self.collection, vector)
             return self._forms[1]
+
+    def candidates(self, query: Query, depth: int, where: Expr | None = None) -> list[tuple[str, float]]:
+        """The best store keys of a hybrid search as they come from the fusion; what graph retrieval starts from."""
+        collection = self.catalog.collection(self.collection)
+        return self._fused(query, depth, where, self._retrievers(collection)) if collection else []
+
+    def _fused(
+        self, query: Query, depth: int, where: Expr | None, retrievers: Mapping[str, Any]
+    ) -> list[tuple[str, float]]:
+        from rag import fusion
+        from rag.search_options import weights as weights_of
+
+        settings = self.settings.search
+        weights = weights_of("hybrid", settings)
+        most = settings.depth  # however many are asked for: more hits must not change the first ones
+        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
+        values = list(weights.values())
+        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+
+    # ------------------------------------------------------------ graph
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the collection has a knowledge graph."""
+        return bool(_graph_package().exists(self))
+
+    @property
+    def graph(self) -> Any:
+        """The collection's KnowledgeGraph, opened when first needed and again when it changed. Raises GraphError if there is none."""
+        return _graph_package().opened(self, self._kept_graph)
+
+    def _refresh_graph(self) -> list[str]:
+        """Bring a graph that costs nothing up to date. What keeps it from that is a warning: the documents are in."""
+        try:
+            _graph_package().refresh(self)
+        except RagstoneError as error:
+            return [f"The graph was not updated: {error}"]
+        return []
 
     # ------------------------------------------------------------ verify
 
@@ -930,6 +983,23 @@ def query_vector(embedder: Embedder, query: Query) -> Any:
 
     mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def _graph_package() -> Any:
+    """The graph's side of things. It is built upon this package and comes with it; here it is known by name alone."""
+    return importlib.import_module("graph.plug")
+
+
+def _remembered(retriever: Any) -> Any:
+    """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
+    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+
+    def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+        if (query, depth) not in known:
+            known[query, depth] = retriever(query, depth, where)
+        return known[query, depth]
+
+    return asked
 
 
 def _check_collection(name: str) -> None:

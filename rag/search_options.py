@@ -54,7 +54,15 @@ def weights(mode: str, search: SearchSettings) -> Mapping[str, float]:
             raise UsageError(
                 f"Unknown mode {mode!r}.{hint} Known: {', '.join(MODES)}, and several of them joined by +."
             )
+    if "graph" in found and len(found) > 1:
+        del found["graph"]
+        return with_graph(found, search.weights.get("graph", search.graph_weight))
     return found
+
+
+def with_graph(weights: Mapping[str, float], graph_weight: float) -> dict[str, float]:
+    """Retrievers with their weights, and the graph beside them, which takes its weight from theirs."""
+    return {name: weight * (1.0 - graph_weight) for name, weight in weights.items()} | {"graph": graph_weight}
 
 
 def _check_top_k(top_k: Any) -> int:

@@ -149,7 +149,7 @@ class SearchSettings(_Section):
 
     mode: str = Field(
         "hybrid",
-        description="hybrid, dense, bm25, auto (hybrid, and the chat model's help where that does not find enough), or retrievers "
+        description="hybrid, dense, bm25, graph, auto (hybrid, the graph where it helps, the chat model where that does not find enough), or retrievers "
         "joined by +: hybrid+keywords",
     )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
@@ -169,6 +169,9 @@ class SearchSettings(_Section):
     )
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
+    graph_weight: float = Field(
+        0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
+    )
     rrf_k: int = Field(60, ge=1)
     mmr: float = Field(
         1.0, ge=0, le=1, description="λ of maximal marginal relevance; the lower, the more diverse; 1: off"
@@ -198,6 +201,14 @@ class SearchSettings(_Section):
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
             return value
+
+
+class GraphSettings(_Section):
+    """[graph] the knowledge graph, where the chat model extracts it (`ragstone graph build --method chat`)."""
+
+    gleanings: int = Field(1, ge=0, le=3, description="times that the model is asked for what it left out of a chunk")
+    max_calls: int = Field(2000, ge=0, description="chat model calls per build; chunks beyond it are read by rules")
+    deadline_s: float = Field(120, gt=0, description="per model call")
 
 
 class UnderstandSettings(_Section):
@@ -358,6 +369,7 @@ class Settings(_Section):
     fetch: FetchSettings = FetchSettings()
     ingest: IngestSettings = IngestSettings()
     search: SearchSettings = SearchSettings()
+    graph: GraphSettings = GraphSettings()
     understand: UnderstandSettings = UnderstandSettings()
     rerank: RerankSettings = RerankSettings()
     answer: AnswerSettings = AnswerSettings()

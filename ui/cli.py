@@ -19,6 +19,9 @@ from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
 AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
+GRAPH_METHODS = ("auto", "rules", "chat", "triples")
+GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
+GRAPH_FORMATS = ("graphml", "json", "cypher", "html")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -135,6 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     import_ = command("import", "read a collection from a file; nothing is embedded", "snapshot_import", snapshot)
     import_.add_argument("file", metavar="FILE")
     import_.add_argument("--replace", action="store_true", help="in place of what the collection holds")
+    _graph_commands(group("graph", "the knowledge graph: build it, search it, look at it"), command)
     _eval_commands(group("eval", "measure retrieval"), command)
 
     _agent_commands(group("agent", "agents over the collection"), command)
@@ -163,6 +167,9 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     run = command("run", "systems × questions: runs, metrics, report", "eval_run", group)
     _data_options(run)
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
+    run.add_argument(
+        "--triples", metavar="FILE", help="triples for the systems with a graph (default: found without a model)"
+    )
     _answer_command(group, command)
     _generate_command(group, command)
     _review_command(group, command)
@@ -211,6 +218,36 @@ def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
     revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
     revoke.add_argument("key", metavar="KEY", help="its id or name")
+
+
+def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    build = command("build", "build the graph, or bring it up to date", "graph_commands:build", group)
+    build.add_argument("--method", choices=GRAPH_METHODS, default="auto", help="default: as it was built, else rules")
+    build.add_argument("--triples", metavar="FILE", help="take what this file says in place of extracting")
+    build.add_argument(
+        "--ontology", metavar="FILE", help="JSON with the types and relations that the chat model may use"
+    )
+    build.add_argument("--max-calls", type=int, metavar="N", help="most calls of the chat model")
+    build.add_argument("--fresh", action="store_true", help="read every document anew")
+    build.add_argument("--dry-run", action="store_true", help="count and price what the chat model would be asked")
+    build.add_argument("--yes", action="store_true", help="do not ask before the chat model is asked")
+    search = command("search", "find passages by the graph", "graph_commands:search", group)
+    search.add_argument("query", metavar="QUERY")
+    search.add_argument("--method", choices=GRAPH_SEARCHES, default="walk", help="default: walk")
+    search.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
+    search.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
+    show = command("show", "an entity, what is said of it and where; without one, what the graph holds", "graph_commands:show", group)  # fmt: skip
+    show.add_argument("entity", metavar="ENTITY", nargs="?")
+    merges = command("merges", "which names count as one; undo a merge, or make one", "graph_commands:merges", group)
+    merges.add_argument("--apart", nargs=2, metavar="NAME", help="undo or forbid the merge of two names")
+    merges.add_argument("--together", nargs=2, metavar="NAME", help="make two names one entity")
+    communities = command("communities", "what the collection is about", "graph_commands:communities", group)
+    communities.add_argument("--level", type=int, metavar="N", help="0: the widest")
+    communities.add_argument("-n", type=int, default=20, metavar="N", help="how many (default 20)")
+    communities.add_argument("--filter", metavar="EXPR", help="only documents that match are read")
+    export = command("export", "write the graph: .graphml, .json, .cypher, or .html to look at", "graph_commands:export", group)  # fmt: skip
+    export.add_argument("file", metavar="FILE")
+    export.add_argument("--format", choices=GRAPH_FORMATS, help="default: by the file's name")
 
 
 def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -234,7 +234,7 @@ def eval_run(options: argparse.Namespace) -> Outcome:
             systems=options.systems, out_dir=options.out, fail_under=options.fail_under, open_kb=_evaluated(options),
             seed=options.seed,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
-            settings=_shown(_settings(options)),
+            settings=_shown(_settings(options)), triples=options.triples,
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
 

@@ -148,7 +148,7 @@ def test_chunks_are_asked_for_until_enough_documents_are_found() -> None:
     kb = ScriptedKnowledgeBase(n_chunks=50)
     evaluation = run_on_knowledge_base(DATASET, ["hybrid"], kb=kb, depth=4)
     assert [doc for doc, _ in evaluation.systems["hybrid"].run["q2"]] == ["d2", "d0", "d1", "d3"]
-    assert [top_k for _, top_k in kb.asked[1:5]] == [5, 20, 80, 320]
+    assert [top_k for _, top_k in kb.asked[1:4]] == [12, 48, 192]
 
 
 def test_questions_about_the_users_own_documents() -> None:
@@ -159,7 +159,7 @@ def test_questions_about_the_users_own_documents() -> None:
     assert evaluation.systems["bm25"].scores.mean("MRR@10") == 1.0
 
 
-@pytest.mark.parametrize("system", ["hybrid+magic", "BM25", ""])
+@pytest.mark.parametrize("system", ["hybrid+magic", "graf", "BM25", ""])
 def test_systems_of_later_versions(system: str) -> None:
     kb = ScriptedKnowledgeBase()
     with pytest.raises(UsageError, match="It runs: bm25, dense, hybrid"):
