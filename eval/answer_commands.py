@@ -15,7 +15,7 @@ from eval.answer_report import answers_html, answers_markdown
 from eval.answers import ANSWER_METRICS, AnswerEvaluation, Given, evaluate_answers, given_of, read_answers
 from eval.commands import FAILED, OpenKnowledgeBase, file_name, gate, made_folder, opened, write_file, written_json
 from eval.dataset import Dataset, load_dataset
-from eval.evaluation import Progress, index_corpus
+from eval.evaluation import Progress, ensure_graphs, index_corpus
 from eval.judge import Judged
 from eval.problems import ProblemLog, no_questions
 from eval.systems import System, parse_systems, split_names
@@ -111,6 +111,7 @@ def _answered(
     with opened(dataset, open_kb) as base_of:
         bases: dict[str, Any] = {name: base_of(system) for name, system in systems.items()}
         index_corpus(dataset, {systems[name].index_key: base for name, base in bases.items()}, log, progress)
+        ensure_graphs(bases, systems)
 
         def ask(name: str, question: str) -> Given:
             start = time.perf_counter()

@@ -208,9 +208,7 @@ def run_on_knowledge_base(
         name: kb(system) if callable(kb) else kb for name, system in parsed.items()
     }
     index_corpus(dataset, {parsed[name].index_key: base for name, base in reversed(bases.items())}, log, progress)
-    if triples is not None or any("graph" in system.options["mode"] for system in parsed.values()):
-        for base in {id(base): base for base in bases.values()}.values():
-            _ensure_graph(base, triples)
+    ensure_graphs(bases, parsed, triples)
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     named = _namer(judged) if dataset.open_corpus is None else None
 
@@ -426,13 +424,17 @@ def _namer(judged: set[str]) -> Callable[[Hit], str]:
     return name
 
 
-def _ensure_graph(kb: SearchedKnowledgeBase, triples: str | Path | None) -> None:
-    """Build the collection's graph if it has none; given triples, bring it up to date with those."""
-    from graph import KnowledgeGraph
-    from rag.knowledge_base import KnowledgeBase
+def ensure_graphs(
+    bases: Mapping[str, SearchedKnowledgeBase], systems: Mapping[str, System], triples: str | Path | None = None
+) -> None:
+    """Build the graph of each collection that a system needs one of and that has none; given triples, bring all up to date."""
+    wanted = {id(bases[name]): bases[name] for name, system in systems.items() if triples is not None or "graph" in system.options["mode"]}  # fmt: skip
+    for base in wanted.values():
+        from graph import KnowledgeGraph
+        from rag.knowledge_base import KnowledgeBase
 
-    if isinstance(kb, KnowledgeBase) and (triples is not None or not kb.has_graph):
-        KnowledgeGraph.build(kb, triples=triples)
+        if isinstance(base, KnowledgeBase) and (triples is not None or not base.has_graph):
+            KnowledgeGraph.build(base, triples=triples)
 
 
 def _warm_up(bases: Mapping[str, SearchedKnowledgeBase], systems: Mapping[str, System], dataset: Dataset) -> None:
