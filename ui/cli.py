@@ -189,6 +189,11 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+    for parser in (run, score, compare):
+        parser.add_argument("--metrics", metavar="A,B,…", help="such as nDCG@10,recall@50,MAP (default: twenty)")
+    run.add_argument("--depth", type=int, default=100, metavar="N", help="documents asked for (default 100)")
+    for parser in (score, compare):
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
 
 
 def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

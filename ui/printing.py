@@ -500,12 +500,6 @@ def metrics(data: Mapping[str, Any]) -> None:
         out.print(f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}")
 
 
-def comparison(data: Mapping[str, Any]) -> None:
-    import json
-
-    out.print(escape(json.dumps(data, indent=2, ensure_ascii=False, default=str)))
-
-
 def models(data: Mapping[str, Any]) -> None:
     table = Table("alias", "role", "installed", "MB", "licence", "what it is", box=None, pad_edge=False)
     for row in data["models"]:
