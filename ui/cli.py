@@ -269,6 +269,9 @@ def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser])
     answers.add_argument("--judge", action="store_true", help="let a chat model grade the answers, too")
     answers.add_argument("--judge-model", metavar="NAME", help="default: the chat model of the settings")
     answers.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint of the judge")
+    answers.add_argument(
+        "--perplexity", metavar="MODEL", help="causal model (folder or hub name): how likely it finds the references"
+    )
     answers.add_argument("--human", metavar="FILE", help="CSV of id and grade: how far the judge agrees with people")
 
 

@@ -253,7 +253,7 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
     with printing.counter(quiet=_json(options)) as progress:
         data, code = answer_commands.answers(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, systems=options.systems,
-            recorded=options.answers, judge=judge, human=options.human, out_dir=options.out,
+            recorded=options.answers, judge=judge, human=options.human, language_model=options.perplexity, out_dir=options.out,
             fail_under=options.fail_under, open_kb=_evaluated(options), seed=options.seed,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)),

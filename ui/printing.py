@@ -405,6 +405,9 @@ def answer_evaluation(data: Mapping[str, Any]) -> None:
             f"{escape(name)}: abstained rightly {found['right']}, wrongly {found['wrong']}, not although it should "
             f"{found['missed']}; failed {one['failures']['n']}; broken citations {one['broken_citations']}"
         )
+    for name, one in (data.get("perplexity") or {}).items():
+        if isinstance(one, Mapping):
+            out.print(f"{escape(name)}: perplexity of {one['n']} references {one['perplexity']:.2f}")
     for name, one in ((data.get("judge") or {}).get("grades") or {}).items():
         out.print(f"{escape(name)}: judge {one['mean']:.3f} of {one['n_judged']}, failed {one['n_failed']}")
     _compared(data.get("comparisons", []))
