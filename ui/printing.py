@@ -393,6 +393,10 @@ def shorten(text: str, width: int) -> str:
 
 def evaluation(data: Mapping[str, Any]) -> None:
     _systems(data["systems"])
+    for name, one in data.get("failures", {}).items():
+        if one["n"]:
+            codes = ", ".join(f"{code} {n}" for code, n in one["codes"].items())
+            out.print(f"[red]{escape(name)}: {one['n']} searches failed ({codes})[/red]")
     _compared(data.get("comparisons", []))
     _noted(data)
 
