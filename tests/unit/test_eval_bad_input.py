@@ -84,7 +84,7 @@ def spoil_files(folder: Path, seed: int) -> None:
         path.write_text("\n".join(json.dumps(spoilt(one, rng) if rng.random() < 0.8 else one) for one in records))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(16))
 def test_spoilt_benchmarks(agent_bench_files: Path, behaviour_files: Path, seed: int) -> None:  # noqa: F811
     spoil_files(agent_bench_files, seed)
     recorded = {key: {"calls": [{"name": "ride", "arguments": {}}], "turns": [["f(x=1)"]]} for key in ("s1", "s2", "a1", "m1", "t1")}  # fmt: skip
