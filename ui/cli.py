@@ -172,6 +172,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     )
     _answer_command(group, command)
     _generate_command(group, command)
+    _review_command(group, command)
     _tune_command(group, command)
     _behaviour_command(group, command)
     _agents_command(group, command)
@@ -188,6 +189,11 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+    for parser in (run, score, compare):
+        parser.add_argument("--metrics", metavar="A,B,…", help="such as nDCG@10,recall@50,MAP (default: twenty)")
+    run.add_argument("--depth", type=int, default=100, metavar="N", help="documents asked for (default 100)")
+    for parser in (score, compare):
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
 
 
 def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -263,6 +269,9 @@ def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser])
     answers.add_argument("--judge", action="store_true", help="let a chat model grade the answers, too")
     answers.add_argument("--judge-model", metavar="NAME", help="default: the chat model of the settings")
     answers.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint of the judge")
+    answers.add_argument(
+        "--perplexity", metavar="MODEL", help="causal model (folder or hub name): how likely it finds the references"
+    )
     answers.add_argument("--human", metavar="FILE", help="CSV of id and grade: how far the judge agrees with people")
 
 
@@ -277,6 +286,12 @@ def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser
     )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="which passages are asked about (default 0)")
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="the table to write, such as questions.csv")
+
+
+def _review_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("review", "look through generated questions on a page", "eval_review", group)
+    made.add_argument("file", metavar="FILE", help="the table that `eval generate` wrote")
+    made.add_argument("--port", type=int, help="port (default 8501)")
 
 
 def _tune_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

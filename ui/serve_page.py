@@ -11,12 +11,20 @@ from pathlib import Path
 from rag.errors import RagstoneError, UsageError
 
 PAGE = Path(__file__).with_name("page.py")
+REVIEW_PAGE = Path(__file__).with_name("review_page.py")
 
 
 def serve(
-    *, home: str | None, collection: str, config: str | None, host: str, port: int, behind_proxy: bool = False
+    *,
+    home: str | None,
+    collection: str,
+    config: str | None,
+    host: str,
+    port: int,
+    behind_proxy: bool = False,
+    review: Path | None = None,
 ) -> None:
-    """Serve the page until it is stopped.
+    """Serve the page until it is stopped. review: a table of questions; its page is served instead.
 
     Raises: UsageError for an address that others could reach: the page has no sign-in.
     """
@@ -27,9 +35,10 @@ def serve(
         )
     environment = dict(os.environ, RAGSTONE_PAGE_COLLECTION=collection)
     environment |= {"RAGSTONE_PAGE_HOME": home} if home else {}
+    environment |= {"RAGSTONE_REVIEW_FILE": str(review.absolute())} if review else {}
     environment |= {"RAGSTONE_PAGE_CONFIG": str(Path(config).absolute())} if config else {}
     command = [
-        sys.executable, "-m", "streamlit", "run", str(PAGE), "--server.address", host, "--server.port", str(port),
+        sys.executable, "-m", "streamlit", "run", str(REVIEW_PAGE if review else PAGE), "--server.address", host, "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
         "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none", "--theme.primaryColor", "#2f6f5e",
     ]  # fmt: skip
