@@ -68,8 +68,8 @@ def create_app(
         openapi_url="/openapi.json", redirect_slashes=False, responses=_ERRORS,
     )  # fmt: skip
     app.add_middleware(Guard, service=service)
-    app.add_exception_handler(RagstoneError, _on_our_error)
-    app.add_exception_handler(RequestValidationError, _on_bad_shape)
+    app.add_exception_handler(RagstoneError, on_our_error)
+    app.add_exception_handler(RequestValidationError, on_bad_shape)
     app.add_exception_handler(HTTPException, _on_http_error)
     for add in (_add_operations, _add_chat, _add_search, _add_documents, _add_jobs):
         add(app, service)
@@ -609,7 +609,7 @@ def _outcome(
     return status, content
 
 
-async def _on_our_error(_: Request, error: Exception) -> JSONResponse:
+async def on_our_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RagstoneError)
     status = status_of(error)
     after = getattr(error, "after_s", None)
@@ -617,7 +617,7 @@ async def _on_our_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(error.code, str(error), status), status, headers=headers)
 
 
-async def _on_bad_shape(_: Request, error: Exception) -> JSONResponse:
+async def on_bad_shape(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or "the body"
