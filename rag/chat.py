@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import email.utils
+import functools
 import json
 import logging
 import queue
@@ -278,6 +279,7 @@ class OpenAIChat:
                 left + 1, connect=min(left + 1, self._settings.connect_timeout_s)
             ),  # the deadline comes first
             follow_redirects=False,
+            verify=_tls(),
             trust_env=not loopback,  # a proxy of the environment cannot reach this machine's own ports
             limits=httpx2.Limits(max_keepalive_connections=0),
             event_hooks={"request": [lambda request: _trace_sockets(request, call)], "response": [_check_status]},
@@ -341,6 +343,14 @@ class OpenAIChat:
             "E_LLM_UNREACHABLE",
             f"The chat endpoint {self._host} cannot be reached ({reason}). Start it, or check llm.base_url.",
         )
+
+
+@functools.cache
+def _tls() -> Any:
+    """The certificates that are trusted, read once: reading them took more of a call's time than all else."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 @dataclass(frozen=True, slots=True)
