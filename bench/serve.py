@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -64,10 +65,10 @@ def run(
             kb._embedder = HashingEmbedder()
             kb.ingest([Document(text, doc_id=f"p{at}") for at, text in enumerate(texts)])
             queries = [" ".join(text.split()[3:9]) for text in texts[:n_queries]]
-            with _server(home, model) as url:
+            with _server(home, model) as (url, process):
                 return {
                     "load": os.getloadavg()[0], "cores": os.cpu_count(), "passages": n_passages,
-                    "search": _overhead(kb, url, queries), "chats": asyncio.run(_chats(url, n_chats, queries)),
+                    "search": _overhead(kb, url, queries), "chats": asyncio.run(_chats(url, process, n_chats, queries)),
                 }  # fmt: skip
 
 
@@ -75,30 +76,31 @@ def _overhead(kb: KnowledgeBase, url: str, queries: list[str]) -> dict[str, Any]
     """The same queries in the process and over HTTP, in turn."""
     inside, outside = [], []
     with httpx2.Client(base_url=url, trust_env=False, timeout=60) as http:
-        for warm, query in enumerate([*queries[:10], *queries]):
+        n_warm = len(queries[:10])
+        for at, query in enumerate([*queries[:10], *queries]):
             started = time.perf_counter()
             kb.search(query, mode="hybrid")
             middle = time.perf_counter()
             http.post("/v1/search", json={"query": query, "mode": "hybrid"}).raise_for_status()
-            if warm >= 10:
+            if at >= n_warm:
                 inside.append(1000 * (middle - started))
                 outside.append(1000 * (time.perf_counter() - middle))
     return {"in_process_ms": _spread(inside), "http_ms": _spread(outside),
             "overhead_p50_ms": round(statistics.median(outside) - statistics.median(inside), 2)}  # fmt: skip
 
 
-async def _chats(url: str, n_chats: int, queries: list[str]) -> dict[str, Any]:
+async def _chats(url: str, process: int, n_chats: int, queries: list[str]) -> dict[str, Any]:
     limits = httpx2.Limits(max_connections=n_chats)
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=120, limits=limits) as http:
         await http.get("/healthz")
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), _cpu_s(process)
         found = await asyncio.gather(
             *(_chat(http, queries[at % len(queries)]) for at in range(n_chats)), return_exceptions=True
         )
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, _cpu_s(process) - cpu
     answered = [one for one in found if isinstance(one, float)]
     failed = [repr(one) for one in found if not isinstance(one, float)]
-    return {"n": n_chats, "answered": len(answered), "seconds": round(seconds, 2), "failed": failed[:3],
+    return {"n": n_chats, "answered": len(answered), "seconds": round(seconds, 2), "server_cpu_ms_each": round(1000 * cpu / n_chats, 1), "failed": failed[:3],
             "first_token_s": _spread(answered)}  # fmt: skip
 
 
@@ -121,13 +123,22 @@ async def _chat(http: httpx2.AsyncClient, question: str) -> float:
     return first
 
 
+def _cpu_s(process: int) -> float:
+    """Processor time that a process has used; 0 where /proc does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
+
+
 def _spread(values: list[float]) -> dict[str, float]:
     ordered = sorted(values) or [0.0]
     return {"p50": round(statistics.median(ordered), 2), "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 2)}
 
 
 @contextmanager
-def _server(home: str, model: str) -> Iterator[str]:
+def _server(home: str, model: str) -> Iterator[tuple[str, int]]:
     import socket
 
     with socket.socket() as probe:
@@ -144,7 +155,7 @@ def _server(home: str, model: str) -> Iterator[str]:
                 if process.poll() is not None:
                     raise RuntimeError("the server ended") from None
                 time.sleep(0.1)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(60)

@@ -74,3 +74,11 @@ def test_what_evaluation_costs(tiny_settings) -> None:  # type: ignore[no-untype
     assert 0.8 <= evaluation.calibration(30, 40)["no_difference"] <= 1.0
     result = evaluation.search(tiny_settings, passages(20), 5)
     assert result["questions"] == 5 and result["chunks"] >= 20 and result["evaluation_s"] >= 0
+
+
+def test_the_api_is_measured(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    from bench import serve
+
+    result = serve.run(n_chats=3, model_s=0.0, n_queries=3, n_passages=12, settings=tiny_settings)
+    assert result["search"]["http_ms"]["p50"] > 0
+    assert result["chats"]["answered"] == 3 and result["chats"]["failed"] == []
