@@ -8,6 +8,7 @@ DEMO_HOME := .ragstone/demo
 STAMP := $(VENV)/.installed
 EMBEDDING := e5-small-zh-en
 CHAT := qwen2.5-coder-1.5b
+WORKERS ?= 2
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -16,7 +17,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 help:
 	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
-	@echo "make test     install and run all tests"
+	@echo "make test     install and run all tests (two at a time; WORKERS=0: one after the other)"
 	@echo "make bars     the reliability bars in full size (half an hour); prints what each measured"
 	@echo "make check    format, lint and type checks"
 	@echo "make compose-check  hold docker-compose.yml against the compose schema (with npm) and deploy/lint.py"
@@ -44,7 +45,7 @@ test: models
 	$(BIN)/ragstone models pull smollm2-135m
 	$(BIN)/ragstone models pull all-minilm-l6-v2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 bars: models
 	RAGSTONE_BARS=full $(BIN)/python -m pytest -s -m bar $(ARGS)

@@ -56,6 +56,7 @@ def run(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    triples: str | Path | None = None,
 ) -> tuple[dict[str, Any], int]:
     """`ragstone eval run`: the JSON document and the exit code, 3 when a search or a document failed or a gate was missed.
 
@@ -75,8 +76,9 @@ def run(
     folder = made_folder(out_dir, "runs") if out_dir is not None else None
     with opened(dataset, open_kb) as base_of:
         evaluation = run_on_knowledge_base(
-            dataset, names, kb=base_of, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress
-        )
+            dataset, names, kb=base_of, metrics=wanted, depth=depth, seed=seed, settings=settings, progress=progress,
+            triples=triples,
+        )  # fmt: skip
     tree = evaluation.to_dict()
     tree["gates"] = check_gates(evaluation, gates)
     if folder is not None:

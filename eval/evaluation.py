@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from eval.comparison import Comparison, compare, intervals
@@ -190,13 +191,14 @@ def run_on_knowledge_base(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    triples: str | Path | None = None,
 ) -> Evaluation:
     """Index the dataset's corpus into `kb`, which does nothing the second time, and evaluate systems on it.
 
     systems: names as in eval/systems.py. kb: the knowledge base of all systems, or a function that gives each its own,
         where their settings differ.
     A dataset without a corpus (CSV) asks about what `kb` already holds; its sources are matched with a document's
-    id, its source, or the end of its source's path.
+    id, its source, or the end of its source's path. Systems that need a graph get one, without a model, or of `triples`.
     Raises: UsageError for a system that this version cannot run, and see `evaluate`.
     """
     parsed = parse_systems(systems)
@@ -206,6 +208,9 @@ def run_on_knowledge_base(
         name: kb(system) if callable(kb) else kb for name, system in parsed.items()
     }
     index_corpus(dataset, {parsed[name].index_key: base for name, base in reversed(bases.items())}, log, progress)
+    if triples is not None or any("graph" in system.options["mode"] for system in parsed.values()):
+        for base in {id(base): base for base in bases.values()}.values():
+            _ensure_graph(base, triples)
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     named = _namer(judged) if dataset.open_corpus is None else None
 
@@ -419,6 +424,15 @@ def _namer(judged: set[str]) -> Callable[[Hit], str]:
         return next((name for name in (hit.doc_id, hit.source, *ends) if name in judged), hit.doc_id)
 
     return name
+
+
+def _ensure_graph(kb: SearchedKnowledgeBase, triples: str | Path | None) -> None:
+    """Build the collection's graph if it has none; given triples, bring it up to date with those."""
+    from graph import KnowledgeGraph
+    from rag.knowledge_base import KnowledgeBase
+
+    if isinstance(kb, KnowledgeBase) and (triples is not None or not kb.has_graph):
+        KnowledgeGraph.build(kb, triples=triples)
 
 
 def _warm_up(bases: Mapping[str, SearchedKnowledgeBase], systems: Mapping[str, System], dataset: Dataset) -> None:

@@ -54,7 +54,13 @@ def answer_events(
         yield from _extract(question, hits, (NO_MODEL,), trace)
         return
     with trace.span("pack") as step:
-        passages = pack(question, hits, max_passages=settings.max_passages, passage_tokens=settings.passage_tokens)
+        passages = pack(
+            question,
+            hits,
+            max_passages=settings.max_passages,
+            passage_tokens=settings.passage_tokens,
+            order=settings.order,
+        )
         step.n_in, step.n_out = len(hits), len(passages)
         step.detail["tokens"] = sum(estimate_tokens(passage.text) for passage in passages)
     yield Event(kind="step", step=trace.steps[-1])
@@ -99,7 +105,9 @@ def short_answer(
 # ---------------------------------------------------------------- pack
 
 
-def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_tokens: int) -> list[Passage]:
+def pack(
+    question: str, hits: Sequence[Hit], *, max_passages: int, passage_tokens: int, order: str = "rank"
+) -> list[Passage]:
     """The passages of the prompt: the best hits, each cut to the sentences about the question, numbered from 1.
 
     Left out is a hit that mostly repeats a better one's stretch of the same document, and one that holds far less of the
@@ -120,7 +128,19 @@ def pack(question: str, hits: Sequence[Hit], *, max_passages: int, passage_token
         for passage, share in zip(passages, shares, strict=True)
         if best < SURE_SHARE or share >= FAR_LESS * best
     ]
-    return [replace(passage, number=number) for number, passage in enumerate(kept, start=1)]
+    return [replace(passage, number=number) for number, passage in enumerate(_ordered(kept, order), start=1)]
+
+
+def _ordered(passages: Sequence[Passage], order: str) -> list[Passage]:
+    """Passages, best first, as the prompt shows them. edges: models overlook what stands in the middle of a long prompt.
+
+    Source: Liu et al., TACL 2024, arXiv:2307.03172.
+    """
+    if order == "edges":
+        return [*passages[::2], *reversed(passages[1::2])]
+    if order == "document":
+        return sorted(passages, key=lambda one: (one.hit.source, one.start))
+    return list(passages)
 
 
 def quotable(hits: Sequence[Hit]) -> list[Hit]:

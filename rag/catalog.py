@@ -676,6 +676,40 @@ class Catalog:
         with self._engine.connect() as db:
             return [_stored(row) for row in db.execute(query)]
 
+    def keys_of(self, collection: str, chunk_ids: Sequence[str]) -> dict[str, str]:
+        """Chunk ids to the keys of their rows, of live versions only."""
+        wanted = set(chunk_ids)
+        doc_ids = sorted({one.rpartition("#")[0] for one in wanted})
+        c = chunks_table.c
+        query = (
+            sa.select(c.pk, c.doc_id, c.start, c.end, c.level)
+            .join(documents_table, _SAME_VERSION)
+            .where(c.collection == collection)
+        )
+        found: dict[str, str] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(doc_ids), _BATCH):
+                for row in db.execute(query.where(c.doc_id.in_(doc_ids[start : start + _BATCH]))):
+                    one = chunk_id(row.doc_id, row.start, row.end, row.level)
+                    if one in wanted:
+                        found[one] = row.pk
+        return found
+
+    def live_places(self, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(chunk id, what filters see of it) of every live chunk, without texts."""
+        c, d = chunks_table.c, documents_table.c
+        query = (
+            sa.select(c.doc_id, c.start, c.end, c.level, c.page, d.source, d.title, d.type, d.meta)
+            .join(documents_table, _SAME_VERSION)
+            .where(c.collection == collection)
+            .execution_options(yield_per=1000)
+        )
+        with self._engine.connect() as db:
+            for row in db.execute(query):
+                seen = {"doc_id": row.doc_id, "source": row.source, "title": row.title, "type": row.type,
+                        "page": row.page or 0, "meta": json.loads(row.meta)}  # fmt: skip
+                yield chunk_id(row.doc_id, row.start, row.end, row.level), seen
+
     def live_keys(self, collection: str) -> set[str]:
         d, c = documents_table.c, chunks_table.c
         query = (
@@ -683,6 +717,15 @@ class Catalog:
         )
         with self._engine.connect() as db:
             return set(db.execute(query).scalars())
+
+    def revision(self, collection: str) -> tuple[Any, ...]:
+        """Differs whenever another set of documents or versions is live than before."""
+        d = documents_table.c
+        query = sa.select(sa.func.count(), sa.func.sum(d.version), sa.func.max(d.updated_at)).where(
+            d.collection == collection, d.version > 0, self._visible()
+        )
+        with self._engine.connect() as db:
+            return tuple(db.execute(query).one())
 
     def counts(self, collection: str) -> tuple[int, int]:
         """(live documents, live chunks)."""

@@ -1,6 +1,7 @@
 """The path of a document, top to bottom: find → compare → read → describe → cut → enrich → embed → write → publish.
 
-Nothing is published before the store has confirmed every row of it, and a run that is killed anywhere goes on where
+While one group of documents is embedded, the group before it is written and the next one cut: the model never waits for
+the disk. Nothing is published before the store has confirmed every row of it, and a run that is killed anywhere goes on where
 it stopped: finished documents are recognised as unchanged, vectors that were computed are in the catalog's cache.
 """
 
@@ -11,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -40,6 +42,7 @@ from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, Inges
 
 PARSER_VERSION = 3  # raise it when loaders read a file differently, so that the next import reads all of them again
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
+FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
 BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
 MAX_DOC_ID = 512
 DEFAULT_CHUNK_TOKENS = 512
@@ -162,6 +165,24 @@ class _Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Embedding:
+    """The vectors of a group of documents: those that the cache had, and those that are being computed, by key."""
+
+    cached: dict[str, np.ndarray]
+    computed: Sequence[tuple[Sequence[str], Future[np.ndarray]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Documents that are published together. twins: those that share the chunks of another document, with its id."""
+
+    batch: Sequence[tuple[_Item, Draft]]
+    own: Sequence[Draft]
+    twins: Sequence[tuple[Draft, str]]
+    embedding: _Embedding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
     """What became of reading an item. result: None when its content is what the catalog has already."""
 
@@ -184,13 +205,15 @@ def ingest(
     that cannot be read do not raise: they are in the report's failures.
     """
     tally = _Tally()
-    run = _Run(parts, options, tally, progress or (lambda _now: None))
-    run_id, killed = _begin(parts, options, tally)
-    paths, documents = _split(sources)
-    todo, roots = run.plan(paths)
-    items = run.unless_stopped(run.read(todo, documents))
-    for batch in _batches(run.cut(items)):
-        run.write(batch)
+    with _one_thread() as thread:
+        run = _Run(parts, options, tally, progress or (lambda _now: None), thread)
+        run_id, killed = _begin(parts, options, tally)
+        paths, documents = _split(sources)
+        todo, roots = run.plan(paths)
+        items = run.unless_stopped(run.read(todo, documents))
+        for batch in _batches(run.cut(items)):
+            run.write(batch)
+        run.finish()
     if not tally.stopped:
         run.remove(roots if options.prune else ())
     if not options.dry_run:
@@ -199,6 +222,16 @@ def ingest(
     if run_id:
         parts.catalog.finish_run(run_id, asdict(report))
     return report
+
+
+@contextmanager
+def _one_thread() -> Iterator[ThreadPoolExecutor]:
+    """A thread for the embedding model. Leaving, also by an error, waits for the call that runs, not for those that wait."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
+    try:
+        yield thread
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def _begin(parts: IngestParts, options: IngestOptions, tally: _Tally) -> tuple[str, bool]:
@@ -246,7 +279,12 @@ class _Run:
     """One import: its parts and options, what it has done so far, and the steps, in the order they are taken."""
 
     def __init__(
-        self, parts: IngestParts, options: IngestOptions, tally: _Tally, progress: Callable[[Progress], None]
+        self,
+        parts: IngestParts,
+        options: IngestOptions,
+        tally: _Tally,
+        progress: Callable[[Progress], None],
+        thread: ThreadPoolExecutor,
     ) -> None:
         self.parts, self.options, self.tally, self.progress = parts, options, tally, progress
         self.size = chunk_size(options.chunk, parts.embedder)
@@ -259,6 +297,8 @@ class _Run:
         self.gone: list[str] = []  # members that a changed container, and pieces that a changed file, no longer has
         self.first: dict[str, str] = {}  # content hash → doc_id of the document that holds it
         self.sample = Sample()
+        self.thread = thread
+        self.waiting: _Group | None = None  # its chunks are being embedded
 
     # ------------------------------------------------------------ find and compare
 
@@ -554,15 +594,32 @@ class _Run:
 
     # ------------------------------------------------------------ embed, write, publish
 
-    def write(self, batch: Sequence[tuple[_Item, Draft]]) -> None:
-        """Embed, write and publish a group of documents; then, and only then, they count."""
+    def write(self, batch: Sequence[tuple[_Item, Draft]]) -> bool:
+        """Begin to embed a group of documents; meanwhile, write and publish the group before it. Whether there was one."""
         own, twins = self._apart(batch)
+        drafts = [draft for _, draft in own]
         if self.options.dry_run:
-            self.sample.add([chunk for _, draft in own for chunk in draft.chunks])
-        else:
-            self._release([item.known for item, _ in batch])
-            self._publish([draft for _, draft in own])
-            self.parts.catalog.mark_copies(self.parts.collection, twins)
+            self.sample.add([chunk for draft in drafts for chunk in draft.chunks])
+            self._count(batch, twins)
+            return False
+        group = _Group(batch=batch, own=drafts, twins=twins, embedding=self._embed(drafts))
+        published = self.finish()
+        self.waiting = group
+        return published
+
+    def finish(self) -> bool:
+        """Write and publish the group whose chunks are being embedded, if there is one; then, and only then, it counts."""
+        group, self.waiting = self.waiting, None
+        if group is None:
+            return False
+        vectors = self._vectors(group.embedding)
+        self._release([item.known for item, _ in group.batch])
+        self._publish(group.own, vectors)
+        self.parts.catalog.mark_copies(self.parts.collection, group.twins)
+        self._count(group.batch, group.twins)
+        return True
+
+    def _count(self, batch: Sequence[tuple[_Item, Draft]], twins: Sequence[tuple[Draft, str]]) -> None:
         self.tally.duplicates += len(twins)
         without_chunks = {draft.doc_id for draft, _ in twins}
         for item, draft in batch:
@@ -601,10 +658,9 @@ class _Run:
         if changed := [one.doc_id for one in known if one is not None and one.version > 0]:
             copies.release(catalog, store, name, self.parts.index, changed)
 
-    def _publish(self, drafts: Sequence[Draft]) -> None:
+    def _publish(self, drafts: Sequence[Draft], vectors: Mapping[str, np.ndarray]) -> None:
         catalog, store, name = self.parts.catalog, self.parts.store, self.parts.collection
         assert store is not None
-        vectors = self._embed(drafts)
         with self.tally.timed("write"):
             keys = catalog.stage(name, drafts)
             rows = [row for draft, pks in zip(drafts, keys, strict=True) for row in store_rows(draft, pks)]
@@ -612,23 +668,33 @@ class _Run:
                 store.upsert(self.parts.index, rows, [vectors[key] for draft in drafts for key in draft.vector_keys])
             catalog.publish(name, drafts)
 
-    def _embed(self, drafts: Sequence[Draft]) -> dict[str, np.ndarray]:
-        """The vector of every chunk by its key. What the cache lacks is computed, and cached piece by piece."""
+    def _embed(self, drafts: Sequence[Draft]) -> _Embedding:
+        """Look up the vector of every chunk; what the cache lacks goes to the embedding thread, texts of like length together."""
         texts = {
             key: chunk.indexed_text
             for draft in drafts
             for key, chunk in zip(draft.vector_keys, draft.chunks, strict=True)
         }
-        vectors = self.parts.catalog.vectors(list(texts))
-        missing = sorted(texts.keys() - vectors.keys(), key=lambda key: len(texts[key]))
+        cached = self.parts.catalog.vectors(list(texts))
+        missing = sorted(texts.keys() - cached.keys(), key=lambda key: len(texts[key]))
+        pieces = [missing[start : start + BATCH_CHUNKS] for start in range(0, len(missing), BATCH_CHUNKS)]
+        computed = [(keys, self.thread.submit(self._compute, [texts[key] for key in keys])) for keys in pieces]
+        return _Embedding(cached=cached, computed=computed)
+
+    def _compute(self, texts: Sequence[str]) -> np.ndarray:
+        """Runs in the embedding thread, the only one that counts this step."""
         with self.tally.timed("embed"):
-            for start in range(0, len(missing), BATCH_CHUNKS):
-                keys = missing[start : start + BATCH_CHUNKS]
-                computed = self.parts.embedder.embed_passages([texts[key] for key in keys])
-                new = dict(zip(keys, computed, strict=True))
-                self.parts.catalog.put_vectors(new)
-                vectors |= new
-        self.tally.n_embedded += len(missing)
+            vectors: np.ndarray = self.parts.embedder.embed_passages(texts)
+            return vectors
+
+    def _vectors(self, embedding: _Embedding) -> dict[str, np.ndarray]:
+        """The vectors by key when they are there. Those that were computed are cached piece by piece."""
+        vectors = dict(embedding.cached)
+        for keys, future in embedding.computed:
+            new = dict(zip(keys, future.result(), strict=True))
+            self.parts.catalog.put_vectors(new)
+            self.tally.n_embedded += len(new)
+            vectors |= new
         return vectors
 
     # ------------------------------------------------------------ remove and report
@@ -696,11 +762,14 @@ def rewrite(
     documents: Iterable[tuple[Draft, ParsedDocument]], *, parts: IngestParts, options: IngestOptions
 ) -> Iterator[IngestReport]:
     """Cut, embed and write documents that were parsed before; after each group that is published, the report so far."""
-    run = _Run(parts, options, _Tally(), lambda _now: None)
-    items = (_Item(draft=draft, known=None, parsed=parsed) for draft, parsed in documents)
-    for batch in _batches(run.cut(items)):
-        run.write(batch)
-        yield run.report()
+    with _one_thread() as thread:
+        run = _Run(parts, options, _Tally(), lambda _now: None, thread)
+        items = (_Item(draft=draft, known=None, parsed=parsed) for draft, parsed in documents)
+        for batch in _batches(run.cut(items)):
+            if run.write(batch):
+                yield run.report()
+        if run.finish():
+            yield run.report()
 
 
 @dataclass(frozen=True, slots=True)
@@ -724,15 +793,15 @@ def _replaced(known: Known, files: set[str]) -> bool:
 
 
 def _batches(drafts: Iterable[tuple[_Item, Draft]]) -> Iterator[list[tuple[_Item, Draft]]]:
-    """Groups of about BATCH_CHUNKS chunks; a large document is a group of its own."""
+    """Groups of about BATCH_CHUNKS chunks, smaller ones first; a large document is a group of its own."""
     batch: list[tuple[_Item, Draft]] = []
-    n_chunks = 0
+    n_chunks, most = 0, FIRST_CHUNKS
     for item, draft in drafts:
         batch.append((item, draft))
         n_chunks += len(draft.chunks)
-        if n_chunks >= BATCH_CHUNKS or len(batch) >= BATCH_DOCUMENTS:
+        if n_chunks >= most or len(batch) >= min(most, BATCH_DOCUMENTS):
             yield batch
-            batch, n_chunks = [], 0
+            batch, n_chunks, most = [], 0, min(2 * most, BATCH_CHUNKS)
     if batch:
         yield batch
 

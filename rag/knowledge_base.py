@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import os
 import shutil
 import threading
@@ -23,6 +24,7 @@ from rag.errors import (
     FingerprintError,
     LockedError,
     ModelError,
+    RagstoneError,
     SettingsError,
     StoreError,
     UsageError,
@@ -30,7 +32,7 @@ from rag.errors import (
     disk_full,
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
-from rag.settings import Settings
+from rag.settings import FORMS, Settings
 from rag.trace import Trace
 from rag.types import (
     Answer,
@@ -51,10 +53,13 @@ if TYPE_CHECKING:
     from rag import pipeline
     from rag.catalog import Catalog, Collection
     from rag.duplicates import DuplicateGroup
+    from rag.explaining import Explanation
     from rag.filters import Expr
     from rag.import_pipeline import ImportPipeline
+    from rag.index_forms import IndexForms
     from rag.ingest import Progress
     from rag.lite import LiteServer
+    from rag.pipeline import Retriever
     from rag.reindex import Reindexed
     from rag.reply_cache import ReplyCache
     from rag.snapshot import Snapshot
@@ -62,11 +67,9 @@ if TYPE_CHECKING:
     from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification, VerifyParts
 
-MODES = ("hybrid", "dense", "bm25", "auto")
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
-MAX_TOP_K = 16_384
 SUB_QUESTION_HITS = 5
 _NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
@@ -103,9 +106,11 @@ class KnowledgeBase:
         self._chat_opened = False
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
+        self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
         self._owner = self  # of the open parts; a view has none of its own
         self._principal: Principal | None = None
+        self._kept_graph: dict[str, Any] = {}
 
     @classmethod
     def open(
@@ -169,6 +174,7 @@ class KnowledgeBase:
         seen = copy.copy(self)
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
+        seen._kept_graph, seen._forms = {}, None  # what was read from the catalog with other rights
         return seen
 
     @property
@@ -185,7 +191,7 @@ class KnowledgeBase:
                 if part is not None:
                     part.close()
             self._chat = self._replies = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked, self._reranker = False, {}, None
+            self._chat_opened, self._checked, self._reranker, self._kept_graph = False, {}, None, {}
 
     # ------------------------------------------------------------ documents
 
@@ -254,6 +260,8 @@ class KnowledgeBase:
                     parts = replace(parts, embedder=ray.embedder, parsers=ray.parsers)
                     report = ingest(sources, parts=parts, options=options, progress=progress)
             self.catalog.note_write(self.collection, time.time())
+            if report.added or report.updated or report.deleted:
+                warnings += self._refresh_graph()
             return replace(report, warnings=(*report.warnings, *warnings))
 
     def _enrichers(self, settings: Settings, warn: Callable[[str], None]) -> Sequence[Enricher]:
@@ -321,6 +329,7 @@ class KnowledgeBase:
             if n_deleted and collection:
                 sweep(self.catalog, self.store, self.collection, index)
                 self.catalog.drop_unused_vectors()
+                _graph_package().forget(self, wanted)
         return n_deleted
 
     def set_access(self, doc_id: str, acl: Sequence[str]) -> bool:
@@ -403,8 +412,9 @@ class KnowledgeBase:
         """The best chunks for a query.
 
         Options, each with its default in the settings:
-        top_k: how many. mode: hybrid, dense or bm25; auto searches hybrid and asks the chat model for more only where
-            that did not find enough. filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off).
+        top_k: how many. mode: hybrid, dense, bm25, or graph (which needs one, see graph/); auto searches hybrid, with the
+            graph where there is one and it helps, and asks the chat model for more only where that did not find enough; retrievers joined by +, such as hybrid+keywords, with those of rag/index_forms.py.
+        filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off). highlight: mark the best sentences of hits.
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
@@ -412,6 +422,34 @@ class KnowledgeBase:
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
         return self._search(query, Trace(), **options)
+
+    def explain(self, query: str, chunk_id: str, **options: Any) -> Explanation:
+        """Why a chunk is among the hits of `search(query, **options)`, or at which step it was lost and what helps.
+
+        Raises: UsageError for a chunk that is not in the collection, and what `search` raises.
+        """
+        from rag.explaining import explain
+        from rag.search_options import search_options
+
+        collection = self.catalog.collection(self.collection)
+        doc_id = chunk_id.rpartition("#")[0]
+        stored = self.catalog.stored_chunks(self.collection, doc_id) if collection else []
+        found = next((one for one in stored if one.chunk.chunk_id == chunk_id), None)
+        if collection is None or found is None:
+            known = self.documents(doc_id) if collection else []
+            why = f"Its document is {known[0].state}." if known else "No document of that id is in it."
+            if stored:
+                why = f"Its document has {len(stored)} chunks, none of that span; `ragstone docs show {doc_id} --chunks` lists them."
+            raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
+        chosen = {"top_k": None, "mode": None, "filter": None, "mmr": None, "rerank": None, "history": (), **options}
+        reranker = self._reranker_for(chosen.pop("rerank"))
+        asked = {name: chosen.pop(name) for name in ("top_k", "filter", "mmr")}
+        asked["mode"] = chosen.pop("mode") or self.settings.search.mode
+        wanted = self._understanding(chosen, chosen.pop("history"))
+        search = search_options(
+            self.settings.search, self.settings.rerank if reranker else None, explain=False, **asked
+        )
+        return explain(query, found, parts=self._search_parts(collection, wanted, reranker), options=search)
 
     def ask(self, question: str, **options: Any) -> Answer:
         """A cited answer; takes the options of `search`. Raises what `search` raises; a failing chat model does not raise."""
@@ -456,21 +494,19 @@ class KnowledgeBase:
         rerank: bool | None = None,
         explain: bool = False,
         expand: str | None = None,
+        highlight: bool = False,
         history: Sequence[tuple[str, str]] = (),
         **understanding: Any,
     ) -> Hits:
-        from rag import filters, pipeline, routing
+        from rag import evidence, pipeline, routing
+        from rag.search_options import search_options
 
-        defaults, chosen = self.settings.search, mode or self.settings.search.mode
+        chosen = mode or self.settings.search.mode
         wanted = self._understanding(understanding, history)
         reranker = self._reranker_for(rerank)
-        options = pipeline.SearchOptions(
-            retrievers=_weights("hybrid" if chosen == "auto" else chosen, defaults.dense_weight),
-            top_k=_check_top_k(defaults.top_k if top_k is None else top_k),
-            depth=defaults.depth, fusion=defaults.fusion, rrf_k=defaults.rrf_k, mmr=_check_mmr(defaults.mmr if mmr is None else mmr),
-            rerank_depth=self.settings.rerank.depth if reranker else 0, rerank_weight=self.settings.rerank.weight,
-            rerank_threshold=self.settings.rerank.threshold,
-            filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
+        options = search_options(
+            self.settings.search, self.settings.rerank if reranker else None,
+            mode=chosen, top_k=top_k, filter=filter, mmr=mmr, explain=explain,
         )  # fmt: skip
         pipeline.check_query(query)
         n_steps = len(trace.steps)
@@ -480,7 +516,10 @@ class KnowledgeBase:
             try:
                 if chosen == "auto":
                     more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
-                    hits = routing.search(query, parts=parts, escalated=more, options=options, trace=trace)
+                    hits = routing.search(
+                        query, parts=parts, escalated=more, options=options, trace=trace,
+                        graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
+                    )  # fmt: skip
                 else:
                     hits = pipeline.search(query, parts=parts, options=options, trace=trace)
             except StoreError:
@@ -490,7 +529,8 @@ class KnowledgeBase:
             # The collection was replaced in the meantime: what was found is of neither the old one nor the new.
             if self.catalog.generation(self.collection) == collection.generation:
                 hits = replace(hits, warnings=hits.warnings + self._notes(collection))
-                return self._expanded(hits, expand, trace) if expand else hits
+                hits = self._expanded(hits, expand, trace) if expand else hits
+                return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
 
     def _notes(self, collection: Collection) -> tuple[str, ...]:
@@ -612,7 +652,64 @@ class KnowledgeBase:
                 index, query.text, depth=depth, expression=to_milvus(where) if where else "", readers=readers
             )
 
-        return {"dense": dense, "bm25": bm25}
+        def form(name: str) -> Retriever:
+            return lambda query, depth, where: self._index_forms(collection).retriever(name)(query, depth, where)
+
+        def graph(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            passages = self._fused(query, depth, where, once)
+            return list(self.graph.ranking(query, depth, where, passages=passages))
+
+        once = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
+        return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
+
+    def _index_forms(self, collection: Collection) -> IndexForms:
+        """Index forms that are built in memory: anew when documents have changed since."""
+        from rag.index_forms import IndexForms
+
+        revision = (self._principal, self.collection, collection.generation, *self.catalog.revision(self.collection))
+        with self._lock:
+            if self._forms is None or self._forms[0] != revision:
+                vector = lambda query: query_vector(self._query_embedder(collection), query)  # noqa: E731
+                self._forms = revision, IndexForms(self.catalog, self.collection, vector)
+            return self._forms[1]
+
+    def candidates(self, query: Query, depth: int, where: Expr | None = None) -> list[tuple[str, float]]:
+        """The best store keys of a hybrid search as they come from the fusion; what graph retrieval starts from."""
+        collection = self.catalog.collection(self.collection)
+        return self._fused(query, depth, where, self._retrievers(collection)) if collection else []
+
+    def _fused(
+        self, query: Query, depth: int, where: Expr | None, retrievers: Mapping[str, Any]
+    ) -> list[tuple[str, float]]:
+        from rag import fusion
+        from rag.search_options import weights as weights_of
+
+        settings = self.settings.search
+        weights = weights_of("hybrid", settings)
+        most = settings.depth  # however many are asked for: more hits must not change the first ones
+        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
+        values = list(weights.values())
+        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+
+    # ------------------------------------------------------------ graph
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the collection has a knowledge graph."""
+        return bool(_graph_package().exists(self))
+
+    @property
+    def graph(self) -> Any:
+        """The collection's KnowledgeGraph, opened when first needed and again when it changed. Raises GraphError if there is none."""
+        return _graph_package().opened(self, self._kept_graph)
+
+    def _refresh_graph(self) -> list[str]:
+        """Bring a graph that costs nothing up to date. What keeps it from that is a warning: the documents are in."""
+        try:
+            _graph_package().refresh(self)
+        except RagstoneError as error:
+            return [f"The graph was not updated: {error}"]
+        return []
 
     # ------------------------------------------------------------ verify
 
@@ -892,24 +989,21 @@ def query_vector(embedder: Embedder, query: Query) -> Any:
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
-def _weights(mode: str, dense_weight: float) -> dict[str, float]:
-    if mode == "hybrid":
-        return {"dense": dense_weight, "bm25": 1.0 - dense_weight}
-    if mode in ("dense", "bm25"):
-        return {mode: 1.0}
-    raise UsageError(f"Unknown mode {mode!r}. Known: {', '.join(MODES)}.")
+def _graph_package() -> Any:
+    """The graph's side of things. It is built upon this package and comes with it; here it is known by name alone."""
+    return importlib.import_module("graph.plug")
 
 
-def _check_top_k(top_k: int) -> int:
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
-        raise UsageError(f"top_k must be a whole number from 1 to {MAX_TOP_K}, not {top_k!r}.")
-    return top_k
+def _remembered(retriever: Any) -> Any:
+    """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
+    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
 
+    def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+        if (query, depth) not in known:
+            known[query, depth] = retriever(query, depth, where)
+        return known[query, depth]
 
-def _check_mmr(trade_off: float | None) -> float | None:
-    if trade_off is not None and not 0.0 <= trade_off <= 1.0:
-        raise UsageError(f"MMR's λ must lie between 0 and 1, not {trade_off}.")
-    return None if trade_off == 1.0 else trade_off  # 1 keeps the order
+    return asked
 
 
 def _check_collection(name: str) -> None:

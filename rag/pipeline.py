@@ -1,4 +1,4 @@
-"""The path of a question, top to bottom: understand → recall → resolve → fuse → rerank → diversify → hits.
+"""The path of a question, top to bottom: understand → recall → resolve → fuse → rerank → boost → collapse → diversify → hits.
 
 Every step is a plain function of what it is given; `search` calls them in order and notes each in the trace.
 A retriever is any function (query, depth, filter) → Ranking, so a new one is added without touching this file.
@@ -7,14 +7,16 @@ A retriever is any function (query, depth, filter) → Ranking, so a new one is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 
 from rag import fusion
 from rag.catalog import LiveRow, StoredChunk
 from rag.errors import ChatError, ModelError, UsageError
-from rag.filters import All, Expr
+from rag.filters import All, Expr, matches
 from rag.fusion import Ranking
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
@@ -27,17 +29,43 @@ SHOWN_CANDIDATES = 20  # per step, when the trace explains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recency:
+    """Newer documents gain up to `weight` standard deviations, half of it at an age of `half_life_days`.
+
+    key: of the metadata, with an ISO date. A document without one gains nothing.
+    """
+
+    weight: float
+    half_life_days: float
+    key: str = "date"
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
+
+    def gain(self, metadata: Mapping[str, Any]) -> float:
+        try:
+            day = date.fromisoformat(str(metadata.get(self.key, ""))[:10])
+        except ValueError:
+            return 0.0
+        return float(self.weight * 0.5 ** (max((self.today - day).days, 0) / self.half_life_days))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
     """How one question is searched. `retrievers`: names with weights, in the order they run."""
 
     retrievers: Mapping[str, float]
     top_k: int
     depth: int
+    depths: Mapping[str, int] = field(default_factory=dict)  # of single retrievers, in place of `depth`
     fusion: str = "zscore"
     rrf_k: int = 60
     rerank_depth: int = 0  # how many of the fused candidates the reranker reads; 0: none
     rerank_weight: float = 1.0  # of the reranker's scores; the fused ones get the rest
     rerank_threshold: float | None = None  # lowest reranker score that is kept
+    boosts: tuple[
+        tuple[Expr, float], ...
+    ] = ()  # a condition and what documents that meet it gain, in standard deviations
+    recency: Recency | None = None
+    collapse: float | None = None  # cosine from which a candidate repeats a better one and is left out; None: never
     mmr: float | None = None  # λ; None: no diversification
     filter: Expr | None = None
     explain: bool = False
@@ -61,21 +89,44 @@ class SearchParts:
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
     """Find the best chunks for a query. Raises UsageError for an empty query."""
+    found = rank(query, parts=parts, options=options, trace=trace)
+    if options.explain:
+        _explain(trace, found.lists, found.rows)
+    hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
+    skipped = tuple(f"Left out: {reason}." for reason in found.plan.skipped)
+    return Hits(hits, tuple(trace.steps), skipped, found.plan.question)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """What each step made of a question. lists: the ranking after each step that ran, by its name in the trace."""
+
+    plan: Understood
+    recalled: Sequence[Recalled]
+    rows: Mapping[str, LiveRow]
+    lists: Mapping[str, Ranking]
+    final: Ranking
+
+
+def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranked:
+    """All steps but the reading of the hits. Raises UsageError for an empty query."""
     check_query(query)
-    depth = max(options.depth, options.top_k)
     plan = understand(query, parts.understand, trace)
     where = _joined(options.filter, plan.filter)
-    recalled = recall(plan.queries, parts.retrievers, options, depth, where, trace)
+    recalled = recall(plan.queries, parts.retrievers, options, where, trace)
     rows = resolve(recalled, parts.live, trace)
     recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
-    fused = fuse(recalled, options, trace)
-    ranked = rerank(plan.question, fused, parts, options, trace)
-    final = ranked if options.mmr is None else diversify(ranked, rows, parts.vectors, options, trace)
-    if options.explain:
-        lists = {one.step: one.ranking for one in recalled} | {"fuse": fused, "rerank": ranked, "mmr": final}
-        _explain(trace, lists, rows)
-    hits = load(final[: options.top_k], recalled, parts.load, trace)
-    return Hits(hits, tuple(trace.steps), tuple(f"Left out: {reason}." for reason in plan.skipped), plan.question)
+    lists = {one.step: one.ranking for one in recalled}
+    final = lists["fuse"] = fuse(recalled, options, trace)
+    if parts.reranker is not None and options.rerank_depth and final:
+        final = lists["rerank"] = rerank(plan.question, final, parts, options, trace)
+    if options.boosts or options.recency:
+        final = lists["boost"] = boost(final, parts, options, trace)
+    if options.collapse is not None:
+        final = lists["collapse"] = collapse(final, rows, parts.vectors, options, trace)
+    if options.mmr is not None:
+        final = lists["mmr"] = diversify(final, rows, parts.vectors, options, trace)
+    return Ranked(plan=plan, recalled=recalled, rows=rows, lists=lists, final=final)
 
 
 def check_query(query: str) -> None:
@@ -106,16 +157,16 @@ def recall(
     queries: Sequence[Query],
     retrievers: Mapping[str, Retriever],
     options: SearchOptions,
-    depth: int,
     where: Expr | None,
     trace: Trace,
 ) -> list[Recalled]:
-    """Ask each retriever for its best `depth` rows for each query."""
+    """Ask each retriever for its best rows for each query."""
     found: list[Recalled] = []
     for query, label in zip(queries, _labels(queries), strict=True):
         for retriever, weight in options.retrievers.items():
             name = f"{retriever}{label}"
             with trace.span(f"recall:{name}") as step:
+                depth = max(options.depths.get(retriever, options.depth), options.top_k)
                 ranking = fusion.ranking(dict(retrievers[retriever](query, depth, where)))
                 step.n_out = len(ranking)
                 if label:
@@ -168,8 +219,7 @@ def rerank(question: str, fused: Ranking, parts: SearchParts, options: SearchOpt
     How many it reads does not depend on how many are shown, so asking for more hits never changes the first ones. A
     reranker that fails costs the step: the fused order stays, and the trace says why.
     """
-    if parts.reranker is None or not options.rerank_depth or not fused:
-        return fused
+    assert parts.reranker is not None
     with trace.span("rerank") as step:
         head, tail = fused[: options.rerank_depth], fused[options.rerank_depth :]
         chunks = parts.load([pk for pk, _ in head])
@@ -193,6 +243,54 @@ def rerank(question: str, fused: Ranking, parts: SearchParts, options: SearchOpt
         ranked = fusion.followed_by(mixed, tail)
         step.n_out = len(ranked)
     return ranked
+
+
+def boost(ranked: Ranking, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranking:
+    """Candidates that meet a condition, and newer ones, gain in score; the first `depth` are looked at."""
+    with trace.span("boost") as step:
+        head, tail = ranked[: options.depth], ranked[options.depth :]
+        chunks = parts.load([pk for pk, _ in head])
+        gains = {pk: _gain(chunks[pk], options) for pk, _ in head if pk in chunks}
+        scores = fusion.zscore(head)
+        lifted = fusion.ranking({pk: scores[pk] + gains.get(pk, 0.0) for pk, _ in head})
+        step.n_in, step.n_out, step.detail = len(head), len(ranked), {"gained": sum(map(bool, gains.values()))}
+    return fusion.followed_by(lifted, tail)
+
+
+def _gain(stored: StoredChunk, options: SearchOptions) -> float:
+    row = {"doc_id": stored.chunk.doc_id, "source": stored.source, "title": stored.title, "type": stored.type,
+           "page": stored.chunk.page, "meta": stored.metadata}  # fmt: skip
+    gained = sum(weight for condition, weight in options.boosts if matches(condition, row))
+    return gained + (options.recency.gain(stored.metadata) if options.recency else 0.0)
+
+
+def collapse(
+    ranked: Ranking,
+    rows: Mapping[str, LiveRow],
+    vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]],
+    options: SearchOptions,
+    trace: Trace,
+) -> Ranking:
+    """Of candidates that say nearly the same, the best one stays. The trace names what each of the others repeats."""
+    limit = options.collapse
+    assert limit is not None
+    with trace.span("collapse") as step:
+        head, tail = ranked[: options.depth], ranked[options.depth :]
+        cached = vectors([rows[pk].vector_key for pk, _ in head])
+        kept: Ranking = []
+        seen: list[tuple[str, np.ndarray]] = []
+        repeats: dict[str, str] = {}
+        for pk, score in head:
+            vector = cached.get(rows[pk].vector_key)
+            twin = next((key for key, other in seen if vector is not None and float(other @ vector) >= limit), None)
+            if twin is not None:
+                repeats[rows[pk].chunk_id] = rows[twin].chunk_id
+                continue
+            kept.append((pk, score))
+            if vector is not None:
+                seen.append((pk, vector))
+        step.n_in, step.n_out, step.detail = len(ranked), len(kept) + len(tail), {"repeats": repeats}
+    return kept + tail
 
 
 def diversify(

@@ -1,4 +1,4 @@
-"""The automatic mode: the cheap search first, and the chat model's help only where that did not find enough."""
+"""The automatic mode: the cheap search first, the graph as far as it helps, the chat model only where that is not enough."""
 
 from __future__ import annotations
 
@@ -8,24 +8,41 @@ from rag import pipeline
 from rag.answering import coverage
 from rag.citations import Passage
 from rag.pipeline import SearchOptions, SearchParts
+from rag.search_options import with_graph
 from rag.trace import Trace
 from rag.types import Hits
 from rag.understanding import UnderstandOptions
 
 ENOUGH = 0.6  # share of the question's content that the best hits must hold for the search to be sufficient
 JUDGED = 3  # hits that are looked at
+CAREFUL = 0.5  # most weight of the graph where the first search is sufficient
 _MULTI_HOP_WORDS = 14  # a question of more words, or one with two relations, is taken apart
 
 
-def search(query: str, *, parts: SearchParts, escalated: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
+def search(
+    query: str,
+    *,
+    parts: SearchParts,
+    escalated: SearchParts,
+    options: SearchOptions,
+    trace: Trace,
+    graph_weight: float = 0.0,
+) -> Hits:
     """Search with `parts`; when the hits do not hold enough of the question, search again with `escalated`.
 
-    Without a chat model the second search cannot find more and is left out.
+    graph_weight: of the graph, where there is one. A question that no passage holds alone leads over several, and the
+    graph then counts in full; else it counts no more than the passages, which costs nothing where one is enough.
+    Without a chat model the last search cannot find more and is left out.
     """
     hits = pipeline.search(query, parts=parts, options=options, trace=trace)
     with trace.span("sufficient") as step:
         share = held(query, hits)
         step.n_in, step.detail = len(hits), {"share": round(share, 3), "enough": ENOUGH}
+    if graph_weight:
+        weight = graph_weight if share < ENOUGH else min(graph_weight, CAREFUL)
+        options = replace(options, retrievers=with_graph(options.retrievers, weight))
+        hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+        share = max(share, held(query, hits))
     if share >= ENOUGH:
         return replace(hits, trace=tuple(trace.steps))
     better = pipeline.search(query, parts=escalated, options=options, trace=trace)

@@ -19,6 +19,8 @@ from rag.errors import SettingsError
 
 PREFIX = "RAGSTONE__"
 FILE_NAME = "ragstone.toml"
+FORMS = ("fields", "keywords", "hierarchical", "tree", "list")  # see rag/index_forms.py
+MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
 
 
 class _Section(BaseModel):
@@ -145,13 +147,31 @@ class EnrichSettings(_Section):
 class SearchSettings(_Section):
     """[search] defaults of retrieval."""
 
-    mode: Literal["hybrid", "dense", "bm25", "auto"] = Field(
-        "hybrid", description="auto: hybrid, and the chat model's help where that does not find enough"
+    mode: str = Field(
+        "hybrid",
+        description="hybrid, dense, bm25, graph, auto (hybrid, the graph where it helps, the chat model where that does not find enough), or retrievers "
+        "joined by +: hybrid+keywords",
     )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
+    depths: dict[str, int] = Field({}, description='of single retrievers, in place of depth: {"bm25": 200}')
+    weights: dict[str, float] = Field(
+        {}, description='of retrievers beside dense and bm25 (else 0.5): {"keywords": 0.2}'
+    )
+    boosts: dict[str, float] = Field(
+        {}, description="what documents that meet a condition gain, in standard deviations: {\"type == 'pdf'\": 0.5}"
+    )
+    recency: float = Field(0.0, ge=0, description="what a document of today gains, in standard deviations; 0: nothing")
+    recency_days: float = Field(365, gt=0, description="age at which half of that is left")
+    recency_field: str = Field("date", description="metadata key with the date, as 2026-01-31")
+    collapse: float = Field(
+        1.0, ge=0, le=1, description="cosine from which a passage repeats a better one; 1: none does"
+    )
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
+    graph_weight: float = Field(
+        0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
+    )
     rrf_k: int = Field(60, ge=1)
     mmr: float = Field(
         1.0, ge=0, le=1, description="λ of maximal marginal relevance; the lower, the more diverse; 1: off"
@@ -163,6 +183,32 @@ class SearchSettings(_Section):
     neighbours: int = Field(
         1, ge=0, le=20, description="expand=neighbours: chunks, expand=window: sentences on each side"
     )
+
+    @field_validator("mode")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if unknown := [name for name in value.split("+") if name not in MODES]:
+            raise ValueError(
+                f"there is no mode {unknown[0]!r}; known: {', '.join(MODES)}, and several of them joined by +"
+            )
+        return value
+
+    @field_validator("depths", "weights", "boosts", mode="before")
+    @classmethod
+    def _table(cls, value: Any) -> Any:
+        """The environment and the command line give a table as JSON."""
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
+
+
+class GraphSettings(_Section):
+    """[graph] the knowledge graph, where the chat model extracts it (`ragstone graph build --method chat`)."""
+
+    gleanings: int = Field(1, ge=0, le=3, description="times that the model is asked for what it left out of a chunk")
+    max_calls: int = Field(2000, ge=0, description="chat model calls per build; chunks beyond it are read by rules")
+    deadline_s: float = Field(120, gt=0, description="per model call")
 
 
 class UnderstandSettings(_Section):
@@ -195,6 +241,10 @@ class RerankSettings(_Section):
 class AnswerSettings(_Section):
     """[answer] from hits to an answer."""
 
+    order: Literal["rank", "edges", "document"] = Field(
+        "rank", description="of the passages in the prompt; edges: the best first and last, the others between"
+    )
+
     max_passages: int = Field(3, ge=1, le=50, description="passages in the prompt; small models do best with few")
     passage_tokens: int = Field(160, ge=16, description="about how many tokens of a chunk are shown to the model")
     max_tokens: int = Field(256, ge=8, description="longest answer")
@@ -215,6 +265,37 @@ class LlmSettings(_Section):
     max_response_mb: float = Field(16, gt=0, description="longest reply, decoded")
     threads: int = Field(0, ge=0, description="threads of the local model; 0: all cores")
     context_tokens: int = Field(4096, ge=512, description="context of the local model")
+
+
+class AgentSettings(_Section):
+    """[agent] agents over the collection."""
+
+    kind: Literal["react", "plan", "team", "research", "corrective", "toolsearch"] = Field(
+        "react", description="how an agent works; docs/agents.md says which when"
+    )
+    max_steps: int = Field(12, ge=1, le=200, description="model replies of a run, the answer included")
+    max_tokens: int = Field(60_000, ge=100, description="of a run, prompts and replies together")
+    timeout_s: float = Field(0, ge=0, description="of a run; 0: 60 with an endpoint, 900 with a local model")
+    reply_tokens: int = Field(400, ge=16, description="longest reply of the model")
+    tool_calls: Literal["auto", "native", "text"] = Field(
+        "auto",
+        description="native: the endpoint's own tool calls; text: JSON in the reply; auto: native where there is",
+    )
+    approve: Literal["ask", "never", "all"] = Field(
+        "ask", description="calls with an effect after text from outside was read: ask a person, refuse, or allow"
+    )
+    tools: list[str] = Field([], description="beside search, read_document and calculator: web, files, python, sql")
+    workspace: str = Field("", description="folder of the tool files; empty: one under the home")
+    databases: list[str] = Field([], description="SQLite, DuckDB and CSV files that the tool sql reads")
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field("auto", description="what runs the tool python")
+    sandbox_s: float = Field(20, gt=0, description="seconds per program")
+    sandbox_memory_mb: int = Field(1024, ge=64, description="memory per program")
+    keep_prompts: bool = Field(False, description="store the prompts of each run with its trace")
+
+    @field_validator("tools", "databases", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 class MilvusSettings(_Section):
@@ -288,10 +369,12 @@ class Settings(_Section):
     fetch: FetchSettings = FetchSettings()
     ingest: IngestSettings = IngestSettings()
     search: SearchSettings = SearchSettings()
+    graph: GraphSettings = GraphSettings()
     understand: UnderstandSettings = UnderstandSettings()
     rerank: RerankSettings = RerankSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings = LlmSettings()
+    agent: AgentSettings = AgentSettings()
     milvus: MilvusSettings = MilvusSettings()
     catalog: CatalogSettings = CatalogSettings()
     models: ModelsSettings = ModelsSettings()

@@ -135,9 +135,10 @@ class MilvusStore:
                 )
             )
             indexes.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=BM25)
-        self._call(
-            self._client.create_collection, index, schema=schema, index_params=indexes, consistency_level="Bounded"
-        )
+        self._call(self._client.create_collection, index, schema=schema, consistency_level="Bounded")
+        # The embedded engine has made an index when it returns; waiting for it, pymilvus would sleep half a second first.
+        self._call(self._client.create_index, index, indexes, sync=not self._embedded)
+        self._load(index)
 
     @property
     def _patience_s(self) -> float:

@@ -267,6 +267,9 @@ class Hit:
     level: int = 0  # from 1 on, `text` is a summary of the document's text[start:end]
     parent_start: int | None = None  # the wider stretch that a reader gets, where the chunk has one
     parent_end: int | None = None
+    highlights: tuple[
+        tuple[int, int], ...
+    ] = ()  # spans of `text` that speak to the question, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,9 +313,22 @@ class Hits(Sequence[Hit]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that a chat model asks for in its own protocol. arguments: JSON as the model wrote it, valid or not."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    role: Literal["system", "user", "assistant"]
+    """One message of a prompt. tool_calls: what an assistant asked for; call_id: which call a tool's message answers."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,10 +341,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDelta:
-    """A piece of a reply as it streams. The last one has `done` set and holds the usage."""
+    """A piece of a reply as it streams. The last one has `done` set and holds the usage and the tool calls."""
 
     text: str = ""
     done: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = ""  # stop or length, on the last one
     usage: Usage | None = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import json
 import os
 import sys
@@ -17,7 +18,10 @@ from typing import Any, NoReturn
 from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
-MODES = ("bm25", "dense", "hybrid", "auto")
+AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
+GRAPH_METHODS = ("auto", "rules", "chat", "triples")
+GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
+GRAPH_FORMATS = ("graphml", "json", "cypher", "html")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,6 +106,10 @@ def build_parser() -> argparse.ArgumentParser:
     search = command("search", "find the best passages", "search")
     search.add_argument("query", metavar="QUERY")
     _search_options(search)
+    search.add_argument("--highlight", action="store_true", help="mark the sentences that speak to the query")
+    search.add_argument(
+        "--why", metavar="CHUNK_ID", help="say why this passage is found, or where it is lost and what helps"
+    )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
     _search_options(ask)
@@ -130,7 +138,10 @@ def build_parser() -> argparse.ArgumentParser:
     import_ = command("import", "read a collection from a file; nothing is embedded", "snapshot_import", snapshot)
     import_.add_argument("file", metavar="FILE")
     import_.add_argument("--replace", action="store_true", help="in place of what the collection holds")
+    _graph_commands(group("graph", "the knowledge graph: build it, search it, look at it"), command)
     _eval_commands(group("eval", "measure retrieval"), command)
+
+    _agent_commands(group("agent", "agents over the collection"), command)
 
     models = group("models", "local models")
     command("list", "which models are installed, and which could be", "models_list", models)
@@ -158,6 +169,9 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     run = command("run", "systems × questions: runs, metrics, report", "eval_run", group)
     _data_options(run)
     run.add_argument("--systems", default="bm25,dense,hybrid", metavar="A,B,…", help="default: bm25,dense,hybrid")
+    run.add_argument(
+        "--triples", metavar="FILE", help="triples for the systems with a graph (default: found without a model)"
+    )
     _answer_command(group, command)
     _generate_command(group, command)
     _tune_command(group, command)
@@ -237,6 +251,36 @@ def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
     revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
     revoke.add_argument("key", metavar="KEY", help="its id or name")
+
+
+def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    build = command("build", "build the graph, or bring it up to date", "graph_commands:build", group)
+    build.add_argument("--method", choices=GRAPH_METHODS, default="auto", help="default: as it was built, else rules")
+    build.add_argument("--triples", metavar="FILE", help="take what this file says in place of extracting")
+    build.add_argument(
+        "--ontology", metavar="FILE", help="JSON with the types and relations that the chat model may use"
+    )
+    build.add_argument("--max-calls", type=int, metavar="N", help="most calls of the chat model")
+    build.add_argument("--fresh", action="store_true", help="read every document anew")
+    build.add_argument("--dry-run", action="store_true", help="count and price what the chat model would be asked")
+    build.add_argument("--yes", action="store_true", help="do not ask before the chat model is asked")
+    search = command("search", "find passages by the graph", "graph_commands:search", group)
+    search.add_argument("query", metavar="QUERY")
+    search.add_argument("--method", choices=GRAPH_SEARCHES, default="walk", help="default: walk")
+    search.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
+    search.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
+    show = command("show", "an entity, what is said of it and where; without one, what the graph holds", "graph_commands:show", group)  # fmt: skip
+    show.add_argument("entity", metavar="ENTITY", nargs="?")
+    merges = command("merges", "which names count as one; undo a merge, or make one", "graph_commands:merges", group)
+    merges.add_argument("--apart", nargs=2, metavar="NAME", help="undo or forbid the merge of two names")
+    merges.add_argument("--together", nargs=2, metavar="NAME", help="make two names one entity")
+    communities = command("communities", "what the collection is about", "graph_commands:communities", group)
+    communities.add_argument("--level", type=int, metavar="N", help="0: the widest")
+    communities.add_argument("-n", type=int, default=20, metavar="N", help="how many (default 20)")
+    communities.add_argument("--filter", metavar="EXPR", help="only documents that match are read")
+    export = command("export", "write the graph: .graphml, .json, .cypher, or .html to look at", "graph_commands:export", group)  # fmt: skip
+    export.add_argument("file", metavar="FILE")
+    export.add_argument("--format", choices=GRAPH_FORMATS, help="default: by the file's name")
 
 
 def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -340,6 +384,36 @@ def _data_options(parser: argparse.ArgumentParser, *, gates: bool = True) -> Non
         )
 
 
+def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    run = command("run", "give an agent a task", "agent_commands:run", group)
+    run.add_argument("task", metavar="TASK")
+    run.add_argument("--kind", choices=AGENT_KINDS, help="how it works (default: react)")
+    run.add_argument("--max-steps", type=int, metavar="N", help="model replies, the answer included (default 12)")
+    run.add_argument("--tools", metavar="A,B,…", help="beside search and calculator: web, files, python, sql")
+    run.add_argument("--thread", default="", metavar="NAME", help="a conversation to go on with")
+    _approve_option(run)
+    resume = command("resume", "go on with a run that waits or was killed", "agent_commands:resume", group)
+    resume.add_argument("run", metavar="RUN", help="run id, as `agent list` shows it")
+    resume.add_argument("--tools", metavar="A,B,…", help="as for `agent run`")
+    answer = resume.add_mutually_exclusive_group()
+    answer.add_argument("--yes", dest="answer", action="store_true", default=None, help="make the call that waits")
+    answer.add_argument("--no", dest="answer", action="store_false", default=None, help="do not make it")
+    _approve_option(resume)
+    listed = command("list", "the latest runs", "agent_commands:list_runs", group)
+    listed.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default 20)")
+    for name, text in (("show", "a run's steps, without a model"), ("test", "write a test that repeats a run's calls")):
+        one = command(name, text, f"agent_commands:{name}", group)
+        one.add_argument("run", metavar="RUN", help="run id, or its beginning")
+    one.add_argument("-o", "--out", metavar="FILE", help="default: test_agent_RUN.py")
+    command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
+
+
+def _approve_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--approve", choices=("ask", "never", "all"), help="calls with an effect after text from outside (default: ask)"
+    )
+
+
 def _global_options() -> _Parser:
     shared = _Parser(prog="ragstone", add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     options = shared.add_argument_group("global options")
@@ -355,7 +429,11 @@ def _global_options() -> _Parser:
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
-    parser.add_argument("--mode", choices=MODES, help="default: hybrid")
+    parser.add_argument(
+        "--mode",
+        metavar="MODE",
+        help="hybrid (the default), dense, bm25, auto, fields, keywords, hierarchical, tree, list; several joined by +",
+    )
     parser.add_argument(
         "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"
     )
@@ -376,14 +454,11 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _lazy(name: str) -> Callable[[argparse.Namespace], Any]:
-    """The command of that name in ui/commands.py, or in the module before the colon, imported when it runs: --help must
-    not wait for libraries."""
+    """The command of that name in ui/commands.py, or "module:name", imported when it runs: --help must not wait."""
+    module, _, function = name.rpartition(":")
 
     def run(options: argparse.Namespace) -> Any:
-        from importlib import import_module
-
-        module, _, function = name.rpartition(":")
-        return getattr(import_module(f"ui.{module or 'commands'}"), function)(options)
+        return getattr(importlib.import_module(f"ui.{module or 'commands'}"), function)(options)
 
     return run
 

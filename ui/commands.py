@@ -189,7 +189,10 @@ def snapshot_import(options: argparse.Namespace) -> Outcome:
 
 def search(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
-        hits = kb.search(options.query, **_search_arguments(options))
+        if options.why:
+            arguments = {name: value for name, value in _search_arguments(options).items() if name != "explain"}
+            return Outcome(data=asdict(kb.explain(options.query, options.why, **arguments)), show=printing.explanation)
+        hits = kb.search(options.query, highlight=options.highlight, **_search_arguments(options))
     data = {
         "query": options.query,
         "hits": [hit_json(hit) for hit in hits],
@@ -231,7 +234,7 @@ def eval_run(options: argparse.Namespace) -> Outcome:
             systems=options.systems, out_dir=options.out, fail_under=options.fail_under, open_kb=_evaluated(options),
             seed=options.seed,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
-            settings=_shown(_settings(options)),
+            settings=_shown(_settings(options)), triples=options.triples,
         )  # fmt: skip
     return Outcome(data=data, show=printing.evaluation, code=code)
 
@@ -442,7 +445,7 @@ def _is_wanted(info: DocumentInfo, state: str | None, type_: str | None) -> bool
 def hit_json(hit: Hit) -> dict[str, Any]:
     return {"rank": hit.rank, "chunk_id": hit.chunk_id, "doc_id": hit.doc_id, "source": hit.source, "title": hit.title,
             "score": hit.score, "text": hit.text, "start": hit.start, "end": hit.end, "page": hit.page, "context": hit.context,
-            "type": hit.type, "metadata": dict(hit.metadata), "parts": dict(hit.parts)}  # fmt: skip
+            "type": hit.type, "metadata": dict(hit.metadata), "parts": dict(hit.parts), "highlights": [list(one) for one in hit.highlights]}  # fmt: skip
 
 
 def trace_json(trace: tuple[Step, ...]) -> list[dict[str, Any]]:

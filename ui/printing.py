@@ -293,9 +293,27 @@ def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:
         out.print(
             f"[bold]{hit['rank']}.[/bold] {escape(hit['title'])} [dim]{escape(hit['source'])}{page} · {hit['score']:.3f}[/dim]"
         )
-        out.print("   " + escape(shorten(hit["text"], QUOTE_WIDTH * 2)))
+        shown = [hit["text"][start:end] for start, end in hit["highlights"]]
+        for text in shown or [hit["text"]]:
+            out.print("   " + escape(shorten(text, QUOTE_WIDTH * 2)), style="bold" if shown else None)
     if explain:
         steps(data["trace"])
+
+
+def explanation(data: Mapping[str, Any]) -> None:
+    """Why a passage was found or missed."""
+    where = f"rank {data['rank']}" if data["rank"] else f"lost at: {data['lost_at']}"
+    out.print(f"[bold]{escape(data['chunk_id'])}[/bold] {where}. {escape(data['reason'])}")
+    for one in data["advice"]:
+        out.print(f"   → {escape(one)}")
+    table = Table("after", "rank", "of", "score", "", box=None, pad_edge=False)
+    for one in data["standings"]:
+        score = "" if one["score"] is None else f"{one['score']:.3f}"
+        table.add_row(one["step"], str(one["rank"] or "–"), str(one["n"]), score, one["note"])
+    out.print(table)
+    out.print(
+        f"Words in it: {escape(', '.join(data['shared_words']) or 'none')}. Not in it: {escape(', '.join(data['missing_words']) or 'none')}."
+    )
 
 
 def steps(trace: list[dict[str, Any]]) -> None:

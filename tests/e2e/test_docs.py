@@ -13,7 +13,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/quickstart.md", "docs/importing.md", "docs/evaluation.md", "README.md", "README.zh-CN.md"]
+    "name",
+    ["docs/quickstart.md", "docs/importing.md", "docs/graph.md", "docs/evaluation.md", "README.md", "README.zh-CN.md"],
 )
 def test_the_blocks_of_a_guide_run(
     name: str, repo: Path, embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

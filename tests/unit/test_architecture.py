@@ -36,7 +36,14 @@ HOMES = {
     "olefile": {"rag/loaders/ole.py"},
     "xlrd": {"rag/loaders/xls.py"},
     "ray": {"rag/ray_engine.py"},
+    "networkx": {"graph/export.py", "graph/knowledge_graph.py"},
+    "scipy": {"graph/walking.py"},
+    "graspologic_native": {"graph/communities.py"},
+    "rank_bm25": {"rag/okapi.py"},
     "bfcl_eval": {"eval/bfcl_tools.py"},
+    "langgraph": {"agents/flow.py"},
+    "duckdb": {"agents/tools/sql.py"},
+    "mcp": {"agents/mcp.py"},
 }
 
 

@@ -159,7 +159,7 @@ def test_questions_about_the_users_own_documents() -> None:
     assert evaluation.systems["bm25"].scores.mean("MRR@10") == 1.0
 
 
-@pytest.mark.parametrize("system", ["hybrid+magic", "graph", "BM25", ""])
+@pytest.mark.parametrize("system", ["hybrid+magic", "graf", "BM25", ""])
 def test_systems_of_later_versions(system: str) -> None:
     kb = ScriptedKnowledgeBase()
     with pytest.raises(UsageError, match="It runs: bm25, dense, hybrid"):

@@ -1,0 +1,218 @@
+"""Index forms beside vectors and BM25: each a retriever, for collections and questions that those two serve badly.
+
+    fields        BM25 over title, name and metadata of documents ("the 2024 report of the Berlin office")
+    keywords      a keyword table: each document's own words, and which chunks hold them
+    hierarchical  the documents whose summaries (or mean vectors) are nearest, then the nearest chunks inside them
+    tree          a summary tree walked from its roots: at each level the nearest nodes, at the end their chunks
+    list          all chunks of a small collection, in reading order
+
+They read the catalog, not the store, and are built when they are first asked. Sources: the keyword table and the list
+are LlamaIndex's terms; the tree is Sarthi et al., ICLR 2024, arXiv:2401.18059.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from rag.catalog import Catalog, StoredChunk
+from rag.errors import UsageError
+from rag.filters import Expr, matches
+from rag.fusion import Ranking, ranking
+from rag.okapi import Okapi
+from rag.settings import FORMS
+from rag.text import words
+from rag.types import Query
+
+KEYWORDS = 20  # of a document
+NEAREST_DOCUMENTS = 10  # whose chunks `hierarchical` looks at
+BEAM = 5  # nodes that `tree` follows at each level
+
+Vector = Callable[[Query], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A live document: its chunks in order, summaries apart, and what filters can test."""
+
+    doc_id: str
+    row: Mapping[str, Any]
+    chunks: Sequence[StoredChunk]
+    summaries: Sequence[StoredChunk]
+
+    def admits(self, where: Expr | None, chunk: StoredChunk) -> bool:
+        return where is None or matches(where, {**self.row, "page": chunk.chunk.page})
+
+
+class IndexForms:
+    """The forms of one collection as it was when they were built. Threads may share it."""
+
+    def __init__(self, catalog: Catalog, collection: str, vector: Vector) -> None:
+        self._catalog, self._collection, self._vector = catalog, collection, vector
+
+    def retriever(self, name: str) -> Callable[[Query, int, Expr | None], Ranking]:
+        """Raises: UsageError for a name that is none of FORMS."""
+        forms = {"fields": self.fields, "keywords": self.keywords, "hierarchical": self.hierarchical, "tree": self.tree, "list": self.whole}  # fmt: skip
+        if name not in forms:
+            raise UsageError(f"There is no retriever {name!r}. Known: {', '.join(FORMS)}.")
+        return forms[name]
+
+    # ------------------------------------------------------------ words
+
+    def fields(self, query: Query, depth: int, where: Expr | None) -> Ranking:
+        """Chunks of the documents whose title, name and metadata hold the question's words, in reading order."""
+        scores = self._field_index.scores(words(query.text))
+        return _best(self._by_document(dict(enumerate(scores)), where), depth)
+
+    def keywords(self, query: Query, depth: int, where: Expr | None) -> Ranking:
+        """Chunks that hold keywords of the question; a word is one when it sets its document apart from the others."""
+        found: dict[str, float] = {}
+        for word in set(words(query.text)):
+            for at, document_weight, pks in self._keyword_table.get(word, ()):
+                document = self._documents[at]
+                for chunk in document.chunks:
+                    if document.admits(where, chunk):
+                        share = 1.0 if chunk.pk in pks else 0.25
+                        found[chunk.pk] = found.get(chunk.pk, 0.0) + document_weight * share
+        return ranking(found)[:depth]
+
+    def whole(self, query: Query, depth: int, where: Expr | None) -> Ranking:
+        """Every chunk, if there are no more than `depth`. Raises: UsageError when there are."""
+        n = sum(len(one.chunks) for one in self._documents)
+        if n > depth:
+            raise UsageError(
+                f"The collection has {n} chunks; the mode list reads {depth} at most. Raise search.depth, or use hybrid."
+            )
+        chunks = [chunk.pk for one in self._documents for chunk in one.chunks if one.admits(where, chunk)]
+        return [(pk, 1.0 - at * 1e-6) for at, pk in enumerate(chunks)]
+
+    # ------------------------------------------------------------ vectors
+
+    def hierarchical(self, query: Query, depth: int, where: Expr | None) -> Ranking:
+        """The nearest documents first, then their chunks by their own nearness."""
+        vector = self._vector(query)
+        if not self._documents:
+            return []
+        nearest = np.argsort(-(self._document_vectors @ vector), kind="stable")[:NEAREST_DOCUMENTS]
+        chunks = [
+            chunk for at in nearest for chunk in self._documents[at].chunks if self._documents[at].admits(where, chunk)
+        ]
+        return self._nearest(chunks, vector, depth)
+
+    def tree(self, query: Query, depth: int, where: Expr | None) -> Ranking:
+        """From the roots of the documents' trees down. A document without summaries is a root over its chunks."""
+        vector = self._vector(query)
+        if not self._documents:
+            return []
+        roots = np.argsort(-(self._document_vectors @ vector), kind="stable")[: 2 * BEAM]
+        leaves: list[StoredChunk] = []
+        for at in roots:
+            document = self._documents[at]
+            leaves += [chunk for chunk in self._under(document, vector) if document.admits(where, chunk)]
+        return self._nearest(leaves, vector, depth)
+
+    def _under(self, document: _Document, vector: np.ndarray) -> Sequence[StoredChunk]:
+        """The chunks that the nearest summaries of each level lead to."""
+        spans = [(0, math.inf)]
+        for level in sorted({one.chunk.level for one in document.summaries}, reverse=True):
+            nodes = [one for one in document.summaries if one.chunk.level == level and _inside(one, spans)]
+            chosen = {pk for pk, _ in self._nearest(nodes, vector, BEAM)}
+            spans = [(one.chunk.start, one.chunk.end) for one in nodes if one.pk in chosen] or spans
+        return [chunk for chunk in document.chunks if _inside(chunk, spans)]
+
+    def _nearest(self, chunks: Sequence[StoredChunk], vector: np.ndarray, depth: int) -> Ranking:
+        vectors = self._catalog.vectors([one.vector_key for one in chunks])
+        return ranking(
+            {one.pk: float(vectors[one.vector_key] @ vector) for one in chunks if one.vector_key in vectors}
+        )[:depth]
+
+    # ------------------------------------------------------------ what they are built of
+
+    @cached_property
+    def _documents(self) -> Sequence[_Document]:
+        documents = []
+        for info in self._catalog.documents(self._collection):
+            stored = self._catalog.stored_chunks(self._collection, info.doc_id)
+            if stored:
+                row = {
+                    "doc_id": info.doc_id,
+                    "source": info.source,
+                    "title": info.title,
+                    "type": info.type,
+                    "meta": info.metadata,
+                }
+                documents.append(
+                    _Document(
+                        info.doc_id, row, [one for one in stored if not one.chunk.level], [one for one in stored if one.chunk.level]
+                    )
+                )  # fmt: skip
+        return documents
+
+    @cached_property
+    def _field_index(self) -> Okapi:
+        return Okapi([words(_field_text(one.row)) for one in self._documents])
+
+    @cached_property
+    def _keyword_table(self) -> Mapping[str, list[tuple[int, float, frozenset[str]]]]:
+        """word → (document, weight there, keys of the chunks that hold it). A document's keywords weigh most by tf · idf."""
+        counts = [[Counter(words(chunk.chunk.text)) for chunk in one.chunks] for one in self._documents]
+        totals = [sum(parts, Counter[str]()) for parts in counts]
+        n_with = Counter(word for total in totals for word in total)
+        table: dict[str, list[tuple[int, float, frozenset[str]]]] = {}
+        for at, total in enumerate(totals):
+            weights = {word: (1 + math.log(n)) * math.log(1 + len(totals) / n_with[word]) for word, n in total.items()}
+            for word, weight in ranking(weights)[:KEYWORDS]:
+                pks = [
+                    chunk.pk for chunk, part in zip(self._documents[at].chunks, counts[at], strict=True) if word in part
+                ]
+                table.setdefault(word, []).append((at, weight, frozenset(pks)))
+        return table
+
+    @cached_property
+    def _document_vectors(self) -> np.ndarray:
+        """One unit vector per document: the mean of its topmost summaries, without them of its chunks."""
+        means = []
+        for one in self._documents:
+            top = max((each.chunk.level for each in one.summaries), default=0)
+            chosen = [each for each in (*one.summaries, *one.chunks) if each.chunk.level == top]
+            found = list(self._catalog.vectors([each.vector_key for each in chosen]).values())
+            mean = np.mean(found, axis=0) if found else np.zeros(0)
+            means.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
+        dim = max((len(one) for one in means), default=0)
+        return np.array([one if len(one) else np.zeros(dim) for one in means], dtype=np.float32)
+
+    def _by_document(self, scores: Mapping[int, float], where: Expr | None) -> dict[str, float]:
+        """The score of each document for its chunks, the earlier a little more."""
+        found: dict[str, float] = {}
+        for at, score in scores.items():
+            document = self._documents[at]
+            if score > 0:
+                found |= {
+                    chunk.pk: score * (1.0 - 1e-6 * n)
+                    for n, chunk in enumerate(document.chunks)
+                    if document.admits(where, chunk)
+                }
+        return found
+
+
+def _best(scores: Mapping[str, float], depth: int) -> Ranking:
+    return ranking(scores)[:depth]
+
+
+def _inside(one: StoredChunk, spans: Sequence[tuple[float, float]]) -> bool:
+    """Whether a chunk starts inside one of the spans: the tree's spans meet at chunk ends."""
+    return any(start <= one.chunk.start < end for start, end in spans)
+
+
+def _field_text(row: Mapping[str, Any]) -> str:
+    name = PurePosixPath(str(row["source"]).replace("\\", "/"))
+    values = [f"{key} {value}" for key, value in row["meta"].items() if not isinstance(value, (dict, list))]
+    listed = [str(each) for value in row["meta"].values() if isinstance(value, list) for each in value]
+    return " ".join([str(row["title"]), " ".join(name.parts[-3:]), str(row["type"]), *values, *listed])
