@@ -19,6 +19,7 @@ HOMES = {
     "sqlalchemy": {"rag/catalog.py", "rag/accounts.py", "rag/jobs.py"},
     "fastapi": {"ui/api/app.py", "ui/api/model_app.py"},
     "starlette": {"ui/api/app.py", "ui/api/model_app.py"},
+    "opentelemetry": {"ui/api/server.py"},
     "uvicorn": {"ui/api/server.py", "ui/model_commands.py"},
     "streamlit": {"ui/page.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py"},

@@ -49,6 +49,7 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
         if worker is not None:
             worker.stop(WORKER_STOP_S)
 
+    set_up_traces()
     config = uvicorn.Config(
         create_app(service, on_start=start, on_stop=stop), host=host, port=port, log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=max(1, round(kb.settings.api.grace_s)), limit_concurrency=None,
@@ -87,6 +88,30 @@ def work(kb: KnowledgeBase, stop: threading.Event, ready: Callable[[], None] = l
     ready()
     stop.wait()
     worker.stop(WORKER_STOP_S)
+
+
+def set_up_traces() -> None:
+    """Send a span per request to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names; FastAPI makes them.
+
+    Raises: UsageError when the variable is set and the SDK is not installed.
+    """
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise UsageError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, which needs OpenTelemetry's SDK: pip install 'ragstone[otel]' ({error})."
+        ) from error
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "ragstone")})
+    )
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
 
 
 def set_up_logs(form: str) -> None:
