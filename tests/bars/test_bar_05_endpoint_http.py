@@ -13,7 +13,7 @@ from rag.chat import OpenAIChat
 from rag.knowledge_base import KnowledgeBase
 from rag.types import Document
 from tests.api_server import Api, running
-from tests.bars.harness import says
+from tests.bars.harness import FULL, says
 from tests.fakes import openai_server as fake
 from tests.fakes.openai_server import OpenAIServer
 
@@ -39,6 +39,18 @@ BROKEN: dict[str, Any] = {
 }  # fmt: skip
 
 
+QUICK = [
+    "unauthorised",
+    "a web page",
+    "empty choices",
+    "drips its body",
+    "a redirect",
+    "cut",
+    "an error later",
+    "words without end",
+]
+
+
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iterator[Api]:
     with KnowledgeBase.open(tmp_path_factory.mktemp("faults"), settings=tiny_settings) as kb:
@@ -48,7 +60,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iterato
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("name", [*SILENT, *BROKEN])
+@pytest.mark.parametrize("name", [*SILENT, *BROKEN] if FULL else QUICK)
 def test_every_fault_ends_in_time_and_says_what_it_was(api: Api, name: str, stream: bool) -> None:
     with OpenAIServer(always={**SILENT, **BROKEN}[name]) as model:
         settings = api.service.kb.settings.with_values(
@@ -71,7 +83,8 @@ def test_every_fault_ends_in_time_and_says_what_it_was(api: Api, name: str, stre
     if name in SILENT:
         assert ended and "90 degrees" in text and error.startswith("E_LLM_"), (answer.status_code, answer.text[:300])
     else:
-        assert error.startswith("E_LLM_") and not ended, answer.text[:300]
+        cut_by_us = name == "words without end" and '"finish_reason": "length"' in answer.text.replace('":"', '": "')
+        assert not ended and (error.startswith("E_LLM_") or cut_by_us), answer.text[:300]
     says("5", fault=name, stream=stream, seconds=round(seconds, 1), code=error)
 
 
