@@ -95,7 +95,7 @@ def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> No
 
     from rag.local_chat import LlamaServer
     from ui.api.model_app import ModelService, create_model_app
-    from ui.api.server import set_up_logs
+    from ui.api.server import let_signals_pass, set_up_logs
 
     chat = None
     if options.model:
@@ -123,6 +123,7 @@ def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> No
         ModelService(key=key, hosts=["model", *settings.api.hosts], chat=chat, embedder=embedder, reranker=reranker)
     )
     print(f"ragstone: models at http://{options.host}:{options.port}/v1; Ctrl-C ends it", file=sys.stderr)
+    let_signals_pass()
     uvicorn.Server(
         uvicorn.Config(
             app,

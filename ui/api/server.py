@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -56,6 +57,7 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
         h11_max_incomplete_event_size=64 * 1024, forwarded_allow_ips="127.0.0.1", proxy_headers=False,
     )  # fmt: skip
     server = _Server(config, service)
+    let_signals_pass()
     try:
         server.run()
     except SystemExit as stopped:  # uvicorn's way to say that it could not start
@@ -76,6 +78,12 @@ def _Server(config: Any, service: Service) -> Any:
             super().handle_exit(sig, frame)
 
     return Server(config)
+
+
+def let_signals_pass() -> None:
+    """uvicorn sends itself the signal again once it has ended; what is open here is still to be closed then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
 
 
 def work(kb: KnowledgeBase, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
