@@ -26,7 +26,7 @@ def serve(options: argparse.Namespace) -> Outcome:
     key = os.environ.get("RAGSTONE_MODEL_KEY", "")
     from ui.api.guard import is_loopback
 
-    if not is_loopback(options.host) and not key:
+    if not is_loopback(options.host) and len(key) < 16:
         raise UsageError(
             f"Others could reach {options.host}. Set RAGSTONE_MODEL_KEY to a key of at least 16 characters, or serve on 127.0.0.1."
         )
