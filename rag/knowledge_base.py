@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -961,12 +961,16 @@ class KnowledgeBase:
         return (f"The collection was built with {collection.model} as it was then, and was searched with that. "
                 "`ragstone reindex` builds it for the embedding model in the settings.",)  # fmt: skip
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the home's write lock. Raises LockedError after a second when somebody else does."""
+        return self._writing()
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One writer per home. Raises LockedError, naming the process that writes, after a second."""
         from filelock import FileLock, Timeout
 
-        _check_open_files()
+        check_open_files()
         owner = self.home / "writer.pid"
         lock = FileLock(self.home / "writer.lock")
         try:
@@ -1031,7 +1035,7 @@ def _check_collection(name: str) -> None:
         raise UsageError(f"A collection's name must have 1 to 100 printable characters, not {name!r}.")
 
 
-def _check_open_files() -> None:
+def check_open_files() -> None:
     """Say it now when there are too few files to be had: later the lack shows as any other error."""
     try:
         import resource

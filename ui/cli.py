@@ -149,6 +149,8 @@ def build_parser() -> argparse.ArgumentParser:
     pull.add_argument("alias", metavar="ALIAS")
     pull.add_argument("--accept-terms", action="store_true", help="accept the model's own terms of use")
 
+    _model_commands(models, command)
+
     ui = command("ui", "serve the chat page", "ui")
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     ui.add_argument("--port", type=int, help="port (default 8501)")
@@ -194,6 +196,38 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     run.add_argument("--depth", type=int, default=100, metavar="N", help="documents asked for (default 100)")
     for parser in (score, compare):
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
+
+
+def _model_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    serve = command(
+        "serve", "serve models to OpenAI clients: chat, embeddings, reranking", "model_commands:serve", group
+    )
+    serve.add_argument(
+        "model", nargs="?", metavar="MODEL", help="chat model: an alias, a .gguf file, or on a GPU a model folder"
+    )
+    serve.add_argument("--embedding", metavar="MODEL", help="serve an embedding model, too")
+    serve.add_argument("--reranker", metavar="MODEL", help="serve a cross-encoder, too")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="default 127.0.0.1; elsewhere RAGSTONE_MODEL_KEY must be set"
+    )
+    serve.add_argument("--port", type=int, default=8310, help="default 8310")
+    plan = command("plan", "what a model would take of memory, and how it would be run", "model_commands:plan", group)
+    plan.add_argument("model", metavar="MODEL")
+    for one in (serve, plan):
+        one.add_argument(
+            "--context", type=int, default=0, metavar="N", help="tokens of a conversation (default: what fits)"
+        )
+        one.add_argument("--parallel", type=int, default=1, metavar="N", help="conversations at once (default 1)")
+    bench = command(
+        "bench",
+        "measure a model: first token, tokens a second, and the machine's limits",
+        "model_commands:bench",
+        group,
+    )
+    bench.add_argument("model", nargs="?", metavar="MODEL", help="left out: the endpoint of llm.base_url")
+    bench.add_argument("--concurrency", default="1,2,4", metavar="A,B", help="how many ask at once (default 1,2,4)")
+    bench.add_argument("--tokens", type=int, default=48, metavar="N", help="of each answer (default 48)")
+    bench.add_argument("--prompt", type=int, default=256, metavar="N", help="words of each prompt (default 256)")
 
 
 def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from rag.errors import RagstoneError, UsageError
@@ -45,11 +47,20 @@ def serve(
     sys.stderr.write(
         f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n"
     )
+    page = subprocess.Popen(command, env=environment)
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:  # of this process alone, as containers and service managers do it
+        stopped.set()
+        page.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        code = subprocess.run(command, env=environment, check=False).returncode
+        code = page.wait()
     except KeyboardInterrupt:
+        page.wait()
         return
-    if code:
+    if code and not stopped.is_set():
         raise RagstoneError(f"The page ended with code {code}. Is port {port} in use? Try --port {port + 1}.")
 
 

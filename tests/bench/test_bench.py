@@ -90,3 +90,11 @@ def test_side_by_side(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no
     ours = result["systems"]["ragstone"]
     assert set(METRICS) < set(ours) and ours["entries"] == ours["entries_again"] == 4
     assert ours["import_s"] > 0 and result["not_installed"] == ["nobody"]
+
+
+def test_the_api_is_measured(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    from bench import serve
+
+    result = serve.run(n_chats=3, model_s=0.0, n_queries=3, n_passages=12, settings=tiny_settings)
+    assert result["search"]["http_ms"]["p50"] > 0
+    assert result["chats"]["answered"] == 3 and result["chats"]["failed"] == []
