@@ -408,7 +408,7 @@ def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     run.add_argument("--thread", default="", metavar="NAME", help="a conversation to go on with")
     _approve_option(run)
     resume = command("resume", "go on with a run that waits or was killed", "agent_commands:resume", group)
-    resume.add_argument("run", metavar="RUN", help="run id, as `agent list` shows it")
+    resume.add_argument("run_id", metavar="RUN", help="run id, as `agent list` shows it")
     resume.add_argument("--tools", metavar="A,B,…", help="as for `agent run`")
     answer = resume.add_mutually_exclusive_group()
     answer.add_argument("--yes", dest="answer", action="store_true", default=None, help="make the call that waits")
@@ -418,7 +418,7 @@ def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     listed.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default 20)")
     for name, text in (("show", "a run's steps, without a model"), ("test", "write a test that repeats a run's calls")):
         one = command(name, text, f"agent_commands:{name}", group)
-        one.add_argument("run", metavar="RUN", help="run id, or its beginning")
+        one.add_argument("run_id", metavar="RUN", help="run id, or its beginning")
     one.add_argument("-o", "--out", metavar="FILE", help="default: test_agent_RUN.py")
     command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
 
