@@ -72,7 +72,7 @@ class KnowledgeGraph:
     ) -> KnowledgeGraph:
         """Build the graph of the knowledge base's collection, or bring it up to date: only changed documents are read.
 
-        method: rules (no model), chat (the chat model), triples (from a
+        method: rules (no model), names (models for names beside them), chat (the chat model), triples (from a
             file); auto takes what the graph was built with, else triples if they are given, else rules.
         triples: a file of given triples. chat: what the chat model is given. extracting: a way of your own. fresh: forget the graph that is there, except for what a person decided.
         Raises: UsageError, ModelError, DiskError, GraphError for a damaged file.

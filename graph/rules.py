@@ -72,17 +72,22 @@ class _Found:
     weak: bool = False
 
 
-def extract(text: str, context: str = "", *, title: str = "", tag_chinese: Tagger | None = None) -> Extraction:
+def extract(
+    text: str, context: str = "", *, title: str = "", tag_chinese: Tagger | None = None, typed: Tagged = ()
+) -> Extraction:
     """The names and relations of a chunk.
 
     context: the title and headings that it stands under, a line each. title: the document's; both name what it is about.
-    tag_chinese: finds names in a Chinese sentence; left out, jieba's tags do.
+    tag_chinese: finds names in a Chinese sentence; left out, jieba's tags do. typed: names that something else found in
+    the text: they give theirs a type, and those that the rules passed over are added.
     """
     problems: list[tuple[str, str]] = []
     about = subjects(title, context, problems)
     tagger = tag_chinese or jieba_names
     spans = texts.sentences(text)
-    found = [_completed(_names(text, start, end, tagger), about) for start, end in spans]
+    found = [
+        _completed(_typed(_names(text, start, end, tagger), text, start, end, typed), about) for start, end in spans
+    ]
     found = _whole_names(found, about)
     mentions: list[Mention] = []
     relations: list[Relation] = []
@@ -272,6 +277,19 @@ def _emit(text: str, run: Sequence[tuple[int, int]], opening: bool) -> Iterator[
         for last in range(first + 1, min(len(run), first + _MAX_PARTS)):
             low, high = run[first][0], run[last][1]
             yield _Found(names.clean(text[low:high]), low, high, weak=True)
+
+
+def _typed(found: list[_Found], text: str, start: int, end: int, typed: Tagged) -> list[_Found]:
+    """The names of a sentence with the types of those that stand in the same place, and with the others of its own."""
+    here = [(kind, low, high) for kind, low, high in typed if start <= low and high <= end]
+    if not here:
+        return found
+    kinds = {names.key(text[low:high]): kind for kind, low, high in here}
+    out = [replace(one, type=one.type or kinds.get(names.key(one.name), ""), weak=one.weak and names.key(one.name) not in kinds) for one in found]  # fmt: skip
+    for kind, low, high in here:
+        if not any(one.start < high and low < one.end for one in found if not one.weak):
+            out.append(_Found(names.clean(text[low:high]), low, high, kind))
+    return sorted(out, key=lambda one: (one.start, -one.end))
 
 
 def _completed(found: list[_Found], about: Sequence[str]) -> list[_Found]:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
-GRAPH_METHODS = ("auto", "rules", "chat", "triples")
+GRAPH_METHODS = ("auto", "rules", "names", "chat", "triples")
 GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
 GRAPH_FORMATS = ("graphml", "json", "cypher", "html")
 
