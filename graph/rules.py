@@ -150,6 +150,8 @@ def jieba_names(sentence: str) -> Tagged:
         if start < 0:
             continue
         at = start + len(word)
+        if tag == "nr" and len(word) == 3 and word[2] in _AFTER_NAMES:
+            word, at = word[:2], at - 1
         kind = _JIEBA.get(tag[:2], "")
         if kind and len(word) > 1 and texts.is_han(word[0]):
             found.append((kind, start, at))
@@ -159,6 +161,7 @@ def jieba_names(sentence: str) -> Tagged:
 
 
 _JIEBA = {"nr": "person", "ns": "place", "nt": "organisation", "nz": "name"}
+_AFTER_NAMES = frozenset("于在和与是的为被将曾对向从把说")  # jieba takes them for the last character of a name
 _ENDINGS = {
     **dict.fromkeys(("公司", "集团", "大学", "学院", "银行", "委员会", "协会", "研究所", "研究院", "法院", "医院", "部", "局", "队", "报", "出版社", "俱乐部"), "organisation"),
     **dict.fromkeys(("省", "市", "县", "区", "镇", "村", "州", "岛", "山", "河", "湖", "江", "路", "站", "国", "机场"), "place"),
