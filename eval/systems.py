@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag.errors import SettingsError, UsageError
-
-MODES = ("bm25", "dense", "hybrid", "graph", "auto")
+from rag.settings import FORMS, MODES
 
 # What a switch passes to the search. A value behind @ takes the place of the default; None: it takes no value.
 _SWITCHES: dict[str, tuple[str, Any]] = {
@@ -35,6 +34,7 @@ _SWITCHES: dict[str, tuple[str, Any]] = {
 _OFF: dict[str, Any] = {"mmr": 1.0, "rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
                         "translate": False, "auto_filter": False}  # fmt: skip
 BUILT_IN = ("bm25", "dense", "hybrid", *(f"hybrid+{name}" for name in _SWITCHES), "graph", "hybrid+graph", "auto")
+BESIDE = ("graph", *FORMS)
 _INDEXED = ("chunk", "embedding", "enrich", "parse", "ingest")  # sections that change what is in the index
 _SYSTEM = re.compile(r"(?P<mode>[a-z0-9-]+)(?:\((?P<settings>[^()]*)\))?(?P<switches>(?:\+[^+()]+)*)")
 
@@ -81,8 +81,8 @@ def parse_system(text: str) -> System:
         raise UsageError(f"System {text!r} cannot be run by this version. It runs: {', '.join(BUILT_IN)}, and settings in brackets: hybrid(depth=50).")  # fmt: skip
     options: dict[str, Any] = {**_OFF, "mode": match["mode"]}
     for switch in match["switches"].split("+")[1:]:
-        if switch == "graph":  # a retriever beside those of the mode
-            options["mode"] = f"{match['mode']}+graph"
+        if switch in BESIDE:  # a retriever beside those of the mode
+            options["mode"] += f"+{switch}"
             continue
         option, value = _switch(text, switch)
         options[option] = value

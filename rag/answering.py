@@ -316,6 +316,7 @@ def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passag
         usage=reply.usage,
         warnings=tuple(warnings),
         unsupported=checked.unsupported,
+        broke_off=reply.error.code if reply.error else "length" if reply.finish_reason == "length" else "",
     )
 
 

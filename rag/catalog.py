@@ -12,6 +12,7 @@ A document version is written in three steps, each safe to be killed in:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import secrets
@@ -30,9 +31,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
 
 from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, SettingsError, disk_full
+from rag.principals import EVERYONE, PUBLIC, Principal
 from rag.types import Chunk, DocumentInfo, chunk_id
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
 _ROWS = 200  # rows per INSERT on PostgreSQL, whose protocol counts parameters in 16 bits
@@ -74,6 +76,7 @@ documents_table = sa.Table(
     sa.Column("container", sa.String, nullable=False, server_default=""),  # doc_id of the file it was found in
     sa.Column("copy_of", sa.String, nullable=False, server_default=""),  # doc_id that holds the same content's chunks
     sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag and last_modified
+    sa.Column("acl", sa.String, nullable=False, server_default=f"|{EVERYONE}|"),  # who finds it: |u:ann|g:staff|
 )  # fmt: skip
 sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
 texts_table = sa.Table(
@@ -169,6 +172,7 @@ class Known:
     container: str = ""
     copy_of: str = ""
     validators: Mapping[str, str] = field(default_factory=dict)
+    acl: tuple[str, ...] = PUBLIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,7 @@ class Draft:
     chunks: Sequence[Chunk] = ()
     vector_keys: Sequence[str] = ()
     blocks: bytes | None = None  # packed, so that the text can be cut again without its source
+    acl: tuple[str, ...] = PUBLIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,7 @@ class StoredChunk:
     type: str
     metadata: Mapping[str, Any]
     vector_key: str
+    acl: tuple[str, ...] = PUBLIC
 
 
 class Catalog:
@@ -224,6 +230,7 @@ class Catalog:
 
     def __init__(self, url: str | Path) -> None:
         self._sqlite = isinstance(url, Path) or str(url).startswith("sqlite")
+        self._reader: Principal | None = None
         self._engine = _open_engine(url, sqlite=self._sqlite)
         shown = self._engine.url.render_as_string(hide_password=True)
         if self._sqlite:
@@ -251,6 +258,24 @@ class Catalog:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def seen_by(self, principal: Principal | None) -> Catalog:
+        """The same catalog to somebody: what it reads of documents leaves out those whose access list does not let them in."""
+        seen = copy.copy(self)
+        seen._reader = principal
+        return seen
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database, for the service's own tables beside the catalog's."""
+        return self._engine
+
+    def _visible(self) -> sa.ColumnElement[bool]:
+        """The condition on documents that this reader may see."""
+        if self._reader is None:
+            return sa.true()
+        acl = documents_table.c.acl
+        return sa.or_(*(acl.contains(f"|{name}|", autoescape=True) for name in self._reader.readers))
 
     def _create_tables(self) -> None:
         """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
@@ -346,23 +371,24 @@ class Catalog:
         d = documents_table.c
         query = sa.select(
             d.doc_id, d.source, d.state, d.version, d.content_hash, d.recipe, d.size, d.mtime_ns, d.code, d.message,
-            d.container, d.copy_of, d.validators,
+            d.container, d.copy_of, d.validators, d.acl,
         ).where(d.collection == collection)  # fmt: skip
         if doc_id is not None:
             query = query.where(d.doc_id == doc_id)
         with self._engine.connect() as db:
             return {
-                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators)})
+                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators), "acl": _names(row.acl)})
                 for row in db.execute(query)
             }
 
     def documents(self, collection: str, doc_id: str | None = None) -> list[DocumentInfo]:
         """Documents in order of their source."""
         d = documents_table.c
-        query = sa.select(documents_table).where(d.collection == collection).order_by(d.source, d.doc_id)
+        mine = (d.collection == collection) & self._visible()
+        query = sa.select(documents_table).where(mine).order_by(d.source, d.doc_id)
         if doc_id is not None:
             query = query.where(d.doc_id == doc_id)
-        copies = sa.select(d.copy_of, d.source).where(d.collection == collection, d.copy_of != "").order_by(d.source)
+        copies = sa.select(d.copy_of, d.source).where(mine, d.copy_of != "").order_by(d.source)
         if doc_id is not None:
             copies = copies.where(d.copy_of == doc_id)
         with self._engine.connect() as db:
@@ -378,7 +404,7 @@ class Catalog:
         query = (
             sa.select(t.text)
             .join(documents_table, (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version))
-            .where(t.collection == collection, t.doc_id == doc_id)
+            .where(t.collection == collection, t.doc_id == doc_id, self._visible())
         )
         with self._engine.connect() as db:
             return db.execute(query).scalar_one_or_none()
@@ -389,7 +415,7 @@ class Catalog:
         query = (
             sa.select(d.doc_id, t.text)
             .join(texts_table, (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version))
-            .where(d.collection == collection, d.version > 0)
+            .where(d.collection == collection, d.version > 0, self._visible())
             .execution_options(yield_per=100)
         )
         with self._engine.connect() as db:
@@ -423,7 +449,14 @@ class Catalog:
         d = documents_table.c
         known = self._versions(db, collection, drafts, d.version)
         rows = [
-            {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "new", "pending": 1}
+            {
+                "collection": collection,
+                "doc_id": draft.doc_id,
+                "source": draft.source,
+                "state": "new",
+                "pending": 1,
+                "acl": _acl(draft.acl),
+            }
             for draft in drafts
             if draft.doc_id not in known
         ]
@@ -480,7 +513,7 @@ class Catalog:
     def await_documents(self, collection: str, drafts: Sequence[Draft]) -> None:
         """Note new documents that an import has found and not yet read, so that people see what is still to come."""
         rows = [{"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting",
-                 "size": draft.size, "updated_at": utc_now()} for draft in drafts]  # fmt: skip
+                 "size": draft.size, "updated_at": utc_now(), "acl": _acl(draft.acl)} for draft in drafts]  # fmt: skip
         with self._engine.begin() as db:
             _insert(db, documents_table, rows, ignore=True)
 
@@ -500,6 +533,7 @@ class Catalog:
             "container",
             "validators",
             "copy_of",
+            "acl",
         )
         with self._engine.begin() as db:
             for draft, copy_of in copies:
@@ -551,12 +585,13 @@ class Catalog:
             doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, text=self.text(collection, doc_id) or "",
             content_hash=row.content_hash, recipe=row.recipe, size=row.size, mtime_ns=row.mtime_ns, n_pages=row.n_pages,
             metadata=json.loads(row.meta), warnings=json.loads(row.warnings), container=row.container,
-            validators=json.loads(row.validators), chunks=[one.chunk for one in stored],
+            validators=json.loads(row.validators), acl=_names(row.acl), chunks=[one.chunk for one in stored],
             vector_keys=[one.vector_key for one in stored],
         )  # fmt: skip
 
     def _make_row(self, collection: str, draft: Draft) -> None:
-        row = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting"}
+        row = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting",
+               "acl": _acl(draft.acl)}  # fmt: skip
         with self._engine.begin() as db:
             _insert(db, documents_table, [row], ignore=True)
 
@@ -566,6 +601,7 @@ class Catalog:
         mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
         values = {"content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size, "mtime_ns": draft.mtime_ns,
                   "code": code, "message": message, "updated_at": utc_now()}  # fmt: skip
+        rights = {"acl": _acl(draft.acl)}
         with self._engine.begin() as db:
             if db.execute(sa.select(d.doc_id).where(mine)).first():
                 db.execute(sa.update(documents_table).where(mine).values(values))
@@ -578,7 +614,7 @@ class Catalog:
                     "type": draft.type,
                     "container": draft.container,
                 }
-                db.execute(sa.insert(documents_table).values(new | values))
+                db.execute(sa.insert(documents_table).values(new | values | rights))
 
     def delete(self, collection: str, doc_ids: Sequence[str]) -> int:
         """Remove documents: invisible to searches when this returns. Returns how many there were."""
@@ -594,6 +630,14 @@ class Catalog:
         return n_deleted
 
     # ------------------------------------------------------------ chunks and vectors
+
+    def set_acl(self, collection: str, doc_ids: Sequence[str], acl: Sequence[str]) -> None:
+        """Put documents under another access list, for every search from now on."""
+        d = documents_table.c
+        with self._engine.begin() as db:
+            for start in range(0, len(doc_ids), _BATCH):
+                mine = (d.collection == collection) & d.doc_id.in_(doc_ids[start : start + _BATCH])
+                db.execute(sa.update(documents_table).where(mine).values(acl=_acl(acl)))
 
     def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
         """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
@@ -614,6 +658,7 @@ class Catalog:
         The collection is compared here: in the statement it makes SQLite read every chunk of the collection instead of
         looking the keys up.
         """
+        query = query.where(self._visible())
         with self._engine.connect() as db:
             for start in range(0, len(pks), _BATCH):
                 for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))):
@@ -626,9 +671,8 @@ class Catalog:
 
     def stored_chunks(self, collection: str, doc_id: str) -> list[StoredChunk]:
         """The same with the keys of their rows and vectors."""
-        query = _LIVE.where(chunks_table.c.collection == collection, chunks_table.c.doc_id == doc_id).order_by(
-            chunks_table.c.ordinal
-        )
+        mine = (chunks_table.c.collection == collection) & (chunks_table.c.doc_id == doc_id)
+        query = _LIVE.where(mine, self._visible()).order_by(chunks_table.c.ordinal)
         with self._engine.connect() as db:
             return [_stored(row) for row in db.execute(query)]
 
@@ -678,7 +722,7 @@ class Catalog:
         """Differs whenever another set of documents or versions is live than before."""
         d = documents_table.c
         query = sa.select(sa.func.count(), sa.func.sum(d.version), sa.func.max(d.updated_at)).where(
-            d.collection == collection, d.version > 0
+            d.collection == collection, d.version > 0, self._visible()
         )
         with self._engine.connect() as db:
             return tuple(db.execute(query).one())
@@ -687,7 +731,7 @@ class Catalog:
         """(live documents, live chunks)."""
         d = documents_table.c
         query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(d.n_chunks), 0)).where(
-            d.collection == collection, d.version > 0
+            d.collection == collection, d.version > 0, self._visible()
         )
         with self._engine.connect() as db:
             row = db.execute(query).one()
@@ -711,7 +755,8 @@ class Catalog:
     def field_values(self, collection: str, limit: int = 8) -> dict[str, list[str]]:
         """Fields that filters can test, each with some of the values that live documents have, most frequent first."""
         d = documents_table.c
-        query = sa.select(d.type, d.meta).where(d.collection == collection, d.version > 0).limit(_FIELD_SAMPLE)
+        mine = (d.collection == collection) & (d.version > 0) & self._visible()
+        query = sa.select(d.type, d.meta).where(mine).limit(_FIELD_SAMPLE)
         counts: dict[str, Counter[str]] = {}
         with self._engine.connect() as db:
             for row in db.execute(query):
@@ -895,7 +940,7 @@ class Catalog:
         query = (
             sa.select(t.text, t.blocks)
             .join(documents_table, live)
-            .where(t.collection == collection, t.doc_id == doc_id)
+            .where(t.collection == collection, t.doc_id == doc_id, self._visible())
         )
         with self._engine.connect() as db:
             row = db.execute(query).first()
@@ -1012,7 +1057,12 @@ _SAME_VERSION = (
     & (documents_table.c.version == chunks_table.c.version)
 )
 _LIVE = sa.select(
-    chunks_table, documents_table.c.source, documents_table.c.title, documents_table.c.type, documents_table.c.meta
+    chunks_table,
+    documents_table.c.source,
+    documents_table.c.title,
+    documents_table.c.type,
+    documents_table.c.meta,
+    documents_table.c.acl,
 ).join(documents_table, _SAME_VERSION)
 
 
@@ -1133,7 +1183,7 @@ def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
             "mtime_ns": draft.mtime_ns, "n_chunks": len(draft.chunks), "n_chars": len(draft.text),
             "n_pages": draft.n_pages, "meta": json.dumps(dict(draft.metadata), ensure_ascii=False),
             "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "container": draft.container, "copy_of": "",
-            "validators": json.dumps(dict(draft.validators)), "code": "", "message": "",
+            "validators": json.dumps(dict(draft.validators)), "code": "", "message": "", "acl": _acl(draft.acl),
             "updated_at": now}  # fmt: skip
 
 
@@ -1160,7 +1210,7 @@ def _stored(row: Any) -> StoredChunk:
                   context=row.context, page=row.page, n_tokens=row.n_tokens, extra=row.extra, level=row.level,
                   parent_start=row.parent_start, parent_end=row.parent_end)  # fmt: skip
     return StoredChunk(pk=row.pk, chunk=chunk, source=row.source, title=row.title, type=row.type,
-                       metadata=json.loads(row.meta), vector_key=row.vector_key)  # fmt: skip
+                       metadata=json.loads(row.meta), vector_key=row.vector_key, acl=_names(row.acl))  # fmt: skip
 
 
 def _info(row: Any, aliases: tuple[str, ...]) -> DocumentInfo:
@@ -1169,5 +1219,14 @@ def _info(row: Any, aliases: tuple[str, ...]) -> DocumentInfo:
         state="importing" if row.pending else row.state, version=row.version,
         n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
         metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
-        container=row.container, copy_of=row.copy_of, aliases=aliases, size=row.size,
+        container=row.container, copy_of=row.copy_of, aliases=aliases, size=row.size, acl=_names(row.acl),
     )  # fmt: skip
+
+
+def _acl(names: Sequence[str]) -> str:
+    """An access list as it is stored: every name between bars, which no name holds."""
+    return f"|{'|'.join(sorted(set(names)))}|"
+
+
+def _names(acl: str) -> tuple[str, ...]:
+    return tuple(name for name in acl.split("|") if name)

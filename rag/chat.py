@@ -11,6 +11,7 @@ import email.utils
 import json
 import logging
 import queue
+import re
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from rag.errors import ChatError
 from rag.settings import LlmSettings
-from rag.types import ChatDelta, ChatModel, Message, Usage
+from rag.types import ChatDelta, ChatModel, Message, ToolCall, Usage
 
 TRIES = 3
 BACKOFF_S = 0.5  # before the second try; doubles
@@ -152,6 +153,7 @@ class OpenAIChat:
 
     One total deadline holds for a call with its retries, whatever the server does. A call is tried again only while
     none of its text has been handed out. Redirects are refused: they would carry the prompt to another host.
+    calls_tools: False once the endpoint has refused a request for holding tools.
     """
 
     def __init__(self, settings: LlmSettings) -> None:
@@ -162,6 +164,10 @@ class OpenAIChat:
         self._model = "" if self.name == "auto" else self.name
         self._refused: frozenset[str] = frozenset()  # optional parameters that this endpoint does not know
 
+    @property
+    def calls_tools(self) -> bool:
+        return "tools" not in self._refused
+
     def stream(
         self,
         messages: Sequence[Message],
@@ -170,10 +176,15 @@ class OpenAIChat:
         temperature: float = 0.0,
         json_schema: Mapping[str, Any] | None = None,
         deadline_s: float | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Iterator[ChatDelta]:
-        """The reply as it comes; the last delta has `done` set. Raises ChatError."""
+        """The reply as it comes; the last delta has `done` set.
+
+        tools: {name, description, parameters}, parameters a JSON schema; the calls asked for are in the last delta.
+        Raises: ChatError; E_LLM_NO_TOOLS when the endpoint does not take tools.
+        """
         limit = self._settings.deadline_s if deadline_s is None else min(deadline_s, self._settings.deadline_s)
-        request = _Request(tuple(messages), max_tokens, temperature, json_schema)
+        request = _Request(tuple(messages), max_tokens, temperature, json_schema, tuple(tools))
         return run_call(
             Call(limit), lambda call: self._work(call, request), who=f"The chat endpoint {self._host}", daemon=True
         )
@@ -220,6 +231,10 @@ class OpenAIChat:
                 return
             except _Unsupported as refusal:
                 self._refused |= {refusal.parameter}
+                if refusal.parameter == "tools":  # without them it would be another question
+                    raise ChatError(
+                        "E_LLM_NO_TOOLS", f"The chat endpoint {self._host} takes no tools. Set agent.tool_calls = text."
+                    ) from None
             except _Transient as failure:
                 n_failed += 1
                 wait = failure.after_s if failure.after_s is not None else BACKOFF_S * 2 ** (n_failed - 1)
@@ -349,16 +364,19 @@ class _Request:
     max_tokens: int
     temperature: float
     json_schema: Mapping[str, Any] | None
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     def parameters(self, model: str, refused: frozenset[str]) -> dict[str, Any]:
         """Arguments of the SDK's create(), without what this endpoint has refused."""
-        messages = [{"role": message.role, "content": message.content} for message in self.messages]
+        messages = [_wire(message) for message in self.messages]
         limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
         given: dict[str, Any] = {"model": model, "messages": messages, "stream": True, limit: self.max_tokens}
         if "stream_options" not in refused:
             given["stream_options"] = {"include_usage": True}
         if "temperature" not in refused:
             given["temperature"] = self.temperature
+        if self.tools:
+            given["tools"] = [{"type": "function", "function": dict(tool)} for tool in self.tools]
         if self.json_schema is not None and "response_format" not in refused:
             schema = {"name": "reply", "schema": dict(self.json_schema)}
             given["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -372,8 +390,26 @@ class _Request:
         """The optional parameter that a 400 complains about, or ''. Any 400 may be about the reply format."""
         optional = [name for name in ("stream_options", "temperature", "max_tokens") if name not in refused]
         named = next((name for name in optional if name in text), "")
+        if not named and self.tools and _ABOUT_TOOLS.search(text):
+            return "tools"
         with_format = self.json_schema is not None and "response_format" not in refused
         return named or ("response_format" if with_format else "")
+
+
+_ABOUT_TOOLS = re.compile(r"\btools?\b|tool_c|tool-call|function.?call", re.IGNORECASE)
+
+
+def _wire(message: Message) -> dict[str, Any]:
+    """A message as the protocol writes it."""
+    out: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        out["tool_calls"] = [
+            {"id": one.call_id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
+            for one in message.tool_calls
+        ]
+    if message.role == "tool":
+        out["tool_call_id"] = message.call_id
+    return out
 
 
 class _Unsupported(Exception):
@@ -530,6 +566,7 @@ class _Reply:
         self.ended = False  # [DONE] came
         self.finish_reason = ""
         self.usage: Mapping[str, Any] = {}
+        self._calls: dict[int, list[str]] = {}  # by their index: id, name, arguments so far
 
     def take(self, event: Any) -> str:
         """The text that an event adds."""
@@ -550,6 +587,7 @@ class _Reply:
             choice = choices[0]
             part = choice.get("delta") or choice.get("message") or {}
             text, reason = part.get("content") or "", choice.get("finish_reason") or ""
+            self._take_calls(part.get("tool_calls") or ())
         except (LookupError, AttributeError, TypeError):
             text, reason = None, ""
         if not isinstance(text, str) or not isinstance(reason, str):
@@ -559,6 +597,22 @@ class _Reply:
         self.has_choice, self.n_chars = True, self.n_chars + len(text)
         self.finish_reason = reason or self.finish_reason
         return text
+
+    def _take_calls(self, pieces: Any) -> None:
+        """Add the pieces of tool calls; some services send no index and each call whole."""
+        for at, piece in enumerate(pieces):
+            index, function = piece.get("index"), piece.get("function") or {}
+            call = self._calls.setdefault(index if isinstance(index, int) else len(self._calls) + at, ["", "", ""])
+            for place, value in enumerate((piece.get("id"), function.get("name"), function.get("arguments"))):
+                value = json.dumps(value) if isinstance(value, dict) else value or ""
+                call[place] += value
+                self.n_chars += len(value)
+
+    def _tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(
+            ToolCall(call_id=call_id or f"call_{index}", name=name, arguments=arguments)
+            for index, (call_id, name, arguments) in sorted(self._calls.items())
+        )
 
     def _failed(self, error: Any) -> ChatError:
         message = error.get("message") if isinstance(error, dict) else error
@@ -587,7 +641,8 @@ class _Reply:
             seconds=round(seconds, 3),
             model=self.model,
         )
-        return ChatDelta(done=True, finish_reason="length" if self.finish_reason == "length" else "stop", usage=usage)
+        reason = "length" if self.finish_reason == "length" else "stop"
+        return ChatDelta(done=True, finish_reason=reason, usage=usage, tool_calls=self._tool_calls())
 
 
 def _events(body: Iterable[bytes]) -> Iterator[Any]:

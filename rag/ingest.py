@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from rag.loaders import markdown
 from rag.parse_child import pack_blocks
 from rag.parsing import ParsedPart, ParserPool, Parsers, parse_parts
 from rag.pieces import is_piece, split_large
+from rag.principals import PUBLIC
 from rag.rows import store_rows, sweep
 from rag.settings import ChunkSettings, EnrichSettings, FetchSettings, IngestSettings, ParseSettings
 from rag.sources import Found, FoundFile, FoundPage, content_hash, find, read_page, read_stable, root_name, sidecar
@@ -59,6 +61,7 @@ class IngestOptions:
     enrichers: Sequence[Enricher] = ()  # what the settings ask for; a dry run leaves them out
     prune: bool = False
     dry_run: bool = False
+    acl: tuple[str, ...] = ()  # who finds the documents; empty: who did before, and at first everybody
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -299,7 +302,7 @@ class _Run:
 
     # ------------------------------------------------------------ find and compare
 
-    def plan(self, paths: Sequence[str | Path]) -> tuple[list[_Item], list[_Root]]:
+    def plan(self, paths: Sequence[str | Path | FoundFile]) -> tuple[list[_Item], list[_Root]]:
         """What must be read. Files whose size and time are the same are counted as unchanged at once."""
         if not paths:
             return [], []
@@ -307,10 +310,12 @@ class _Run:
         todo: list[_Item] = []
         seen: set[str] = set()
         whole: set[str] = set()  # sources of files, those in pieces too
-        names = [root_name(path) for path in paths]
+        named = [path for path in paths if isinstance(path, FoundFile)]
+        others = [path for path in paths if not isinstance(path, FoundFile)]
+        names = [root_name(path) for path in others]
         max_bytes = int(self.options.parse.max_file_mb * 1_000_000)
         with self.tally.timed("find"):
-            for found in split_large(find(paths, self.options.fetch), max_bytes):
+            for found in split_large(chain(named, find(others, self.options.fetch) if others else ()), max_bytes):
                 if isinstance(found, Failure):
                     self.tally.failures.append(found)
                     self.tally.n_done += 1
@@ -342,6 +347,7 @@ class _Run:
                 known.version
                 and not known.code
                 and self.options.ingest.dedupe
+                and known.acl == PUBLIC  # who finds the copy might not find the original
                 and known.doc_id == file_doc_id(known.source)
             ):
                 self.first.setdefault(known.content_hash, known.doc_id)
@@ -355,7 +361,8 @@ class _Run:
         doc_id = file_doc_id(found.source)
         stat = (found.size, found.mtime_ns) if isinstance(found, FoundFile) else (0, 0)
         draft = Draft(doc_id=doc_id, source=found.source, title="", type="", text="", content_hash="",
-                      recipe=self.recipe + (f" +described={outside}" if outside else ""), size=stat[0], mtime_ns=stat[1])  # fmt: skip
+                      recipe=self.recipe + (f" +described={outside}" if outside else ""), size=stat[0], mtime_ns=stat[1],
+                      acl=self._acl(self.known.get(doc_id)))  # fmt: skip
         return _Item(draft=draft, known=self.known.get(doc_id), found=found, described=(root, beside))
 
     def _looks_unchanged(self, item: _Item) -> bool:
@@ -369,7 +376,13 @@ class _Run:
 
     @staticmethod
     def _same_recipe(known: Known | None, draft: Draft) -> bool:
-        return known is not None and known.recipe == draft.recipe and bool(known.content_hash)
+        return (
+            known is not None and known.recipe == draft.recipe and known.acl == draft.acl and bool(known.content_hash)
+        )
+
+    def _acl(self, known: Known | None) -> tuple[str, ...]:
+        """Who finds a document: what the import says, else what was so before."""
+        return self.options.acl or (known.acl if known else PUBLIC)
 
     def _count_unchanged(self, known: Known | None) -> None:
         """Count a document whose content the catalog has, and those found inside it. A failure is reported again."""
@@ -492,7 +505,7 @@ class _Run:
             if known is None:
                 known = self.parts.catalog.known(self.parts.collection)
             self.tally.n_total += 1
-            item = _document_item(document, self.recipe, known)
+            item = _document_item(document, self.recipe, known, self._acl)
             if item.draft.doc_id in seen:
                 self.tally.warnings.append(
                     f"Two documents are named {item.draft.doc_id!r}; the later one was left out."
@@ -625,12 +638,12 @@ class _Run:
         own: list[tuple[_Item, Draft]] = []
         twins: list[tuple[Draft, str]] = []
         for item, draft in batch:
-            first = self.first.get(draft.content_hash) if item.found is not None else None
+            first = self.first.get(draft.content_hash) if item.found is not None and draft.acl == PUBLIC else None
             if first is not None and first != draft.doc_id and draft.chunks:
                 twins.append((draft, first))
                 continue
             own.append((item, draft))
-            if item.found is not None and draft.chunks:
+            if item.found is not None and draft.chunks and draft.acl == PUBLIC:
                 self.first[draft.content_hash] = draft.doc_id
             if item.known and self.first.get(item.known.content_hash) == draft.doc_id != self.first.get(
                 draft.content_hash
@@ -801,7 +814,7 @@ def _recipe(settings: ChunkSettings, size: int, embedder: Embedder) -> str:
 # ---------------------------------------------------------------- documents given in code
 
 
-def _split(sources: Any) -> tuple[list[str | Path], Iterable[Document]]:
+def _split(sources: Any) -> tuple[list[str | Path | FoundFile], Iterable[Document]]:
     """Paths, and a stream of documents. The two are not mixed in one call."""
     if isinstance(sources, (str, Path)):
         return [sources], ()
@@ -815,7 +828,7 @@ def _split(sources: Any) -> tuple[list[str | Path], Iterable[Document]]:
         return [], _checked_documents(first, stream)
     paths = [first, *stream]
     for path in paths:
-        if not isinstance(path, (str, Path)):
+        if not isinstance(path, (str, Path, FoundFile)):
             raise SourceError(f"A source must be a path or a Document, not {type(path).__name__}.")
     return paths, ()
 
@@ -828,7 +841,9 @@ def _checked_documents(first: Document, rest: Iterator[Any]) -> Iterator[Documen
         yield one
 
 
-def _document_item(document: Document, recipe: str, known: Mapping[str, Known]) -> _Item:
+def _document_item(
+    document: Document, recipe: str, known: Mapping[str, Known], acl: Callable[[Known | None], tuple[str, ...]]
+) -> _Item:
     doc_id = document.doc_id or (file_doc_id(document.source) if document.source else "")
     if not doc_id or len(doc_id) > MAX_DOC_ID:
         raise SourceError(
@@ -838,7 +853,8 @@ def _document_item(document: Document, recipe: str, known: Mapping[str, Known]) 
     meta = _metadata(document.metadata)
     identity = json.dumps([text, title, document.source, document.type, meta], ensure_ascii=False, sort_keys=True)
     draft = Draft(doc_id=_valid(doc_id), source=_valid(document.source) or doc_id, title=title, type=document.type, text="",
-                  content_hash=content_hash(identity.encode("utf-8")), recipe=recipe, size=len(text))  # fmt: skip
+                  content_hash=content_hash(identity.encode("utf-8")), recipe=recipe, size=len(text),
+                  acl=acl(known.get(_valid(doc_id))))  # fmt: skip
     blocks = markdown.blocks(text) if document.type == "markdown" else ()
     parsed = ParsedDocument(text=text, title=title, type=document.type, metadata=meta, blocks=tuple(blocks))
     return _Item(draft=draft, known=known.get(draft.doc_id), parsed=parsed)

@@ -6,6 +6,8 @@ needed: listing documents starts no model, and a keyword search starts no embedd
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import importlib
 import os
 import shutil
@@ -29,6 +31,7 @@ from rag.errors import (
     disk_error,
     disk_full,
 )  # fmt: skip
+from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
 from rag.settings import FORMS, Settings
 from rag.trace import Trace
 from rag.types import (
@@ -105,6 +108,8 @@ class KnowledgeBase:
         self._replies: ReplyCache | None = None
         self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
+        self._owner = self  # of the open parts; a view has none of its own
+        self._principal: Principal | None = None
         self._kept_graph: dict[str, Any] = {}
 
     @classmethod
@@ -152,8 +157,35 @@ class KnowledgeBase:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def view(
+        self,
+        *,
+        collection: str | None = None,
+        principal: Principal | None = None,
+        settings: Settings | None = None,
+    ) -> KnowledgeBase:
+        """The same home as somebody sees it, or another collection of it. Shares the open parts; closing it closes nothing.
+
+        principal: collections are the tenant's, and documents those whose access list lets it in. None: the home's owner.
+        settings: for what happens per call, such as answer.max_tokens; open parts stay as they are.
+        """
+        name = shown_name(self.collection) if collection is None else collection
+        _check_collection(name)
+        seen = copy.copy(self)
+        seen.collection = stored_name(principal.tenant if principal else "", name)
+        seen.settings, seen._principal = settings or self.settings, principal
+        seen._kept_graph, seen._forms = {}, None  # what was read from the catalog with other rights
+        return seen
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who sees this view; None: the owner."""
+        return self._principal
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
+        if self._owner is not self:
+            return
         with self._lock:
             for part in (self._chat, self._replies, self._store, self._lite, self._catalog):
                 if part is not None:
@@ -174,6 +206,7 @@ class KnowledgeBase:
         overlap: int | None = None,
         workers: int | None = None,
         engine: str | None = None,
+        acl: Sequence[str] = (),
         progress: Callable[[Progress], None] | None = None,
         stop: threading.Event | None = None,
     ) -> IngestReport:
@@ -184,6 +217,8 @@ class KnowledgeBase:
         prune: delete documents that lay under these paths and are gone. dry_run: read and count, write nothing, and
             estimate what the import would take. stop: set it from another thread to end after the current documents.
         engine: local, or ray to read and embed on Ray workers; what is written stays with this process.
+        acl: who finds the documents, such as ("u:ann", "g:staff"); left out: who did before, and at first everybody of
+            the tenant. The home's owner always does.
         Raises: SourceError, LockedError, StoreError, FingerprintError, ModelError. Documents that cannot be read do
             not raise; they are listed in the report's failures.
         """
@@ -202,7 +237,7 @@ class KnowledgeBase:
         options = IngestOptions(
             chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest, enrich=settings.enrich,
             enrichers=() if dry_run else self._enrichers(settings, warnings.append), pipeline=pipeline or ImportPipeline(),
-            prune=prune, dry_run=dry_run, stop=stop or threading.Event(),
+            prune=prune, dry_run=dry_run, acl=checked_names(acl), stop=stop or threading.Event(),
         )  # fmt: skip
         if dry_run:
             parts = IngestParts(
@@ -285,7 +320,8 @@ class KnowledgeBase:
         with self._writing():
             documents = self.documents()
             by_source = {info.source: info.doc_id for info in documents}
-            wanted = [by_source.get(name, name) for name in doc_ids]
+            there = {info.doc_id for info in documents}
+            wanted = [name for name in (by_source.get(name, name) for name in doc_ids) if name in there]
             wanted += [info.doc_id for info in documents if info.container in wanted and info.doc_id not in wanted]
             collection = self.catalog.collection(self.collection)
             index = self._index(collection.generation) if collection else ""
@@ -296,8 +332,25 @@ class KnowledgeBase:
                 _graph_package().forget(self, wanted)
         return n_deleted
 
+    def set_access(self, doc_id: str, acl: Sequence[str]) -> bool:
+        """Let these find a document from the next query on, and nobody else. False when there is no such document.
+
+        Files found inside it follow. Raises: UsageError for a name that cannot be on a list, and for a document that is
+        a copy of another one.
+        """
+        from rag.access import set_access
+
+        names = checked_names(acl)
+        with self._writing():
+            collection = self.catalog.collection(self.collection)
+            if collection is None or not self.documents(doc_id):
+                return False
+            set_access(self.catalog, self.store, self.collection, self._index(collection.generation), doc_id, names)
+        return True
+
     def collections(self) -> list[str]:
-        return self.catalog.collections()
+        tenant = self._principal.tenant if self._principal else ""
+        return [shown_name(name) for name in self.catalog.collections() if belongs(name, tenant)]
 
     def reindex(self, *, progress: Callable[[Progress], None] | None = None) -> Reindexed:
         """Build the collection again for the embedding model and chunk settings in force; searches go on meanwhile.
@@ -586,13 +639,18 @@ class KnowledgeBase:
         from rag.filters import to_milvus
 
         store, index = self.store, self._index(collection.generation)
+        readers = self._principal.readers if self._principal else None
 
         def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
             vector = query_vector(self._query_embedder(collection), query)
-            return store.dense(index, vector, depth=depth, expression=to_milvus(where) if where else "")
+            return store.dense(
+                index, vector, depth=depth, expression=to_milvus(where) if where else "", readers=readers
+            )
 
         def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            return store.bm25(index, query.text, depth=depth, expression=to_milvus(where) if where else "")
+            return store.bm25(
+                index, query.text, depth=depth, expression=to_milvus(where) if where else "", readers=readers
+            )
 
         def form(name: str) -> Retriever:
             return lambda query, depth, where: self._index_forms(collection).retriever(name)(query, depth, where)
@@ -608,7 +666,7 @@ class KnowledgeBase:
         """Index forms that are built in memory: anew when documents have changed since."""
         from rag.index_forms import IndexForms
 
-        revision = (self.collection, collection.generation, *self.catalog.revision(self.collection))
+        revision = (self._principal, self.collection, collection.generation, *self.catalog.revision(self.collection))
         with self._lock:
             if self._forms is None or self._forms[0] != revision:
                 vector = lambda query: query_vector(self._query_embedder(collection), query)  # noqa: E731
@@ -697,12 +755,13 @@ class KnowledgeBase:
 
     def _set_aside(self) -> None:
         """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
+        owner = self._owner
         with self._lock:
-            if self._store is not None:
-                self._store.close()
-            if self._lite is not None:
-                self._lite.close()
-            self._store = self._lite = None
+            if owner._store is not None:
+                owner._store.close()
+            if owner._lite is not None:
+                owner._lite.close()
+            owner._store = owner._lite = None
         path = self.home / "milvus.db"
         if path.exists():
             path.replace(path.with_name(f"milvus.db.damaged-{int(time.time())}"))
@@ -711,15 +770,18 @@ class KnowledgeBase:
 
     @property
     def catalog(self) -> Catalog:
+        owner = self._owner
         with self._lock:
-            if self._catalog is None:
+            if owner._catalog is None:
                 from rag.catalog import Catalog
 
-                self._catalog = Catalog(self.settings.catalog.url or self.home / "catalog.sqlite3")
-            return self._catalog
+                owner._catalog = Catalog(self.settings.catalog.url or self.home / "catalog.sqlite3")
+            return owner._catalog.seen_by(self._principal) if self._principal else owner._catalog
 
     @property
     def store(self) -> MilvusStore:
+        if self._owner is not self:
+            return self._owner.store
         with self._lock:
             if self._store is None:
                 from rag.lite import LiteServer
@@ -739,6 +801,8 @@ class KnowledgeBase:
 
     @property
     def embedder(self) -> Embedder:
+        if self._owner is not self:
+            return self._owner.embedder
         with self._lock:
             other = self._models_of
             if self._embedder is None and other and other.settings.embedding == self.settings.embedding:
@@ -752,6 +816,8 @@ class KnowledgeBase:
     @property
     def chat(self) -> ChatModel | None:
         """The chat model the settings name; None when there is none, and answers are then extractive."""
+        if self._owner is not self:
+            return self._owner.chat
         with self._lock:
             other = self._models_of
             if not self._chat_opened and other and other.settings.llm == self.settings.llm:
@@ -765,6 +831,8 @@ class KnowledgeBase:
     @property
     def replies(self) -> ReplyCache:
         """What chat models said before, so that nothing is asked twice."""
+        if self._owner is not self:
+            return self._owner.replies
         with self._lock:
             if self._replies is None:
                 from rag.reply_cache import ReplyCache
@@ -775,6 +843,8 @@ class KnowledgeBase:
     @property
     def reranker(self) -> Reranker | None:
         """The reranker that the settings name; None when they name none."""
+        if self._owner is not self:
+            return self._owner.reranker
         with self._lock:
             if self._reranker is None and self.settings.rerank.model:
                 from rag.reranking import open_reranker
@@ -787,7 +857,9 @@ class KnowledgeBase:
     def _index(self, generation: int) -> str:
         """Name of the collection's index in Milvus: letters, digits and _ whatever the collection is called."""
         safe = "".join(char if char.isascii() and char.isalnum() else f"_{ord(char):x}_" for char in self.collection)
-        return f"{self.settings.milvus.prefix}_{self.catalog.catalog_id}_{safe[:150]}_{generation}"
+        if len(safe) > 150:  # cut, two names could be one
+            safe = f"{safe[:130]}_{hashlib.sha256(self.collection.encode()).hexdigest()[:16]}"
+        return f"{self.settings.milvus.prefix}_{self.catalog.catalog_id}_{safe}_{generation}"
 
     def _ensure_collection(self) -> Collection:
         """The collection's record and its index, made when they are not there."""
@@ -860,7 +932,7 @@ class KnowledgeBase:
     def _model_warnings(self, collection: Collection) -> tuple[str, ...]:
         """Says so when a dense search used another model than the settings name."""
         used = self._checked.get(collection.fingerprint)
-        if used is None or used is self._embedder:
+        if used is None or used is self._owner._embedder:
             return ()
         return (f"The collection was built with {collection.model} as it was then, and was searched with that. "
                 "`ragstone reindex` builds it for the embedding model in the settings.",)  # fmt: skip
@@ -890,7 +962,11 @@ class KnowledgeBase:
 
     def _disk_error(self, error: Exception) -> DiskError | None:
         """The full or failing disk behind an error, which is what a person can do something about."""
-        if isinstance(error, StoreError) and self._lite is not None and shutil.disk_usage(self.home).free < FULL_BYTES:
+        if (
+            isinstance(error, StoreError)
+            and self._owner._lite is not None
+            and shutil.disk_usage(self.home).free < FULL_BYTES
+        ):
             return disk_full(str(self.home))  # the engine does not say why: "Unexpected error in RPC handling"
         return None if isinstance(error, DiskError) else disk_error(error, self.home)
 

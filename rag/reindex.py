@@ -161,7 +161,7 @@ def _documents(
         one = known[info.doc_id]
         draft = Draft(doc_id=info.doc_id, source=info.source, title=info.title, type=info.type, text="",
                       content_hash=one.content_hash, recipe=recipes[info.doc_id], size=one.size, mtime_ns=one.mtime_ns,
-                      container=info.container, validators=one.validators)  # fmt: skip
+                      container=info.container, validators=one.validators, acl=one.acl)  # fmt: skip
         yield draft, _parsed(info, *found)
 
 

@@ -14,15 +14,17 @@ from rag.types import Chunk
 def store_rows(draft: Draft, pks: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of a document in the store."""
     for pk, chunk in zip(pks, draft.chunks, strict=True):
-        yield store_row(pk, chunk, source=draft.source, title=draft.title, type=draft.type, metadata=draft.metadata)
+        yield store_row(
+            pk, chunk, source=draft.source, title=draft.title, type=draft.type, metadata=draft.metadata, acl=draft.acl
+        )
 
 
 def store_row(
-    pk: str, chunk: Chunk, *, source: str, title: str, type: str, metadata: Mapping[str, Any]
+    pk: str, chunk: Chunk, *, source: str, title: str, type: str, metadata: Mapping[str, Any], acl: Sequence[str]
 ) -> dict[str, Any]:
     """A chunk as a row of the store, without its vector."""
     return {"pk": pk, "doc_id": chunk.doc_id, "source": source, "title": title, "type": type, "page": chunk.page,
-            "meta": metadata, "text": chunk.indexed_text}  # fmt: skip
+            "meta": metadata, "text": chunk.indexed_text, "acl": list(acl)}  # fmt: skip
 
 
 def sweep(catalog: Catalog, store: MilvusStore | None, collection: str, index: str) -> int:

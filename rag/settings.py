@@ -267,6 +267,37 @@ class LlmSettings(_Section):
     context_tokens: int = Field(4096, ge=512, description="context of the local model")
 
 
+class AgentSettings(_Section):
+    """[agent] agents over the collection."""
+
+    kind: Literal["react", "plan", "team", "research", "corrective", "toolsearch"] = Field(
+        "react", description="how an agent works; docs/agents.md says which when"
+    )
+    max_steps: int = Field(12, ge=1, le=200, description="model replies of a run, the answer included")
+    max_tokens: int = Field(60_000, ge=100, description="of a run, prompts and replies together")
+    timeout_s: float = Field(0, ge=0, description="of a run; 0: 60 with an endpoint, 900 with a local model")
+    reply_tokens: int = Field(400, ge=16, description="longest reply of the model")
+    tool_calls: Literal["auto", "native", "text"] = Field(
+        "auto",
+        description="native: the endpoint's own tool calls; text: JSON in the reply; auto: native where there is",
+    )
+    approve: Literal["ask", "never", "all"] = Field(
+        "ask", description="calls with an effect after text from outside was read: ask a person, refuse, or allow"
+    )
+    tools: list[str] = Field([], description="beside search, read_document and calculator: web, files, python, sql")
+    workspace: str = Field("", description="folder of the tool files; empty: one under the home")
+    databases: list[str] = Field([], description="SQLite, DuckDB and CSV files that the tool sql reads")
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field("auto", description="what runs the tool python")
+    sandbox_s: float = Field(20, gt=0, description="seconds per program")
+    sandbox_memory_mb: int = Field(1024, ge=64, description="memory per program")
+    keep_prompts: bool = Field(False, description="store the prompts of each run with its trace")
+
+    @field_validator("tools", "databases", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
 class MilvusSettings(_Section):
     """[milvus] the vector store."""
 
@@ -295,6 +326,34 @@ class UiSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(8501, ge=1, le=65535)
+    behind_proxy: bool = Field(
+        False,
+        description="listen beyond this machine: something in front asks for a password, or forwards loopback alone",
+    )
+
+
+class ApiSettings(_Section):
+    """[api] the HTTP API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8300, ge=1, le=65535)
+    hosts: list[str] = Field([], description="names under which it is asked, beside those of this machine")
+    origins: list[str] = Field(
+        [], description="web pages that may call it, such as https://wiki.example; others get 403"
+    )
+    max_body_mb: float = Field(10, gt=0, description="largest request but for uploads")
+    max_upload_mb: float = Field(100, gt=0, description="largest upload, all files of a request together")
+    max_running: int = Field(256, ge=1, le=2000, description="requests answered at once; more get 503")
+    max_running_per_key: int = Field(64, ge=1, description="chats and searches of one key at once; more get 429")
+    grace_s: float = Field(30, ge=0, description="after SIGTERM: how long running requests may take to end")
+    worker: bool = Field(True, description="this process works on imports, too; false: `ragstone worker` does")
+    log_format: Literal["text", "json"] = Field("text", description="one line per request on stderr")
+
+    @field_validator("hosts", "origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The environment and the command line give a list as text with commas."""
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 class Settings(_Section):
@@ -315,10 +374,12 @@ class Settings(_Section):
     rerank: RerankSettings = RerankSettings()
     answer: AnswerSettings = AnswerSettings()
     llm: LlmSettings = LlmSettings()
+    agent: AgentSettings = AgentSettings()
     milvus: MilvusSettings = MilvusSettings()
     catalog: CatalogSettings = CatalogSettings()
     models: ModelsSettings = ModelsSettings()
     ui: UiSettings = UiSettings()
+    api: ApiSettings = ApiSettings()
 
     @classmethod
     def load(

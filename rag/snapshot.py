@@ -30,6 +30,7 @@ import numpy as np
 from rag.catalog import NEXT, Catalog, Collection
 from rag.errors import UsageError
 from rag.ingest import Progress
+from rag.principals import EVERYONE
 from rag.reindex import abandon, drop_old_indexes
 from rag.rows import store_row
 from rag.store import MilvusStore
@@ -372,13 +373,16 @@ def _write(batch: list[dict[str, Any]], catalog: Catalog, store: MilvusStore, in
         stored = list(catalog.live_chunks(into.name, pks[start : start + BATCH]).values())
         vectors = catalog.vectors([one.vector_key for one in stored])
         there = [one for one in stored if one.vector_key in vectors]  # the rest is found out at the end
-        rows = [store_row(one.pk, one.chunk, source=one.source, title=one.title, type=one.type, metadata=one.metadata) for one in there]  # fmt: skip
+        rows = [store_row(one.pk, one.chunk, source=one.source, title=one.title, type=one.type, metadata=one.metadata, acl=one.acl) for one in there]  # fmt: skip
         store.upsert(index, rows, [vectors[one.vector_key] for one in there])
 
 
 def _record(line: Any) -> dict[str, Any]:
     """A document as the catalog takes it, nothing else in it. Raises: KeyError, TypeError, ValueError."""
     document = {key: _typed(line["document"], key, kind) for key, kind in _DOCUMENT.items()}
+    document["acl"] = line["document"].get("acl", f"|{EVERYONE}|")  # a snapshot of an earlier version has none
+    if not isinstance(document["acl"], str) or not re.fullmatch(r"\|([^|]{1,100}\|)*", document["acl"]):
+        raise ValueError("its access list is none")
     text = _typed(line, "text", (str, type(None)))
     live = document["version"] > 0
     if (

@@ -18,11 +18,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rag.errors import StoreError
+from rag.filters import literal
+from rag.principals import MAX_NAMES
 
 BATCH = 500  # rows per write: the embedded engine collapses at 5,000
 MAX_DEPTH = 16_384  # Milvus refuses more
 MAX_TEXT_BYTES = 60_000  # a VARCHAR holds 65,535 bytes
 MAX_META_BYTES = 60_000
+MAX_NAME = 100  # bytes of a name on an access list
 
 # One analyzer for both languages: jieba cuts Chinese into words and leaves English words whole, which are then
 # lower-cased, cleared of stop words and stemmed. Rankings on SciFact and XQuAD-zh are in docs/benchmarks.md.
@@ -60,7 +63,7 @@ class MilvusStore:
 
     def __init__(self, uri: str, *, token: str = "", timeout_s: float = 10.0) -> None:
         self._uri, self._timeout_s = uri, timeout_s
-        self._loaded: dict[str, bool] = {}  # index name → whether it has BM25
+        self._loaded: dict[str, frozenset[str]] = {}  # index name → its fields
         self._write = threading.RLock()  # one writer and flusher at a time
         self._client = self._connect(token)
 
@@ -109,6 +112,9 @@ class MilvusStore:
         schema.add_field("type", DataType.VARCHAR, max_length=256)
         schema.add_field("page", DataType.INT64)
         schema.add_field("meta", DataType.JSON)
+        schema.add_field(
+            "acl", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=MAX_NAMES, max_length=MAX_NAME
+        )
         schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dim)
         indexes = MilvusClient.prepare_index_params()
         # FLAT is exact at every filter selectivity and fast enough embedded; a server picks its own graph index.
@@ -150,8 +156,7 @@ class MilvusStore:
         return bool(self._call(self._client.has_collection, index))
 
     def has_bm25(self, index: str) -> bool:
-        self._load(index)
-        return self._loaded[index]
+        return "sparse" in self._fields(index)
 
     def drop(self, index: str) -> None:
         self._loaded.pop(index, None)
@@ -166,7 +171,22 @@ class MilvusStore:
             return
         self._call(self._client.load_collection, index)
         fields = self._call(self._client.describe_collection, index)["fields"]
-        self._loaded[index] = any(field["name"] == "sparse" for field in fields)
+        self._loaded[index] = frozenset(field["name"] for field in fields)
+
+    def _fields(self, index: str) -> frozenset[str]:
+        self._load(index)
+        return self._loaded[index]
+
+    def _readable(self, index: str, expression: str, readers: Sequence[str] | None) -> str:
+        """The filter with what the readers may see. Raises StoreError for an index from before there were access lists."""
+        if readers is None:
+            return expression
+        if "acl" not in self._fields(index):
+            raise StoreError(
+                "This collection's index was written before there were access lists. Run `ragstone reindex` to build it again."
+            )
+        allowed = f"array_contains_any(acl, [{', '.join(literal(name) for name in readers)}])"
+        return f"({expression}) and {allowed}" if expression else allowed
 
     # ------------------------------------------------------------ rows
 
@@ -176,10 +196,10 @@ class MilvusStore:
         When this returns, the rows are flushed and have been counted.
         """
         with self._write:
-            has_bm25 = self.has_bm25(index)
+            fields = self._fields(index)
             for start in range(0, len(rows), BATCH):
                 batch = [
-                    _row(row, vector, has_bm25)
+                    _row(row, vector, fields)
                     for row, vector in zip(rows[start : start + BATCH], vectors[start : start + BATCH], strict=True)
                 ]
                 self._call(self._client.upsert, index, batch, timeout=self._patience_s)
@@ -242,13 +262,19 @@ class MilvusStore:
 
     # ------------------------------------------------------------ search
 
-    def dense(self, index: str, vector: np.ndarray, *, depth: int, expression: str = "") -> list[tuple[str, float]]:
-        """The nearest rows by cosine, best first, as (key, cosine)."""
+    def dense(
+        self, index: str, vector: np.ndarray, *, depth: int, expression: str = "", readers: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """The nearest rows by cosine, best first, as (key, cosine). readers: names on access lists; None: all rows."""
+        expression = self._readable(index, expression, readers)
         self._load(index)
         return self._search(index, [vector.tolist()], "dense", {"metric_type": "COSINE"}, depth, expression)
 
-    def bm25(self, index: str, query: str, *, depth: int, expression: str = "") -> list[tuple[str, float]]:
+    def bm25(
+        self, index: str, query: str, *, depth: int, expression: str = "", readers: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
         """The best rows by BM25 (k1 1.2, b 0.75), best first, as (key, score > 0); rows without a common word are left out."""
+        expression = self._readable(index, expression, readers)
         if not self.has_bm25(index):
             raise StoreError("This Milvus server has no full-text search. Use version 2.5 or newer, or --mode dense.")
         text = search_text(query)
@@ -319,13 +345,15 @@ def _without_milvus_uri() -> Iterator[None]:
             os.environ["MILVUS_URI"] = before
 
 
-def _row(row: Mapping[str, Any], vector: np.ndarray, has_bm25: bool) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], vector: np.ndarray, fields: frozenset[str]) -> dict[str, Any]:
     out = {
         "pk": _hex(str(row["pk"])), "doc_id": _cut(row["doc_id"], 2048), "source": _cut(row["source"], 8192),
         "title": _cut(row["title"], 8192), "type": _cut(row["type"], 256), "page": int(row["page"] or 0),
         "meta": dict(row["meta"]), "dense": np.asarray(vector, np.float32),
     }  # fmt: skip
-    if has_bm25:
+    if "acl" in fields:
+        out["acl"] = list(row.get("acl", ()))  # a row without a list is the owner's alone
+    if "sparse" in fields:
         out["text"] = search_text(str(row["text"]))
     return out
 

@@ -225,6 +225,7 @@ class DocumentInfo:
     copy_of: str = ""  # doc_id of the document with the same content, when state is duplicate
     aliases: tuple[str, ...] = ()  # sources of the documents that are copies of this one
     size: int = 0  # of the file in bytes; of a document given in code in characters
+    acl: tuple[str, ...] = ("all",)  # who finds it, see rag/principals.py
 
 
 # ---------------------------------------------------------------- search
@@ -312,9 +313,22 @@ class Hits(Sequence[Hit]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that a chat model asks for in its own protocol. arguments: JSON as the model wrote it, valid or not."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    role: Literal["system", "user", "assistant"]
+    """One message of a prompt. tool_calls: what an assistant asked for; call_id: which call a tool's message answers."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,10 +341,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDelta:
-    """A piece of a reply as it streams. The last one has `done` set and holds the usage."""
+    """A piece of a reply as it streams. The last one has `done` set and holds the usage and the tool calls."""
 
     text: str = ""
     done: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = ""  # stop or length, on the last one
     usage: Usage | None = None
 
@@ -409,6 +424,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()  # sentences the passages do not bear out
     question: str = ""
+    broke_off: str = ""  # why the text is not whole: length, or the code of the chat model's failure; empty: it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

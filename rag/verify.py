@@ -117,7 +117,9 @@ def _rewrite(parts: VerifyParts, store: MilvusStore, stored: Sequence[StoredChun
         parts.catalog.put_vectors(new)
         vectors |= new
     rows = [
-        store_row(one.pk, one.chunk, source=one.source, title=one.title, type=one.type, metadata=one.metadata)
+        store_row(
+            one.pk, one.chunk, source=one.source, title=one.title, type=one.type, metadata=one.metadata, acl=one.acl
+        )
         for one in stored
     ]
     store.upsert(parts.index, rows, [vectors[one.vector_key] for one in stored])

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -37,8 +38,23 @@ def running(folder: Path) -> Iterator[str]:
         return
     if sys.platform != "linux":
         pytest.skip("the packaged Milvus server runs on Linux only")
-    if any(_busy(port) for port in PORTS):
-        pytest.skip(f"one of the ports {PORTS} is in use")
+    with _one_at_a_time():
+        if any(_busy(port) for port in PORTS):
+            pytest.skip(f"one of the ports {PORTS} is in use")
+        yield from _started(folder)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Other workers of this test run wait: the ports are fixed."""
+    import fcntl
+
+    with open(Path(tempfile.gettempdir()) / "ragstone-test-milvus.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _started(folder: Path) -> Iterator[str]:
     command = [str(_environment() / "bin" / "milvus-server"), "--data", str(folder / "data")]
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
+AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 GRAPH_METHODS = ("auto", "rules", "names", "chat", "triples")
 GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
 GRAPH_FORMATS = ("graphml", "json", "cypher", "html")
@@ -140,6 +141,8 @@ def build_parser() -> argparse.ArgumentParser:
     _graph_commands(group("graph", "the knowledge graph: build it, search it, look at it"), command)
     _eval_commands(group("eval", "measure retrieval"), command)
 
+    _agent_commands(group("agent", "agents over the collection"), command)
+
     models = group("models", "local models")
     command("list", "which models are installed, and which could be", "models_list", models)
     pull = command("pull", "install a model by its alias", "models_pull", models)
@@ -149,6 +152,11 @@ def build_parser() -> argparse.ArgumentParser:
     ui = command("ui", "serve the chat page", "ui")
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     ui.add_argument("--port", type=int, help="port (default 8501)")
+    serve = command("serve", "serve the HTTP API, which OpenAI clients can chat through", "serve_commands:serve")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port (default 8300)")
+    command("worker", "work on imports that the API accepted, in a process of its own", "serve_commands:worker")
+    _keys_commands(group("keys", "keys of the HTTP API"), command)
     command("doctor", "what works here, and what to do about the rest", "doctor")
     config = group("config", "settings")
     command("show", "every setting with its value and origin", "config_show", config)
@@ -180,6 +188,35 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+
+
+def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    create = command("create", "make a key, which is shown once; from the first one on every request needs one",
+                     "serve_commands:keys_create", group)  # fmt: skip
+    create.add_argument("name", metavar="NAME", help="whose it is, or what for")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=("read", "ingest", "admin"),
+        help="may be given several times (default: read)",
+    )
+    create.add_argument(
+        "--tenant", default="", metavar="T", help="whose collections it sees (default: those of no tenant)"
+    )
+    create.add_argument(
+        "--as", dest="as_name", action="append", metavar="NAME", help="a name on access lists, such as u:ann or g:staff"
+    )
+    create.add_argument(
+        "--owner", action="store_true", help="sees every document of the home that belongs to no tenant"
+    )
+    create.add_argument("--per-minute", type=int, default=0, metavar="N", help="requests a minute (default: no limit)")
+    create.add_argument(
+        "--tokens-per-day", type=int, default=0, metavar="N", help="of the chat model (default: no limit)"
+    )
+    create.add_argument("--days", type=float, metavar="N", help="until it expires (default: never)")
+    command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
+    revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
+    revoke.add_argument("key", metavar="KEY", help="its id or name")
 
 
 def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -311,6 +348,36 @@ def _data_options(parser: argparse.ArgumentParser, *, gates: bool = True) -> Non
         parser.add_argument(
             "--fail-under", action="append", default=[], metavar="METRIC=X", help="exit code 3 when a system is below"
         )
+
+
+def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    run = command("run", "give an agent a task", "agent_commands:run", group)
+    run.add_argument("task", metavar="TASK")
+    run.add_argument("--kind", choices=AGENT_KINDS, help="how it works (default: react)")
+    run.add_argument("--max-steps", type=int, metavar="N", help="model replies, the answer included (default 12)")
+    run.add_argument("--tools", metavar="A,B,…", help="beside search and calculator: web, files, python, sql")
+    run.add_argument("--thread", default="", metavar="NAME", help="a conversation to go on with")
+    _approve_option(run)
+    resume = command("resume", "go on with a run that waits or was killed", "agent_commands:resume", group)
+    resume.add_argument("run", metavar="RUN", help="run id, as `agent list` shows it")
+    resume.add_argument("--tools", metavar="A,B,…", help="as for `agent run`")
+    answer = resume.add_mutually_exclusive_group()
+    answer.add_argument("--yes", dest="answer", action="store_true", default=None, help="make the call that waits")
+    answer.add_argument("--no", dest="answer", action="store_false", default=None, help="do not make it")
+    _approve_option(resume)
+    listed = command("list", "the latest runs", "agent_commands:list_runs", group)
+    listed.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default 20)")
+    for name, text in (("show", "a run's steps, without a model"), ("test", "write a test that repeats a run's calls")):
+        one = command(name, text, f"agent_commands:{name}", group)
+        one.add_argument("run", metavar="RUN", help="run id, or its beginning")
+    one.add_argument("-o", "--out", metavar="FILE", help="default: test_agent_RUN.py")
+    command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
+
+
+def _approve_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--approve", choices=("ask", "never", "all"), help="calls with an effect after text from outside (default: ask)"
+    )
 
 
 def _global_options() -> _Parser:

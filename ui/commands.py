@@ -392,7 +392,7 @@ def ui(options: argparse.Namespace) -> Outcome:
 
     settings = _settings(options)
     serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
-          host=options.host or settings.ui.host, port=options.port or settings.ui.port)  # fmt: skip
+          host=options.host or settings.ui.host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy)  # fmt: skip
     return Outcome(data={}, show=lambda _: None)
 
 

@@ -13,15 +13,17 @@ from rag.errors import RagstoneError, UsageError
 PAGE = Path(__file__).with_name("page.py")
 
 
-def serve(*, home: str | None, collection: str, config: str | None, host: str, port: int) -> None:
+def serve(
+    *, home: str | None, collection: str, config: str | None, host: str, port: int, behind_proxy: bool = False
+) -> None:
     """Serve the page until it is stopped.
 
     Raises: UsageError for an address that others could reach: the page has no sign-in.
     """
-    if not _is_loopback(host):
+    if not _is_loopback(host) and not behind_proxy:
         raise UsageError(
             f"The page has no sign-in, so it is served on this machine only, not on {host}. Use 127.0.0.1, and a proxy that asks "
-            "for a password in front of it."
+            "for a password in front of it. A container, whose port is published on 127.0.0.1, sets ui.behind_proxy."
         )
     environment = dict(os.environ, RAGSTONE_PAGE_COLLECTION=collection)
     environment |= {"RAGSTONE_PAGE_HOME": home} if home else {}

@@ -13,6 +13,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = os.environ.get("TOKENIZERS_PARALLELISM", "true")
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
+WORDS_PER_TOKEN = 0.7  # for splitters that count words
+
 
 def main(prepare: Callable[[str, int], Callable[[list[dict[str, str]]], int]]) -> None:
     """stdin: {"model": folder, "chunk_tokens": n, "runs": [[{"id", "text"}...]...]}. stdout: {"seconds": [...], "chunks": n}.

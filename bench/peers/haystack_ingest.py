@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common import main
-
-WORDS_PER_TOKEN = 0.7  # the splitter counts words
+from common import WORDS_PER_TOKEN, main
 
 
 def prepare(model: str, chunk_tokens: int) -> Callable[[list[dict[str, str]]], int]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environments that bench/ingest.py runs the peers in: .peers/langchain, .peers/llamaindex, .peers/haystack;
-# and, when named, .peers/formats for bench/formats.py.
+# Makes the environments that bench/ingest.py and bench/compare.py run the peers in: .peers/langchain, .peers/llamaindex,
+# .peers/haystack, .peers/txtai; and, when named, .peers/formats for bench/formats.py.
 #
 #   bench/peers/setup.sh [NAME...]
 #
@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-for name in ${@:-langchain llamaindex haystack}; do
+for name in ${@:-langchain llamaindex haystack txtai}; do
     folder=.peers/$name
     rm -rf "$folder"
     "${PYTHON:-python3}" -m venv "$folder"

@@ -13,7 +13,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/quickstart.md", "docs/importing.md", "docs/graph.md", "docs/evaluation.md", "README.md", "README.zh-CN.md"]
+    "name",
+    ["docs/quickstart.md", "docs/importing.md", "docs/graph.md", "docs/evaluation.md", "README.md", "README.zh-CN.md"],
 )
 def test_the_blocks_of_a_guide_run(
     name: str, repo: Path, embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -27,6 +28,21 @@ def test_the_blocks_of_a_guide_run(
     scope: dict[str, Any] = {"__name__": "guide"}
     for at, block in enumerate(blocks, start=1):
         exec(compile(block, f"{name}, block {at}", "exec"), scope)
+
+
+def test_the_blocks_of_the_http_guide_run(repo: Path, embedder: Any, tmp_path: Path) -> None:
+    from rag.knowledge_base import KnowledgeBase
+    from rag.settings import Settings
+    from tests.api_server import running
+
+    with KnowledgeBase.open(tmp_path / "home", settings=Settings().with_values(llm__model="none")) as kb:
+        kb._embedder = embedder
+        kb.ingest(repo / "examples" / "tea")
+        with running(kb) as api:
+            scope = {"__name__": "guide", "API": api.url, "KEY": api.key("reader", scopes=["read", "ingest"])}
+            for at, block in enumerate(BLOCK.findall((repo / "docs/http.md").read_text(encoding="utf-8")), start=1):
+                exec(compile(block, f"docs/http.md, block {at}", "exec"), scope)
+        assert scope["reply"].citations and scope["found"]["hits"]
 
 
 def test_links_between_pages_lead_somewhere(repo: Path) -> None:

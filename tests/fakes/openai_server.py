@@ -10,7 +10,7 @@ The script is strict: each chat request takes the next reply, a request beyond t
 instead, for tests where the number of calls does not matter. A reply may also be a function of the request, so that
 an answer can depend on the prompt: `lambda request: says(request.json["messages"][-1]["content"].upper())`.
 
-Replies: says, status, html, json_reply, bad_json, no_choices, error_body, whole, drip, cut_after, error_after, never_ending,
+Replies: says, calls (tool calls), status, html, json_reply, bad_json, no_choices, error_body, whole, drip, cut_after, error_after, never_ending,
 gzip_bomb, endless_body, redirect. A request with "stream": false gets one JSON object from says; faults are the same
 for both. GET /v1/models lists `models` (or plays `models_reply`). `closed_port()` gives a port that refuses.
 """
@@ -57,6 +57,7 @@ class Reply:
     text: str | None = None
     chunk_chars: int = 6
     finish_reason: str = "stop"
+    tool_calls: tuple[tuple[str, str], ...] = ()  # names and JSON arguments
 
 
 Scripted = Reply | Callable[[Request], Reply]
@@ -65,6 +66,12 @@ Scripted = Reply | Callable[[Request], Reply]
 def says(text: str, *, chunk_chars: int = 6, finish_reason: str = "stop") -> Reply:
     """A proper reply."""
     return Reply(text=text, chunk_chars=chunk_chars, finish_reason=finish_reason)
+
+
+def calls(*wanted: tuple[str, Any], text: str = "") -> Reply:
+    """A reply that asks for tools: calls(("search", {"query": "tea"})). Arguments given as text go out as they are."""
+    listed = tuple((name, args if isinstance(args, str) else json.dumps(args)) for name, args in wanted)
+    return Reply(text=text, tool_calls=listed, finish_reason="tool_calls")
 
 
 def status(code: int, message: str = "scripted failure", *, retry_after: float | str | None = None) -> Reply:
@@ -287,12 +294,13 @@ def _for_request(reply: Reply, request: Request) -> Reply:
         return reply
     text = reply.text
     if not request.json.get("stream"):
-        return _json(_completion(text, reply.finish_reason))
+        return _json(_completion(text, reply.finish_reason, reply.tool_calls))
     step = reply.chunk_chars
     parts = [text[i : i + step] for i in range(0, len(text), step)]
     events = [
         _event(_chunk("", role="assistant")),
         *(_event(_chunk(part)) for part in parts),
+        *_call_events(reply.tool_calls),
         *_ending(reply.finish_reason),
     ]
     return Reply(pieces=lambda: iter(events))
@@ -317,8 +325,24 @@ def _chunk(content: str | None, **extra: Any) -> dict[str, Any]:
     return {"id": "x", "object": "chat.completion.chunk", "model": "fake-model", "choices": [choice]}
 
 
-def _completion(text: str, finish_reason: str) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+def _call_events(wanted: Sequence[tuple[str, str]]) -> Iterator[bytes]:
+    """Tool calls as servers stream them: id and name first, the arguments in pieces."""
+    for index, (name, arguments) in enumerate(wanted):
+        head = {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": ""}}
+        yield _event(_chunk("", tool_calls=[head]))
+        for at in range(0, len(arguments), 9):
+            piece = {"index": index, "function": {"arguments": arguments[at : at + 9]}}
+            yield _event(_chunk("", tool_calls=[piece]))
+
+
+def _completion(text: str, finish_reason: str, wanted: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if wanted:
+        message["tool_calls"] = [
+            {"id": f"call_{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for at, (name, arguments) in enumerate(wanted)
+        ]
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     return {
         "id": "x",
         "object": "chat.completion",

@@ -153,7 +153,9 @@ def test_a_chat_model_extracts_and_its_faults_cost_nothing_else(tiny_kb: Knowled
     with OpenAIServer(always=status(500)) as server, asked(tiny_kb, server.url) as kb:
         kb.ingest(DOCUMENTS[3])
         graph = KnowledgeGraph.build(kb, method="chat", fresh=True)  # what was said before is remembered
-        assert graph.report.problems == {"bad_reply": 1, "chat_failed": 1} and graph.show("Leo Fong")["descriptions"] == ["an actor"]
+        assert graph.report.problems == {"bad_reply": 1, "chat_failed": 1} and graph.show("Leo Fong")[
+            "descriptions"
+        ] == ["an actor"]
 
 
 def test_the_budget_of_calls_is_kept(tiny_kb: KnowledgeBase) -> None:

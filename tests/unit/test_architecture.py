@@ -16,7 +16,10 @@ HOMES = {
     "pymilvus": {"rag/store.py"},
     "openai": {"rag/chat.py"},
     "xllamacpp": {"rag/local_chat.py"},
-    "sqlalchemy": {"rag/catalog.py"},
+    "sqlalchemy": {"rag/catalog.py", "rag/accounts.py", "rag/jobs.py"},
+    "fastapi": {"ui/api/app.py"},
+    "starlette": {"ui/api/app.py"},
+    "uvicorn": {"ui/api/server.py"},
     "streamlit": {"ui/page.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py"},
     "openvino": {"rag/embedding.py", "graph/lac.py"},
@@ -39,6 +42,9 @@ HOMES = {
     "graspologic_native": {"graph/communities.py"},
     "rank_bm25": {"rag/okapi.py"},
     "bfcl_eval": {"eval/bfcl_tools.py"},
+    "langgraph": {"agents/flow.py"},
+    "duckdb": {"agents/tools/sql.py"},
+    "mcp": {"agents/mcp.py"},
 }
 
 

@@ -81,7 +81,9 @@ def test_the_walk_is_networkx_pagerank(net: network.Network) -> None:
     graph.add_nodes_from(range(len(steps)))
     graph.add_weighted_edges_from((int(b), int(a), float(steps[a, b])) for a, b in zip(*np.nonzero(steps), strict=True))
     start = {net.at["blood street"]: 1.0}
-    reference = networkx.pagerank(graph, alpha=weights.damping, personalization=start, dangling=start, tol=1e-12, max_iter=500)
+    reference = networkx.pagerank(
+        graph, alpha=weights.damping, personalization=start, dangling=start, tol=1e-12, max_iter=500
+    )
     shares = walk.ranked(start, {})
     for chunk in range(len(net.chunk_ids)):
         assert shares[chunk] == pytest.approx(reference[len(net.entity_ids) + chunk], abs=1e-9)

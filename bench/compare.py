@@ -1,0 +1,119 @@
+"""The same documents, questions and embedding model in ragstone, LlamaIndex, LangChain, Haystack and txtai.
+
+    bench/peers/setup.sh
+    python -m bench.compare SET [--model ALIAS] [--questions N] [-o FILE]
+
+SET is a BEIR folder. Each runs in a process and an environment of its own, with its own usual hybrid search: quality,
+seconds to start and to import, what importing again does, milliseconds a question, memory. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.ingest import REPO
+from eval.comparison import compare
+from eval.dataset import Dataset, load_dataset
+from eval.evaluation import latency_summary
+from eval.metrics import Scores, score
+from eval.runs import ranking
+from rag.embedding import open_embedder
+from rag.ingest import chunk_size
+from rag.models import models_dir
+from rag.settings import Settings
+
+PEERS = ("llamaindex", "langchain", "haystack", "txtai")
+METRICS = ("nDCG@10", "recall@5", "recall@10", "MRR@10")
+DEPTH = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path, nargs="+", metavar="SET")
+    parser.add_argument("--model", default="all-minilm-l6-v2", help="default: all-minilm-l6-v2")
+    parser.add_argument("--questions", type=int, metavar="N", help="the first N of each set")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the JSON there, too")
+    options = parser.parse_args()
+    settings = Settings().with_values(embedding__model=options.model, llm__model="none")
+    result = {
+        folder.name: side_by_side(settings, load_dataset(folder, limit=options.questions)) for folder in options.set
+    }
+    text = json.dumps({"model": options.model, "command": " ".join(["python -m bench.compare", *sys.argv[1:]]), "sets": result}, indent=1)  # fmt: skip
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def side_by_side(settings: Settings, dataset: Dataset, names: Sequence[str] = ("ragstone", *PEERS)) -> dict[str, Any]:
+    """Every framework that is installed, one after the other; the others are listed under not_installed."""
+    model = Path(settings.embedding.model)
+    folder = model if model.is_dir() else models_dir(settings.models.dir) / settings.embedding.model
+    embedder = open_embedder(settings.embedding, settings.models)
+    job = {
+        "model": str(folder),
+        "chunk_tokens": chunk_size(settings.chunk, embedder),
+        "depth": DEPTH,
+        "passages": [{"id": one.doc_id, "text": f"{one.title}\n{one.text}" if one.title else one.text} for one in dataset.corpus()],
+        "questions": [{"id": query_id, "text": question} for query_id, question in dataset.questions.items()],
+    }  # fmt: skip
+    there = [name for name in names if _python(name).exists()]
+    found: dict[str, Any] = {}
+    scores: dict[str, Scores] = {}
+    for name in there:
+        with tempfile.TemporaryDirectory() as home:
+            told = _run(name, {**job, "home": home})
+        run = {query_id: ranking(map(tuple, hits)) for query_id, hits in told["runs"].items()}
+        scores[name] = score(run, dataset.qrels, METRICS)
+        found[name] = _figures(told, scores[name])
+    pairs = compare(scores, metrics=["nDCG@10"]) if "ragstone" in scores else ()
+    against = {pair.b: pair for pair in pairs if pair.a == "ragstone"}
+    for name, pair in against.items():
+        found[name]["ragstone_minus_it"] = {"nDCG@10": round(pair.difference, 4), "ci": [round(one, 4) for one in pair.ci], "differs": pair.differs}  # fmt: skip
+    missing = [name for name in names if name not in there]
+    return {
+        "passages": len(job["passages"]), "questions": len(job["questions"]), "systems": found,
+        **({"not_installed": missing} if missing else {}),
+    }  # fmt: skip
+
+
+def _figures(told: dict[str, Any], scores: Scores) -> dict[str, Any]:
+    return {
+        **{name: round(value, 4) for name, value in scores.means().items()},
+        "start_s": round(told["start_s"], 2),
+        "import_s": round(told["import_s"], 2),
+        "again_s": round(told["again_s"], 2),
+        "entries": told["entries"],
+        "entries_again": told["entries_again"],
+        "query_ms": latency_summary(told["latency_ms"]),
+        "rss_mb": round(told["rss_mb"]),
+    }
+
+
+def _run(name: str, job: dict[str, Any]) -> dict[str, Any]:
+    script = REPO / "bench" / "peers" / f"{name}_search.py"
+    told = json.dumps({**job, "launched": time.time()})
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    ended = subprocess.run(
+        [str(_python(name)), str(script)], input=told, capture_output=True, text=True, env=environment
+    )
+    if ended.returncode:
+        sys.exit(f"{name} failed: {ended.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return result
+
+
+def _python(name: str) -> Path:
+    return Path(sys.executable) if name == "ragstone" else REPO / ".peers" / name / "bin" / "python"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Between OpenAI's chat protocol and a conversation with a collection."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rag.errors import RagstoneError
+from rag.knowledge_base import KnowledgeBase
+from rag.types import Answer, Event, Usage
+from ui.api.guard import error_body
+from ui.api.service import Refused, status_of
+from ui.api.shapes import ChatRequest
+
+MAX_TURNS = 10  # of the conversation that are read to understand the question
+
+
+def conversation(request: ChatRequest) -> tuple[str, list[tuple[str, str]]]:
+    """The question and the (question, answer) pairs before it. Raises Refused for what a collection cannot answer."""
+    if request.tools:
+        raise Refused(400, "E_USAGE", "A collection answers from its documents and calls no tools. Leave out `tools`.")
+    if request.response_format and request.response_format.get("type") not in (None, "text"):
+        raise Refused(400, "E_USAGE", "A collection answers in text with citations. Leave out `response_format`.")
+    said = [message for message in request.messages if message.role in ("user", "assistant")]
+    if not all(message.is_text for message in said):
+        raise Refused(400, "E_USAGE", "Only text can be asked; leave out pictures and sound.")
+    if not said or said[-1].role != "user":
+        raise Refused(400, "E_USAGE", "The last message must be the user's question.")
+    if not said[-1].text.strip():
+        raise Refused(400, "E_USAGE", "The question is empty. Type something to look for.")
+    pairs: list[tuple[str, str]] = []
+    for asked, answered in zip(said, said[1:], strict=False):
+        if asked.role == "user" and answered.role == "assistant":
+            pairs.append((asked.text, answered.text))
+    return said[-1].text, pairs[-MAX_TURNS:]
+
+
+def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event]:
+    """The events of the answer. What is wrong with the request is raised here, before anything is sent."""
+    question, history = conversation(request)
+    answer = kb.settings.answer
+    longest = request.max_completion_tokens or request.max_tokens or answer.max_tokens
+    warmth = answer.temperature if request.temperature is None else request.temperature
+    if (longest, warmth) != (answer.max_tokens, answer.temperature):
+        changed = kb.settings.with_values(answer__max_tokens=longest, answer__temperature=warmth)
+        kb = kb.view(settings=changed, principal=kb.principal)
+    options = request.ragstone.model_dump() if request.ragstone else {}
+    return kb.stream(question, history=history, **options)
+
+
+def completion(reply_id: str, model: str, answer: Answer, *, explain: bool) -> dict[str, Any]:
+    """The whole answer. Raises Refused 502 or 504 when the chat model broke off: half an answer must not look whole."""
+    if answer.broke_off not in ("", "length"):
+        raise Refused(504 if answer.broke_off == "E_LLM_DEADLINE" else 502, answer.broke_off, answer.warnings[-1])
+    message = {"role": "assistant", "content": answer.text}
+    return {
+        "id": reply_id, "object": "chat.completion", "created": int(time.time()), "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.broke_off or "stop"}],
+        "usage": _usage(answer.usage), **_extras(answer, explain=explain),
+    }  # fmt: skip
+
+
+def chunks(
+    reply_id: str, model: str, events: Iterator[Event], done: Callable[[Answer], None], *, usage: bool, explain: bool
+) -> Iterator[str]:
+    """The answer as server-sent events, ending with `[DONE]` when it is whole, else with an error event.
+
+    The chunk with the finish reason carries the citations. `done` is called with the answer before the last chunk.
+    An answer that the check withdraws, after it was streamed, is followed by the sentence that takes its place.
+    """
+    head = {"id": reply_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+
+    def chunk(delta: dict[str, Any], finish: str | None = None, **extra: Any) -> str:
+        return _event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **extra})
+
+    yield chunk({"role": "assistant", "content": ""})
+    shown = ""
+    try:
+        for event in events:
+            if event.kind == "text" and event.text:
+                shown += event.text
+                yield chunk({"content": event.text})
+            if event.answer is None:
+                continue
+            answer = event.answer
+            done(answer)
+            if answer.broke_off not in ("", "length"):
+                yield _event(error_body(answer.broke_off, answer.warnings[-1], 502))
+                return
+            if answer.abstained and answer.text.strip() != shown.strip():
+                yield chunk({"content": f"\n\n{answer.text}" if shown.strip() else answer.text})
+            yield chunk({}, answer.broke_off or "stop", **_extras(answer, explain=explain))
+            if usage:
+                yield _event({**head, "choices": [], "usage": _usage(answer.usage)})
+            yield "data: [DONE]\n\n"
+    except RagstoneError as error:
+        yield _event(error_body(error.code, str(error), status_of(error)))
+
+
+def _extras(answer: Answer, *, explain: bool) -> dict[str, Any]:
+    about = {
+        "text": answer.text, "abstained": answer.abstained, "question": answer.question, "warnings": answer.warnings,
+        "unsupported": answer.unsupported, "hits": [asdict(hit) for hit in answer.hits],
+    }  # fmt: skip
+    trace = {"trace": [asdict(step) for step in answer.trace]} if explain else {}
+    return {"citations": [asdict(one) for one in answer.citations], "ragstone": about | trace}
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    n_prompt, n_answer = usage.n_prompt_tokens, usage.n_answer_tokens
+    return {"prompt_tokens": n_prompt, "completion_tokens": n_answer, "total_tokens": n_prompt + n_answer}
+
+
+def _event(data: Any) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False, default=str)}\n\n"

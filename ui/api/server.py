@@ -1,0 +1,114 @@
+"""Serves the API: opens the home, starts the worker, and ends without losing what was accepted. The home of uvicorn."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rag.errors import RagstoneError, UsageError
+from rag.knowledge_base import KnowledgeBase
+from ui.api.guard import is_loopback
+from ui.api.service import Service
+from ui.api.worker import Worker
+
+WORKER_STOP_S = 60.0
+
+
+def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or Ctrl-C; then no new request is taken, and running ones have api.grace_s to end.
+
+    Raises: UsageError for an address that others can reach while there is no key; RagstoneError for a taken port.
+    """
+    import uvicorn
+
+    from ui.api.app import create_app
+
+    set_up_logs(kb.settings.api.log_format)
+    service = Service(kb, open_to_all=is_loopback(host))
+    if first := os.environ.get("RAGSTONE_FIRST_KEY"):
+        service.accounts.adopt(first, "first")
+    if not is_loopback(host) and not service.accounts.any_keys():
+        raise UsageError(
+            f"Others could reach {host}, and there is no key yet. Make one with `ragstone keys create NAME`, or serve on 127.0.0.1."
+        )
+    worker = Worker(kb, service.jobs, service.wake) if kb.settings.api.worker else None
+
+    def start() -> None:
+        if worker is not None:
+            worker.start()
+        sys.stderr.write(
+            f"ragstone: the API is at http://{'[' + host + ']' if ':' in host else host}:{port}/v1; Ctrl-C ends it\n"
+        )
+
+    def stop() -> None:
+        if worker is not None:
+            worker.stop(WORKER_STOP_S)
+
+    config = uvicorn.Config(
+        create_app(service, on_start=start, on_stop=stop), host=host, port=port, log_config=None, access_log=False,
+        server_header=False, timeout_graceful_shutdown=max(1, round(kb.settings.api.grace_s)), limit_concurrency=None,
+        h11_max_incomplete_event_size=64 * 1024, forwarded_allow_ips="127.0.0.1", proxy_headers=False,
+    )  # fmt: skip
+    server = _Server(config, service)
+    try:
+        server.run()
+    except SystemExit as stopped:  # uvicorn's way to say that it could not start
+        raise RagstoneError(
+            f"The API could not start on {host}:{port}. Is the port in use? Try --port {port + 1}."
+        ) from stopped
+    if not server.started:
+        raise RagstoneError(f"The API could not start on {host}:{port}. Is the port in use? Try --port {port + 1}.")
+
+
+def _Server(config: Any, service: Service) -> Any:
+    """uvicorn's server; it tells us of the signal, so that streams of progress end at once."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.stopping.set()
+            super().handle_exit(sig, frame)
+
+    return Server(config)
+
+
+def work(kb: KnowledgeBase, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Work on jobs in this process until `stop` is set; for an API with api.worker = false."""
+    from rag.jobs import Jobs
+
+    set_up_logs(kb.settings.api.log_format)
+    worker = Worker(kb, Jobs(kb.catalog.engine), threading.Event())
+    worker.start()
+    ready()
+    stop.wait()
+    worker.stop(WORKER_STOP_S)
+
+
+def set_up_logs(form: str) -> None:
+    """Our lines on stderr, as text or as one JSON object each. Nothing that was asked or answered is in them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger("ragstone")
+    root.handlers[:], root.propagate = [handler], False
+    root.setLevel(logging.INFO)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", {})
+        more = " ".join(f"{name}={fields[name]}" for name in ("status", "ms", "key", "request_id") if fields.get(name))
+        return f"{super().format(record)} {more}".rstrip().replace("\n", "\\n" if not record.exc_info else "\n")
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname, "logger": record.name,
+                "message": record.getMessage(), **getattr(record, "fields", {})}  # fmt: skip
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
