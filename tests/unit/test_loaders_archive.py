@@ -55,7 +55,7 @@ DOCX = pack([("[Content_Types].xml", b""), ("word/document.xml", b"<x/>")], zipf
     [
         (pack([("a.txt", b"x")]), "a", "zip"), (pack([("a.txt", b"x")]), "a.pptx", "pptx"), (pack([("a.class", b"x")]), "a.jar", "unsupported:program"),
         (DOCX, "a.zip", "docx"), (pack([("in.docx", DOCX)], zipfile.ZIP_STORED), "a.zip", "zip"), (tar([("a", b"x")]), "a", "tar"),
-        (gzip.compress(b"x"), "a", "gzip"), (bz2.compress(b"x"), "a", "bzip2"), (lzma.compress(b"x"), "a", "xz"), (b"7z\xbc\xaf\x27\x1c", "a", "unsupported:7z"),
+        (gzip.compress(b"x", mtime=0), "a", "gzip"), (bz2.compress(b"x"), "a", "bzip2"), (lzma.compress(b"x"), "a", "xz"), (b"7z\xbc\xaf\x27\x1c", "a", "unsupported:7z"),
     ],
 )  # fmt: skip
 def test_identify(data: bytes, name: str, kind: str) -> None:
