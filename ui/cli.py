@@ -19,7 +19,7 @@ from rag.errors import RagstoneError, UsageError, disk_error
 
 STATES = ("waiting", "importing", "live", "duplicate", "failed")
 AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
-GRAPH_METHODS = ("auto", "rules", "chat", "triples")
+GRAPH_METHODS = ("auto", "rules", "names", "chat", "triples")
 GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
 GRAPH_FORMATS = ("graphml", "json", "cypher", "html")
 
@@ -275,6 +275,10 @@ def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     search.add_argument("--method", choices=GRAPH_SEARCHES, default="walk", help="default: walk")
     search.add_argument("-k", "--top-k", type=int, metavar="N", help="how many passages")
     search.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
+    ask = command("ask", "a question about the whole collection", "graph_commands:ask", group)
+    ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--filter", metavar="EXPR", help="only documents that match are read")
+    ask.add_argument("--chat", action=argparse.BooleanOptionalAction, default=True, help="let the chat model answer")
     show = command("show", "an entity, what is said of it and where; without one, what the graph holds", "graph_commands:show", group)  # fmt: skip
     show.add_argument("entity", metavar="ENTITY", nargs="?")
     merges = command("merges", "which names count as one; undo a merge, or make one", "graph_commands:merges", group)
@@ -282,6 +286,7 @@ def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     merges.add_argument("--together", nargs=2, metavar="NAME", help="make two names one entity")
     communities = command("communities", "what the collection is about", "graph_commands:communities", group)
     communities.add_argument("--level", type=int, metavar="N", help="0: the widest")
+    communities.add_argument("--chat", action="store_true", help="summaries by the chat model (one call each)")
     communities.add_argument("-n", type=int, default=20, metavar="N", help="how many (default 20)")
     communities.add_argument("--filter", metavar="EXPR", help="only documents that match are read")
     export = command("export", "write the graph: .graphml, .json, .cypher, or .html to look at", "graph_commands:export", group)  # fmt: skip
