@@ -1,10 +1,10 @@
 """Graph retrieval against passages alone, in one run: recall@5 of dense, hybrid, graph, hybrid+graph, auto, and how long it takes.
 
-    python bench/graph.py [DATA] [--sets A,B] [--model NAME] [--home DIR] [--limit N] [--grow 1000,10000]
+    python -m bench.graph [DATA] [--sets A,B] [--model NAME] [--home DIR] [--limit N] [--methods] [--grow 1000,10000]
 
 DATA: a folder with `sets/NAME/{corpus,queries,qrels}` (default ../shared/data). musique-train100 is also run with its
-given triples, and there with HippoRAG 2's way of walking and LightRAG's two levels of keywords on the same triples and
-embedder. --grow: instead, time builds, loads, updates and walks on made-up collections of these sizes. JSON on stdout.
+given triples and LightRAG's two levels of keywords, with --methods also with HippoRAG 2's way of walking, on the same
+triples and embedder. --grow: instead, time builds, loads, updates and walks on made-up collections of these sizes. JSON on stdout.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--model", default=Settings().embedding.model)
     parser.add_argument("--home", default="")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--methods", action="store_true", help="also each method of graph search, and HippoRAG 2's way")
     parser.add_argument("--grow", default="")
     options = parser.parse_args()
     if options.grow:
@@ -49,7 +50,7 @@ def main() -> None:
         home = Path(options.home or tempfile.mkdtemp(prefix="graph-bench-"))
         result = {"model": options.model, "sets": {}}
         for name in options.sets.split(","):
-            result["sets"][name] = measured(options.data / "sets" / name, name, home, settings, options.limit)
+            result["sets"][name] = measured(options.data / "sets" / name, name, home, settings, options)
     json.dump(result, sys.stdout, indent=2)
     print()
 
@@ -57,21 +58,22 @@ def main() -> None:
 # ---------------------------------------------------------------- quality
 
 
-def measured(folder: Path, name: str, home: Path, settings: Settings, limit: int | None) -> dict[str, Any]:
-    dataset = load_dataset(folder, None, None, limit)
+def measured(folder: Path, name: str, home: Path, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    dataset = load_dataset(folder, None, None, options.limit)
     with KnowledgeBase.open(home, settings=settings, collection=name) as kb:
         kb.ingest(dataset.corpus())
         start = time.perf_counter()
         graph = KnowledgeGraph.build(kb, method="rules", fresh=True)
         tree: dict[str, Any] = {"n_questions": len(dataset.questions), "build_s": round(time.perf_counter() - start, 2), **graph.counts()}  # fmt: skip
         tree["modes"] = {mode: asked(dataset, lambda question, mode=mode: kb.search(question, mode=mode, top_k=15)) for mode in MODES}  # fmt: skip
-        tree["methods"] = {method: asked(dataset, lambda question, method=method: graph.search(question, method=method, top_k=15)) for method in retrieval.METHODS}  # fmt: skip
+        if options.methods:
+            tree["methods"] = {method: asked(dataset, lambda question, method=method: graph.search(question, method=method, top_k=15)) for method in retrieval.METHODS}  # fmt: skip
         triples = folder / "openie.jsonl.gz"
         if triples.exists():
             given = KnowledgeGraph.build(kb, triples=triples)
             modes = {mode: asked(dataset, lambda question, mode=mode: kb.search(question, mode=mode, top_k=15)) for mode in MODES}  # fmt: skip
-            hippo = HippoRag(kb, given)
-            modes["hipporag2's way"] = asked(dataset, hippo.search)
+            if options.methods:
+                modes["hipporag2's way"] = asked(dataset, HippoRag(kb, given).search)
             modes["lightrag's way"] = asked(dataset, lambda question: given.search(question, method="keywords", top_k=15))  # fmt: skip
             tree["given triples"] = {**given.counts(), "modes": modes}
             KnowledgeGraph.build(kb, method="rules")

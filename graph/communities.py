@@ -12,7 +12,7 @@ import numpy as np
 from graph.network import Network
 
 MAX_SIZE = 40  # entities; larger communities are divided again on the next level
-MIN_SIZE = 3
+MIN_SIZE = 2
 N_SENTENCES = 4  # of an extractive summary
 
 
@@ -105,9 +105,18 @@ def sentences(
     return best
 
 
-def title(community: Community, network: Network) -> str:
+def title(community: Community, network: Network, allowed: np.ndarray | None = None) -> str:
     """Its most central entities, as a heading."""
-    return ", ".join(network.entity_names[entity] for entity in community.entities[:3])
+    return ", ".join(network.entity_names[entity] for entity in seen(community, network, allowed)[:3])
+
+
+def seen(community: Community, network: Network, allowed: np.ndarray | None = None) -> list[int]:
+    """Its entities, the most central first; with `allowed` those alone that such a chunk names."""
+    return [
+        one
+        for one in community.entities
+        if allowed is None or any(allowed[chunk] for chunk in network.chunks_of.get(one, ()))
+    ]
 
 
 def chunks(community: Community, network: Network, allowed: np.ndarray | None = None) -> Sequence[int]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from graph.chat_extraction import ChatOptions
     from rag.knowledge_base import KnowledgeBase
 
-METHODS = ("auto", "rules", "chat", "triples")
+METHODS = ("auto", "rules", "names", "chat", "triples")
 
 
 def by_rules() -> Extracting:
@@ -30,4 +30,8 @@ def open_method(method: str, kb: KnowledgeBase, chat: ChatOptions | None = None)
         from graph.chat_extraction import ChatOptions, by_chat
 
         return by_chat(kb, chat or ChatOptions())
+    if method == "names":
+        from graph.name_models import by_names
+
+        return by_names(kb)
     return by_rules()

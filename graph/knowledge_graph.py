@@ -17,12 +17,14 @@ from graph.store import GraphFile, Header
 from graph.types import RETRY, Extracting
 from rag import filters, fusion
 from rag.errors import UsageError
-from rag.types import Chunk, Hit, Hits, Query
+from rag.types import ChatModel, Chunk, Hit, Hits, Query
 
 if TYPE_CHECKING:
     import networkx
 
     from graph.chat_extraction import ChatOptions
+    from graph.communities import Community
+    from graph.summaries import GlobalAnswer
     from rag.catalog import Known
     from rag.filters import Expr
     from rag.knowledge_base import KnowledgeBase
@@ -72,7 +74,7 @@ class KnowledgeGraph:
     ) -> KnowledgeGraph:
         """Build the graph of the knowledge base's collection, or bring it up to date: only changed documents are read.
 
-        method: rules (no model), chat (the chat model), triples (from a
+        method: rules (no model), names (models for names beside them), chat (the chat model), triples (from a
             file); auto takes what the graph was built with, else triples if they are given, else rules.
         triples: a file of given triples. chat: what the chat model is given. extracting: a way of your own. fresh: forget the graph that is there, except for what a person decided.
         Raises: UsageError, ModelError, DiskError, GraphError for a damaged file.
@@ -270,31 +272,65 @@ class KnowledgeGraph:
     # ------------------------------------------------------------ communities and export
 
     def communities(
-        self, *, level: int | None = None, filter: str | None = None, most: int = 50
+        self, *, level: int | None = None, filter: str | None = None, most: int = 50, chat: bool = False
     ) -> list[dict[str, Any]]:
         """What the collection is about: communities with their central entities and the sentences that sum them up.
 
         filter: only documents that match are read, so a summary says nothing of others. most: how many, the largest
-        first. level: 0 for the widest.
+        first. level: 0 for the widest. chat: also a summary in the chat model's words, `written`; one call each, and none
+        for a community whose sentences are as they were.
         """
-        from graph import communities
+        from graph import communities, summaries
 
-        net = self.network
         allowed = self._allowed(filters.parse(filter)) if filter and filter.strip() else None
         found = [one for one in self.index.communities if level is None or one.level == level]
-        sized = [(communities.chunks(one, net, allowed), one) for one in found]
+        sized = [(communities.chunks(one, self.network, allowed), one) for one in found]
         sized = [item for item in sized if item[0]]
         sized.sort(key=lambda item: (-len(item[0]), item[1].community_id))
-        text_of = _Texts(self._kb, net)
+        described = self._described(sized[:most], allowed)
+        model = self._chat() if chat else None
+        if model is not None:
+            described = [{**one, "written": summaries.written(one, model, self._deadline_s)} for one in described]
+        return described
+
+    def ask(self, question: str, *, filter: str | None = None, chat: bool = True) -> GlobalAnswer:
+        """An answer about the whole collection, made of what its communities say to the question.
+
+        Without a chat model, or with `chat` off, it is sentences of the documents. filter: as in `communities`.
+        """
+        from graph import communities, summaries
+
+        if not question.strip():
+            raise UsageError("The question is empty.")
+        allowed = self._allowed(filters.parse(filter)) if filter and filter.strip() else None
+        start = retrieval.Start(question=question, passages={}, allowed=allowed)
+        best = [one for one, _ in retrieval.best_communities(start, self.index)]
+        sized = [(communities.chunks(one, self.network, allowed), one) for one in best]
+        model = self._chat() if chat else None
+        return summaries.answer(question, self._described(sized, allowed), model, self._deadline_s)
+
+    def _described(self, sized: Sequence[tuple[Sequence[int], Community]], allowed: Any) -> list[dict[str, Any]]:
+        from graph import communities
+
+        net, text_of = self.network, _Texts(self._kb, self.network)
         return [
             {"community_id": one.community_id, "level": one.level, "parent": one.parent,
-             "title": communities.title(one, net), "n_entities": len(one.entities), "n_chunks": len(chunks),
-             "entities": [net.entity_names[entity] for entity in one.entities[:20]],
+             "title": communities.title(one, net, allowed), "n_entities": len(one.entities), "n_chunks": len(chunks),
+             "entities": [net.entity_names[entity] for entity in communities.seen(one, net, allowed)[:20]],
              "summary": [{"chunk_id": net.chunk_ids[chunk], "sentence": sentence}
                          for chunk, sentence in communities.sentences(one, net, text_of, allowed)],
              "chunks": [net.chunk_ids[chunk] for chunk in chunks[:10]]}
-            for chunks, one in sized[:most]
+            for chunks, one in sized
         ]  # fmt: skip
+
+    def _chat(self) -> ChatModel | None:
+        from rag.reply_cache import CachedChat
+
+        return CachedChat(self._kb.chat, self._kb.replies) if self._kb.chat else None
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._kb.settings.graph.deadline_s
 
     def to_networkx(self) -> networkx.MultiDiGraph:
         """Entities, chunks and documents as nodes; relations, mentions and nearness as edges with their chunks."""

@@ -140,13 +140,17 @@ class _Builder:
 
     def __init__(self, keys: Keys, merged: Mapping[str, str]) -> None:
         self._keys, self._merged = keys, merged
+        self._ids: dict[str, str] = {}
         self._written: dict[str, Counter[str]] = defaultdict(Counter)
         self._types: dict[str, Counter[str]] = defaultdict(Counter)
         self._describing: dict[str, dict[str, None]] = defaultdict(dict)
 
     def _id(self, name: str) -> str:
-        own = self._keys(name)
-        return self._merged.get(own, own)
+        one = self._ids.get(name)
+        if one is None:
+            own = self._keys(name)
+            one = self._ids[name] = self._merged.get(own, own)
+        return one
 
     def read(self, chunks: Sequence[tuple[str, Extraction]]) -> None:
         self._chunk_ids = [chunk_id for chunk_id, _ in chunks]

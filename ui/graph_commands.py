@@ -59,6 +59,14 @@ def search(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=_show_hits)
 
 
+def ask(options: argparse.Namespace) -> Outcome:
+    with _open(options) as kb:
+        answer = kb.graph.ask(options.question, filter=options.filter, chat=options.chat)
+        points = [{"text": text, "score": score, "chunks": list(chunks)} for text, score, chunks in answer.points]
+        data = {"question": options.question, "answer": answer.text, "by_model": answer.by_model, "points": points}
+    return Outcome(data=data, show=_show_answer)
+
+
 def show(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         graph = kb.graph
@@ -81,7 +89,7 @@ def merges(options: argparse.Namespace) -> Outcome:
 def communities(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         graph = kb.graph
-        found = graph.communities(level=options.level, filter=options.filter, most=options.n)
+        found = graph.communities(level=options.level, filter=options.filter, most=options.n, chat=options.chat)
         data = {"communities": found, "n_communities": len(graph.index.communities)}
     return Outcome(data=data, show=_show_communities)
 
@@ -126,6 +134,12 @@ def _show_hits(data: dict[str, Any]) -> None:
             printing.out.print(f"   · {subject} — {label or '…'} → {object_}", markup=False)
 
 
+def _show_answer(data: dict[str, Any]) -> None:
+    printing.out.print(data["answer"] or "The graph's communities say nothing to this question.", markup=False)
+    for point in data["points"]:
+        printing.out.print(f"  {point['score']:>3}  {', '.join(point['chunks'][:3])}", markup=False)
+
+
 def _show_entity(data: dict[str, Any]) -> None:
     kind = f" ({data['type']})" if data["type"] else ""
     printing.out.print(f"[bold]{escape(data['entity'])}[/bold]{escape(kind)}: {data['n_facts']} facts in {data['n_chunks']} chunks")  # fmt: skip
@@ -151,6 +165,9 @@ def _show_merges(data: dict[str, Any]) -> None:
 def _show_communities(data: dict[str, Any]) -> None:
     for one in data["communities"]:
         printing.out.print(f"[bold]{escape(one['title'])}[/bold]  level {one['level']}, {one['n_entities']} entities, {one['n_chunks']} chunks")  # fmt: skip
+        if one.get("written"):
+            printing.out.print(f"   {one['written']}", markup=False)
+            continue
         for said in one["summary"]:
             printing.out.print(f"   {said['sentence'][: printing.QUOTE_WIDTH]}".replace("\n", " "), markup=False)
     printing.out.print(f"{data['n_communities']} communities in all", markup=False)

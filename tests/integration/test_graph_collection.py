@@ -158,6 +158,32 @@ def test_a_chat_model_extracts_and_its_faults_cost_nothing_else(tiny_kb: Knowled
         ] == ["an actor"]
 
 
+def test_questions_about_the_whole(films: KnowledgeBase) -> None:
+    graph = KnowledgeGraph.build(films)
+    plain = graph.ask("Who directed a film called Blood Street?")
+    assert not plain.by_model and "directed by Leo Fong" in plain.text and plain.points[0][2]
+    hidden = graph.ask("Which city lies on the Pearl River?", filter="who == 'all'")
+    assert "Pearl River" not in hidden.text and all(not one.startswith("canton") for _, _, chunks in hidden.points for one in chunks)  # fmt: skip
+    script = [
+        says('{"point": "A film by Leo Fong.", "score": 90}'),
+        says("It is about films."),
+        says("Fong made it."),
+        says("A river."),
+    ]
+    with OpenAIServer(script) as server, asked(films, server.url) as kb:
+        graph = kb.graph
+        answer = graph.ask("What is the collection about: Blood Street?")
+        assert (
+            answer.by_model
+            and answer.text == "It is about films."
+            and answer.points[0][:2] == ("A film by Leo Fong.", 90)
+        )
+        for _ in range(2):  # the second time nothing is asked
+            assert [one["written"] for one in graph.communities(chat=True)] == ["Fong made it.", "A river."]
+    with OpenAIServer(always=status(500)) as server, asked(films, server.url) as kb:
+        assert "directed by Leo Fong" in kb.graph.ask("Who directed the film Blood Street?").text
+
+
 def test_the_budget_of_calls_is_kept(tiny_kb: KnowledgeBase) -> None:
     tiny_kb.ingest(DOCUMENTS[:3])
     with OpenAIServer([says('{"entities": [], "relations": []}')] * 2) as server, asked(tiny_kb, server.url) as kb:
@@ -189,6 +215,7 @@ def test_the_command_line(films: KnowledgeBase, tiny_settings: Any, tmp_path: Pa
     assert run("graph", "show", "leo fong")[1]["entity"] == "Leo Fong"
     assert run("graph", "show")[1]["entities"] > 5
     assert run("graph", "communities", "-n", "2")[0] == 0
+    assert run("graph", "ask", QUESTION)[1]["by_model"] is False
     assert run("graph", "merges", "--together", "Leo Fong", "Canton")[1]["merges"][0]["reason"] == "decided"
     assert run("graph", "export", str(tmp_path / "picture.html"))[1]["nodes"] > 0
     assert run("graph", "export", str(tmp_path / "picture.png"))[0] == 2

@@ -26,6 +26,7 @@ def found(text: str, title: str = "") -> list[str]:
         ("However, nobody knew. In March they left.", []),
         ("The iPhone and the GPT4 model were compared.", ["iPhone", "GPT4"]),
         ("他毕业于北京大学，著有《未来已来》。", ["北京大学", "未来已来"]),
+        ("张三在北京大学工作。", ["张三", "北京大学"]),
         ("约翰·史密斯住在杭州。", ["约翰·史密斯", "杭州"]),
     ],
 )

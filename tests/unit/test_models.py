@@ -83,7 +83,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> FakeIndex:
 
 @pytest.mark.parametrize("spec", ALIASES.values(), ids=list(ALIASES))
 def test_every_alias_is_pinned(spec: ModelSpec) -> None:
-    assert spec.role in ("embedding", "chat")
+    assert spec.role in ("embedding", "chat", "names")
     assert spec.licence and spec.description and spec.size_mb > 0 and spec.download_mb > 0
     assert all(re.fullmatch(r"[\w.-]+==[\d.]+", requirement) for requirement in spec.packages)
     for blob in spec.blobs:

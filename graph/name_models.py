@@ -1,0 +1,56 @@
+"""Names by models: rules find them, models add their types and what the rules pass over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graph import rules
+from graph.types import Extracting, Extraction, Passage
+from rag import text as texts
+from rag.errors import ModelError
+from rag.models import models_dir, resolve
+
+if TYPE_CHECKING:
+    from graph.lac import LacTagger
+    from graph.spacy_names import SpacyNames
+    from rag.knowledge_base import KnowledgeBase
+
+ENGLISH, CHINESE = "en-core-web-sm", "lac-zh"
+
+
+def by_names(kb: KnowledgeBase) -> Extracting:
+    """With the models that are there, for English, Chinese or both. Raises ModelError when neither is."""
+    folder = models_dir(kb.settings.models.dir)
+    english, chinese, missing = None, None, []
+    try:
+        from graph.spacy_names import SpacyNames
+
+        english = SpacyNames(Path(resolve(ENGLISH, "names", folder)))
+    except ModelError as error:
+        missing.append(error)
+    try:
+        from graph.lac import LacTagger
+
+        chinese = LacTagger(Path(resolve(CHINESE, "names", folder)))
+    except ModelError as error:
+        missing.append(error)
+    if english is None and chinese is None:
+        raise ModelError(f"No model for names is there. {' '.join(map(str, missing))} Or build without: --method rules")
+    options = {"en": ENGLISH if english else "rules", "zh": CHINESE if chinese else "rules"}
+    reader = _Reader(english, chinese)
+    return Extracting(method="names", options=options, run=reader.run)
+
+
+class _Reader:
+    def __init__(self, english: SpacyNames | None, chinese: LacTagger | None) -> None:
+        self._english, self._chinese = english, chinese
+
+    def run(self, passages: Sequence[Passage]) -> list[Extraction]:
+        latin = [one.text if texts.language(one.text) == "en" else "" for one in passages]
+        typed = list(self._english(latin)) if self._english else [[] for _ in passages]
+        return [
+            rules.extract(one.text, one.context, title=one.title, tag_chinese=self._chinese, typed=names)
+            for one, names in zip(passages, typed, strict=True)
+        ]
