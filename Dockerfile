@@ -14,7 +14,7 @@ COPY eval eval
 COPY ui ui
 RUN python -m venv /venv \
     && if [ -n "$PIP_INDEX_URL" ]; then export PIP_INDEX_URL; else unset PIP_INDEX_URL; fi \
-    && /venv/bin/pip install --prefer-binary -c constraints.txt '.[local,postgres,ocr]'
+    && /venv/bin/pip install --prefer-binary -c constraints.txt '.[local,postgres,ocr,otel]'
 
 FROM ${REGISTRY}/python:3.12-slim-bookworm
 ARG APT_MIRROR=

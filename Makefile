@@ -47,7 +47,9 @@ test: models
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
+# AgentDojo without its dependencies: they are the clients of a dozen model vendors, and none of them is asked.
 bars: models
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps agentdojo==0.1.35 docstring_parser==0.18.0 deepdiff==9.1.0 orderly-set==5.5.0 email-validator==2.4.0 dnspython==2.9.2
 	RAGSTONE_BARS=full $(BIN)/python -m pytest -s -m bar $(ARGS)
 
 check: install

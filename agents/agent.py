@@ -119,12 +119,14 @@ class Agent:
         thread: a conversation to go on with. stop: set it from another thread and the run waits after its current
         step; `resume` goes on.
         """
+        from agents import flow
         from agents.react import fresh
 
         if not task.strip():
             raise UsageError("The task is empty. Say what is to be done.")
         thread = thread or uuid.uuid4().hex[:16]
         with self._turn(thread):
+            flow.state(self._app, thread)  # a damaged thread is told before anything is done
             run_id = uuid.uuid4().hex[:16]
             yield from self._events(fresh(task, run_id), thread, stop)
 

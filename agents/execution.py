@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agents.schema import without_blanks
 from agents.tooling import Tool, ToolContext, ToolResult
 from agents.types import Call
 from rag.citations import Passage
@@ -55,7 +56,7 @@ def execute(tool: Tool, args: Mapping[str, Any], context: ToolContext) -> Observ
 
     def work() -> None:
         try:
-            done.put(tool.run(args, replace(context, deadline_s=limit)))
+            done.put(tool.run(without_blanks(tool.parameters, args), replace(context, deadline_s=limit)))
         except BaseException as error:  # an edge: whatever a tool raises becomes an observation
             done.put(_Raised(error))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from agents.types import AgentStep
 
@@ -20,19 +21,19 @@ _FACTORS = frozenset(
 MAX_SMALL = 12.0  # counts and months, in what is computed
 
 TOLD = {
-    "computed": {
-        "en": "{number} stands in no observation; the calculator gave {result}. Answer again with the numbers that were found and computed.",
-        "zh": "{number}没有出现在任何观察里；calculator的结果是{result}。用查到和算出的数字重新回答。",
+    "say_result": {
+        "en": "The calculator gave {result}. Answer the task with it, and with the numbers that were found.",
+        "zh": "calculator的结果是{result}。用它和查到的数字重新回答。",
     },
-    "answer": {
+    "compute_first": {
         "en": "{number} stands in no observation. Compute it with calculator from the numbers that were found; then answer.",
         "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，再回答。",
     },
-    "unsearched": {
-        "en": "{number} is not in the task. Find the facts with search first, then compute with what was found.",
-        "zh": "任务里没有{number}。先用search查事实，再用查到的数字计算。",
+    "search_first": {
+        "en": "Nothing was looked up yet. Find the facts with search first.",
+        "zh": "还没有查过资料。先用search查事实。",
     },
-    "call": {
+    "compute_known": {
         "en": "{number} stands in no observation. Compute with the numbers of the task and of the observations only.",
         "zh": "{number}没有出现在任何观察里。只用任务和观察里的数字计算。",
     },
@@ -66,19 +67,50 @@ def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) ->
     return ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a model is told, and which of TOLD it is."""
+
+    what: str
+    text: str
+
+
 def told(
-    text: str, task: str, steps: Sequence[AgentStep], facts: Iterable[str], language: str, *, computes: bool
-) -> str:
-    """What is to be told about an answer, or about an expression that is computed; "" when all its numbers are known."""
-    number = ungrounded(text, known(task, steps, facts), constants=computes)
-    if not number:
-        return ""
+    text: str, task: str, steps: Sequence[AgentStep], facts: Sequence[str], language: str, *, computes: bool, searches: bool
+) -> Told | None:  # fmt: skip
+    """What is to be told about an answer, or about an expression that is computed; None when it is well founded.
+
+    searches: there is a tool to look facts up with.
+    """
+    looked = any(step.ok and step.tool != "calculator" for step in steps)
     result = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
-    if computes:
-        what = "call" if any(step.ok and step.tool != "calculator" for step in steps) else "unsearched"
-    else:
-        what = "computed" if result else "answer"
-    return TOLD[what][language].format(number=number, result=result.partition("\n")[0])
+    result, what = result.partition("\n")[0], ""
+    number = ungrounded(text, known(task, steps, facts), constants=computes and (looked or not searches))
+    if computes and number:
+        what = "compute_known" if looked or not searches else "search_first"
+    elif not computes and searches and not looked and not result and not facts:
+        what = "search_first"
+    elif not computes and result and (number or not _says(text, result)):
+        what = "say_result"
+    elif not computes and number:
+        what = "compute_first"
+    return Told(what=what, text=TOLD[what][language].format(number=number, result=result)) if what else None
+
+
+def computed(answer: str, steps: Sequence[AgentStep], language: str) -> str:
+    """The last computation as a sentence, where a small model was told its result and still left it out; else ""."""
+    last = next((step for step in reversed(steps) if step.ok and step.tool == "calculator"), None)
+    was_told = any(step.code == "say_result" for step in steps)
+    result = last.observation.partition("\n")[0] if last else ""
+    if last is None or not was_told or _says(answer, result):
+        return ""
+    sum_ = f"{last.args.get('expression', '')} = {result}"
+    return f"计算：{sum_}。" if language == "zh" else f"Computed: {sum_}."
+
+
+def _says(text: str, result: str) -> bool:
+    """Whether a text holds what was computed, rounded or not."""
+    return any(not ungrounded(number, [_value(one) for one in numbers(result)]) for number in numbers(text))
 
 
 def _value(number: str) -> float:

@@ -47,14 +47,15 @@ def condensed(
     if not gone:
         return kept, list(facts)
     found = _by_model(gone, chat) if chat is not None else []
-    found = found or [fact for asked, answered in gone for fact in telling(asked, answered)]
+    # What the user said is kept in the user's own words, whatever the model makes of it.
+    found = [*found, *(fact for asked, answered in gone for fact in telling(asked, "" if found else answered))]
     return kept, _bounded([*facts, *found])
 
 
 def telling(asked: str, answered: str) -> list[str]:
-    """The sentences of a turn that hold numbers, names or what the user wants."""
+    """The sentences of a turn that hold numbers, names or what the user wants; questions hold none."""
     texts = [text[start:end] for text in (asked, answered) for start, end in sentences(text)]
-    return [" ".join(text.split())[:MAX_FACT_CHARS] for text in texts if _TELLING.search(text)][:4]
+    return [" ".join(text.split())[:MAX_FACT_CHARS] for text in texts if _TELLING.search(text) and not text.rstrip().endswith(("?", "？"))][:4]  # fmt: skip
 
 
 def _split(turns: list[list[str]]) -> tuple[list[list[str]], list[list[str]]]:

@@ -86,7 +86,7 @@ def _native(how: Asking, at: Situation, deadline_s: float, on_text: Callable[[st
 
 def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     sent = prompts.text_messages(at)
-    schema = prompts.action_schema(at.tools, last=at.last)
+    schema = prompts.action_schema(at.tools, last=at.last, told=at.steps[-1].code if at.steps else "")
     started = time.perf_counter()
     text, last = _collect(
         how.chat.stream(

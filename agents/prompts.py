@@ -68,11 +68,25 @@ def text_messages(at: Situation) -> list[Message]:
     return messages
 
 
-def action_schema(tools: Sequence[Tool], *, last: bool = False) -> dict[str, Any]:
-    """What a reply in the text form must be: one of the tools with its own arguments, or the answer."""
-    answer = {"type": "object", "properties": {"text": {"type": "string", "maxLength": MAX_ANSWER}}, "required": ["text"], "additionalProperties": False}  # fmt: skip
-    actions = [] if last else [(tool.name, tool.parameters) for tool in tools]
-    return {"anyOf": [_one_action(name, dict(schema)) for name, schema in [*actions, (ANSWER, answer)]]}
+_ONLY = {
+    "search_first": ("search", "read_document"),
+    "compute_first": ("calculator",),
+    "compute_known": ("calculator", "search"),
+    "say_result": (ANSWER,),
+}
+
+
+def action_schema(tools: Sequence[Tool], *, last: bool = False, told: str = "") -> dict[str, Any]:
+    """What a reply in the text form must be: one of the tools with its own arguments, or the answer.
+
+    told: what the model was told last, see grounding.TOLD; its reply is held to that.
+    """
+    text = {"type": "string", "maxLength": MAX_ANSWER}
+    answer = {"type": "object", "properties": {"text": text}, "required": ["text"], "additionalProperties": False}
+    actions: list[tuple[str, Any]] = [] if last else [(tool.name, tool.parameters) for tool in tools]
+    actions.append((ANSWER, answer))
+    held = [one for one in actions if one[0] in _ONLY.get(told, ())]
+    return {"anyOf": [_one_action(name, dict(schema)) for name, schema in held or actions]}
 
 
 def read_action(reply: str, known: Sequence[str]) -> tuple[str, Call | None, str | None, str]:
@@ -234,7 +248,7 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
 _FENCE = re.compile(r"```(?:json|tool_call)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 _TRACE = re.compile(
-    r"(?:Thought(?:\s*\d+)?\s*:\s*(?P<thought>.*?)\n\s*)?Action(?:\s*\d+)?\s*:\s*(?P<action>.*?)(?=\n\s*(?:Observation|Thought|Action)(?:\s*\d+)?\s*:|\Z)",
+    r"(?:Thought(?:\s*\d+)?\s*:\s*(?P<thought>.*?)\n\s*)?Action(?:\s*\d+)?\s*:\s*(?P<action>.*?)(?=\n\s*(?:Observation|Thought|Action|Question|Claim)(?:\s*\d+)?\s*:|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
 _BRACKETED = re.compile(r"(?P<name>[\w.-]+)\s*\[(?P<text>.*)\]", re.DOTALL)

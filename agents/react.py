@@ -24,7 +24,7 @@ from agents import grounding, model, policy
 from agents.execution import Observation, execute, fault, numbered
 from agents.flow import END, START, Runtime, StateGraph, interrupt
 from agents.journal import Journal
-from agents.memory import condensed
+from agents.memory import KEEP_TURNS, condensed
 from agents.passages import passage_from, passage_json, shown
 from agents.prompts import Situation
 from agents.tooling import Tool, ToolContext
@@ -170,9 +170,10 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
     if parts.keep_prompts:
         sent = [{"role": one.role, "content": one.content} for one in model.messages(parts.asking, at)]
         out["prompts"] = [*state.get("prompts", []), sent]
-    if not parts.asking.is_native and not at.last and (told := _from_nowhere(reply, at, parts)):
-        step = AgentStep(n=len(state["steps"]) + 1, thought=reply.raw[:500], tool="", args={}, observation=told, ok=False,
-                         code="ungrounded", agent=parts.name)  # fmt: skip
+    told = None if parts.asking.is_native or at.last else _unfounded(reply, at, parts)
+    if told is not None:
+        step = AgentStep(n=len(state["steps"]) + 1, thought=reply.raw[:500], tool="", args={}, observation=told.text, ok=False,
+                         code=told.what, agent=parts.name)  # fmt: skip
         runtime.stream_writer({"kind": "step", "step": step_json(step)})
         return {**out, "steps": [*state["steps"], step_json(step)]}
     if reply.answer is not None:
@@ -193,19 +194,18 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
     return out
 
 
-def _from_nowhere(reply: model.Reply, at: Situation, parts: Parts) -> str:
-    """What a model is told that answers or computes with a number from nowhere; "" when it may. It is told once each time."""
+def _unfounded(reply: model.Reply, at: Situation, parts: Parts) -> grounding.Told | None:
+    """What a small model is told that answers or computes with a number from nowhere; each thing is told once."""
     if "calculator" not in parts.tools:
-        return ""
+        return None
     facts = [*at.facts, *(answered for _, answered in at.turns)]
     call = next((call for call in reply.calls if call.tool == "calculator"), None)
-    told = ""
-    if reply.answer is not None:
-        told = grounding.told(reply.answer, at.task, at.steps, facts, at.language, computes=False)
-    elif call is not None and "search" in parts.tools:
-        text = str(call.args.get("expression", ""))
-        told = grounding.told(text, at.task, at.steps, facts, at.language, computes=True)
-    return "" if any(step.observation == told for step in at.steps) else told
+    if reply.answer is None and call is None:
+        return None
+    text = reply.answer if reply.answer is not None else str(call.args.get("expression", "")) if call else ""
+    told = grounding.told(text, at.task, at.steps, facts, at.language, computes=reply.answer is None,
+                          searches="search" in parts.tools)  # fmt: skip
+    return None if told is None or any(step.observation == told.text for step in at.steps) else told
 
 
 def _situation(state: State, parts: Parts) -> Situation:
@@ -366,6 +366,8 @@ def wait_if_stopped(runtime: Runtime[Running]) -> None:
 def finished(state: State, parts: Parts) -> dict[str, Any]:
     """The answer with its citations checked, and the run's turn added to the thread's memory."""
     answer = state.get("answer") or _partial(state)
+    if state["stopped"] == "answered" and not parts.asking.is_native:
+        answer = f"{answer} {grounding.computed(answer, [step_from(row) for row in state['steps']], language(state['task']))}".strip()
     passages = [passage_from(one) for one in state["passages"]]
     out: dict[str, Any] = {"pending": [], "answer": answer}
     if passages and state["stopped"] == "answered":
@@ -375,7 +377,10 @@ def finished(state: State, parts: Parts) -> dict[str, Any]:
             "citations": [_citation_json(one) for one in checked.citations],
             "unsupported": list(checked.unsupported),
         }
-    return {**out, "turns": [*state.get("turns", []), [state["task"], out["answer"]]]}
+    turns = [*state.get("turns", []), [state["task"], out["answer"]]]
+    if len(turns) > KEEP_TURNS + 1:  # where no `begin` has made facts of the oldest
+        turns, out["facts"] = condensed(turns, state.get("facts", []), None)
+    return {**out, "turns": turns}
 
 
 def _partial(state: State) -> str:

@@ -75,6 +75,24 @@ def problems(schema: Mapping[str, Any], args: Any) -> list[str]:
     return [text for text, _ in zip(_check({"additionalProperties": False, **schema}, args, "", 0), range(MAX_PROBLEMS), strict=False)]  # fmt: skip
 
 
+def without_blanks(schema: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without those that a model wrote as null to say that it leaves them out."""
+    known = schema.get("properties", {})
+    return {
+        name: value
+        for name, value in args.items()
+        if value is not None or name in schema.get("required", ()) or not any(_check(known.get(name, {}), value, "", 0))
+    }
+
+
+def _is_left_out(schema: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Whether an optional argument is null, or exactly its default, whatever type that has."""
+    if name in schema.get("required", ()):
+        return False
+    part = schema.get("properties", {}).get(name, {})
+    return value is None or ("default" in part and type(part["default"]) is type(value) and part["default"] == value)
+
+
 def signature(name: str, schema: Mapping[str, Any]) -> str:
     """The tool on one line, as a small model reads it best: search(query: string, top_k?: integer)."""
     required = schema.get("required", ())
@@ -184,6 +202,8 @@ def _check_object(schema: Mapping[str, Any], value: Mapping[str, Any], path: str
             yield f"{_named(_join(path, name))} is missing ({_type_word(part)}{about})."
     rest = schema.get("additionalProperties", True)
     for name, item in value.items():
+        if name in known and _is_left_out(schema, name, item):
+            continue
         if name in known:
             yield from _check(known[name], item, _join(path, name), depth + 1)
         elif rest is False:

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,9 @@ class Runner:
     ) -> None:
         """Start a process and wait until it is ready. Raises SystemExit when it ends or takes too long."""
         print(f"native: {name}", file=sys.stderr)
-        process = subprocess.Popen(command, env=environment, start_new_session=True, **options)  # type: ignore[call-overload]
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=sys.stderr.fileno(), **options
+        )  # type: ignore[call-overload]
         self.running.append((name, process))
         waited = 0.0
         while not ready():
@@ -68,11 +71,11 @@ class Runner:
         n_killed = 0
         for name, process in reversed(self.running):
             if process.poll() is None:
-                process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)  # what it started, too
                 try:
                     process.wait(STOP_S)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                     n_killed += 1
         return n_killed
 
@@ -170,10 +173,18 @@ def _postgres(runner: Runner, home: Path, port: int) -> str:
         "-p",
         str(port),
     ]
-    ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
-    runner.start("postgres", command, dict(os.environ), lambda: subprocess.run(ready, check=False).returncode == 0,
+    runner.start("postgres", command, dict(os.environ), lambda: _listens(port, folder / "data" / "postmaster.pid"),
                  cwd="/", stderr=subprocess.DEVNULL, **user)  # fmt: skip
     return f"postgresql+pg8000://ragstone:{secret.read_text(encoding='utf-8')}@127.0.0.1:{port}/postgres"
+
+
+def _listens(port: int, status: Path) -> bool:
+    """Whether PostgreSQL takes connections: it writes so into its file, and its port is open."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return status.read_text(encoding="utf-8").rstrip().endswith("ready")
+    except OSError:
+        return False
 
 
 def _programs() -> Path:

@@ -63,7 +63,12 @@ def load_tasks(folder: Path, bench: str, log: ProblemLog, *, limit: int | None =
     path = _file(folder, BENCHES[bench])
     if path is None:
         raise UsageError(f"{folder} holds no {BENCHES[bench]}.jsonl or .jsonl.gz. Give the folder with the benchmarks.")
-    tasks = [record for record in _records(path, log) if "id" in record]
+    tasks = []
+    for record in _records(path, log):
+        if _is_task(bench, record):
+            tasks.append(record)
+        else:
+            log.add("bad_line", str(record.get("id", "")), where=path.name)
     if not tasks:
         raise UsageError(f"{path} holds no task. Each line must be JSON with an id.")
     return tasks[:limit]
@@ -337,6 +342,57 @@ def _figures(rated: Sequence[Rated]) -> dict[str, Any]:
         "failures": dict(sorted(codes.items())),
         "schema_faults": sum(bool(one.faults) for one in rated),
     }
+
+
+_NEEDED: dict[str, dict[str, type]] = {
+    "bfcl": {"question": list, "function": list},
+    "bfcl-multi-turn": {"question": list, "initial_config": dict, "involved_classes": list, "ground_truth": list},
+    "api-bank": {"dialogue": list},
+    "tau2-banking": {"evaluation_criteria": dict},
+    "tau2-retail": {"evaluation_criteria": dict},
+}
+
+
+def _is_task(bench: str, record: Mapping[str, Any]) -> bool:
+    """Whether a record has what its benchmark's tasks are made of."""
+    needed = _NEEDED[bench]
+    if "id" not in record or not all(isinstance(record.get(key), kind) for key, kind in needed.items()):
+        return False
+    if bench == "bfcl":
+        accepted = record.get("ground_truth") or []
+        turns = all(isinstance(turn, list) and all(map(_is_message, turn)) for turn in record["question"])
+        known = isinstance(accepted, list) and all(map(_is_accepted, accepted))
+        return turns and known and all(isinstance(one, dict) for one in record["function"])
+    if bench == "bfcl-multi-turn":
+        turns = all(isinstance(turn, list) and all(map(_is_message, turn)) for turn in record["question"])
+        calls = all(
+            isinstance(turn, list) and all(isinstance(one, str) for one in turn) for turn in record["ground_truth"]
+        )
+        return turns and calls and len(record["question"]) == len(record["ground_truth"])
+    if bench == "api-bank":
+        return all(map(_is_turn, record["dialogue"]))
+    actions = record["evaluation_criteria"].get("actions") or []
+    return isinstance(actions, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("arguments") or {}, dict) for one in actions)  # fmt: skip
+
+
+def _is_accepted(value: object) -> bool:
+    """{name: {parameter: [values]}} with one name."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    (parameters,) = value.values()
+    return isinstance(parameters, dict) and all(isinstance(one, list) for one in parameters.values())
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
+def _is_turn(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    if value.get("role") == "API":
+        return isinstance(value.get("api_name"), str) and isinstance(value.get("param_dict") or {}, dict)
+    return isinstance(value.get("role"), str) and isinstance(value.get("text"), str)
 
 
 def _file(folder: Path, name: str) -> Path | None:

@@ -15,8 +15,9 @@ from eval.answer_report import answers_html, answers_markdown
 from eval.answers import ANSWER_METRICS, AnswerEvaluation, Given, evaluate_answers, given_of, read_answers
 from eval.commands import FAILED, OpenKnowledgeBase, file_name, gate, made_folder, opened, write_file, written_json
 from eval.dataset import Dataset, load_dataset
-from eval.evaluation import Progress, index_corpus
+from eval.evaluation import Progress, ensure_graphs, index_corpus
 from eval.judge import Judged
+from eval.perplexity import Asked, LanguageModel, perplexity
 from eval.problems import ProblemLog, no_questions
 from eval.systems import System, parse_systems, split_names
 from rag.errors import UsageError
@@ -33,6 +34,7 @@ def answers(
     recorded: Sequence[str] = (),
     judge: ChatModel | None = None,
     human: str | Path | None = None,
+    language_model: str | None = None,
     out_dir: str | Path | None = None,
     fail_under: Sequence[str] = (),
     open_kb: OpenKnowledgeBase,
@@ -45,6 +47,7 @@ def answers(
     systems: names as in eval/systems.py, answered by the knowledge base; not asked when `recorded` is given.
     recorded: `FILE` or `NAME=FILE`, answers of any system, as `read_answers` reads them.
     judge: grades answers that have a reference, and every pair of systems. human: a CSV of people's grades.
+    language_model: folder or hub name of a causal model; adds the references' perplexity after what each system read.
     out_dir: receives answers/*.jsonl, answers.json, answers.html, answers.md, the same bytes for the same answers and
         seed, and answer-timings.json.
     Raises: UsageError for whatever cannot be asked for.
@@ -60,12 +63,15 @@ def answers(
     if n_without:
         log.add("no_reference", n=n_without)
     folder = made_folder(out_dir, "answers") if out_dir is not None else None
+    reader = LanguageModel(language_model) if language_model else None
     if recorded:
         evaluation = _scored(dataset, dict(_named(recorded)), log, seed)
     else:
         evaluation = _answered(dataset, parsed, open_kb, log, seed, settings, progress)
     tree = evaluation.to_dict()
     tree["judge"] = _judged(evaluation, judge, people, progress) if judge is not None else None
+    if reader is not None:
+        tree["perplexity"] = {"model": reader.name} | {name: perplexity(_read(evaluation, name), model=reader) for name in evaluation.systems}  # fmt: skip
     tree["gates"] = _checked(evaluation, gates)
     if folder is not None:
         _write(folder, evaluation, tree["judge"])
@@ -111,6 +117,7 @@ def _answered(
     with opened(dataset, open_kb) as base_of:
         bases: dict[str, Any] = {name: base_of(system) for name, system in systems.items()}
         index_corpus(dataset, {systems[name].index_key: base for name, base in bases.items()}, log, progress)
+        ensure_graphs(bases, systems)
 
         def ask(name: str, question: str) -> Given:
             start = time.perf_counter()
@@ -152,6 +159,20 @@ def _rows(evaluation: AnswerEvaluation, system: str) -> Iterator[tuple[str, Judg
         if references := dataset.answers.get(query_id):
             said = given[query_id].text if query_id in given else ""
             yield query_id, Judged(question=question, reference=" / ".join(references), answer=said)
+
+
+def _read(evaluation: AnswerEvaluation, system: str) -> dict[str, Asked]:
+    """The first reference of each question, with what the system read for it."""
+    given, dataset = evaluation.systems[system].given, evaluation.dataset
+    return {
+        query_id: Asked(question=question, reference=dataset.answers[query_id][0], passages=_texts(given.get(query_id)))
+        for query_id, question in dataset.questions.items()
+        if dataset.answers.get(query_id)
+    }
+
+
+def _texts(given: Given | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*given.passages.values(), *given.read))) if given is not None else ()
 
 
 def _checked(evaluation: AnswerEvaluation, gates: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -312,9 +312,10 @@ def _domain_case(base: Case, record: Mapping[str, Any], folder: Path, n: int) ->
     if not isinstance(contents, str):
         return None
     title = str(reference.get("title", "")) if isinstance(reference, dict) else ""
+    turns = record.get("history_qa")
     history = tuple(
-        (str(turn.get("question", "")), "".join(map(str, turn.get("answers", ())[:1])))
-        for turn in record.get("history_qa", ())
+        (str(turn.get("question", "")), "".join(_texts(turn.get("answers"))[:1]))
+        for turn in (turns if isinstance(turns, list) else ())
         if isinstance(turn, dict)
     )
     wrong = _wanted_any(record.get("counterfact_answers")) if base.test == "faithfulness" else ()

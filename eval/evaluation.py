@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]  # (what, done, of how many)
 
 _FEW_QUESTIONS = 20
 _MOST_CHUNKS = 16_384  # Milvus returns no more
-_CHUNKS_PER_DOCUMENT = 3
+_CHUNKS_PER_DOCUMENT = 1.25  # asked for at first; a search for few is cheap, and nearer to what people do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,9 +208,7 @@ def run_on_knowledge_base(
         name: kb(system) if callable(kb) else kb for name, system in parsed.items()
     }
     index_corpus(dataset, {parsed[name].index_key: base for name, base in reversed(bases.items())}, log, progress)
-    if triples is not None or any("graph" in system.options["mode"] for system in parsed.values()):
-        for base in {id(base): base for base in bases.values()}.values():
-            _ensure_graph(base, triples)
+    ensure_graphs(bases, parsed, triples)
     judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     named = _namer(judged) if dataset.open_corpus is None else None
 
@@ -353,7 +351,7 @@ def _deep_search(
 ) -> tuple[Hits, Ranking]:
     """Ask for more chunks until `depth` documents are found or there is nothing left to find."""
     most = min(_MOST_CHUNKS, system.most_hits or _MOST_CHUNKS)
-    top_k = min(most, depth * _CHUNKS_PER_DOCUMENT)
+    top_k = min(most, math.ceil(depth * _CHUNKS_PER_DOCUMENT))
     while True:
         hits = kb.search(question, top_k=top_k, **system.options)
         found = ranking((named(hit), hit.score) for hit in hits) if named else collapse_to_documents(hits)
@@ -426,13 +424,17 @@ def _namer(judged: set[str]) -> Callable[[Hit], str]:
     return name
 
 
-def _ensure_graph(kb: SearchedKnowledgeBase, triples: str | Path | None) -> None:
-    """Build the collection's graph if it has none; given triples, bring it up to date with those."""
-    from graph import KnowledgeGraph
-    from rag.knowledge_base import KnowledgeBase
+def ensure_graphs(
+    bases: Mapping[str, SearchedKnowledgeBase], systems: Mapping[str, System], triples: str | Path | None = None
+) -> None:
+    """Build the graph of each collection that a system needs one of and that has none; given triples, bring all up to date."""
+    wanted = {id(bases[name]): bases[name] for name, system in systems.items() if triples is not None or "graph" in system.options["mode"]}  # fmt: skip
+    for base in wanted.values():
+        from graph import KnowledgeGraph
+        from rag.knowledge_base import KnowledgeBase
 
-    if isinstance(kb, KnowledgeBase) and (triples is not None or not kb.has_graph):
-        KnowledgeGraph.build(kb, triples=triples)
+        if isinstance(base, KnowledgeBase) and (triples is not None or not base.has_graph):
+            KnowledgeGraph.build(base, triples=triples)
 
 
 def _warm_up(bases: Mapping[str, SearchedKnowledgeBase], systems: Mapping[str, System], dataset: Dataset) -> None:

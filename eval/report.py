@@ -174,9 +174,13 @@ def _headline_table(evaluation: Evaluation) -> Table:
             low, high = result.intervals[metric]
             value = result.scores.mean(metric)
             cells.append(Cell(text=f"{value:.3f} ({low:.3f}–{high:.3f})", strong=value == best[metric], number=True))
+        cells.append(Cell(text=str(len(result.failures)), number=True, strong=bool(result.failures)))
         rows.append(tuple(cells))
-    note = "Mean over all questions, with the 95 % bootstrap interval. A question without an answer counts 0."
-    return Table(title="Quality", note=note, head=("system", *metrics), rows=tuple(rows))
+    note = (
+        "Mean over all questions, with the 95 % bootstrap interval, and how many searches failed. "
+        "A question without an answer counts 0."
+    )
+    return Table(title="Quality", note=note, head=("system", *metrics, "failed"), rows=tuple(rows))
 
 
 def _best_values(evaluation: Evaluation, metrics: Iterable[str]) -> dict[str, float]:

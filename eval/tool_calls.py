@@ -70,8 +70,10 @@ def schema_fault(call: Call, functions: Sequence[Mapping[str, Any]]) -> str:
     schema = next((one for one in functions if _same_name(str(one.get("name")), call.name)), None)
     if schema is None:
         return f"There is no function {call.name}."
-    parameters = schema.get("parameters") or {}
-    properties: Mapping[str, Any] = parameters.get("properties") or {}
+    given = schema.get("parameters")
+    parameters: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    known = parameters.get("properties")
+    properties: Mapping[str, Any] = {name: one for name, one in known.items() if isinstance(one, dict)} if isinstance(known, dict) else {}  # fmt: skip
     missing = [name for name in parameters.get("required") or () if name not in call.arguments]
     if missing:
         return f"{call.name} needs {missing[0]}."
@@ -209,6 +211,10 @@ def _loose(value: Any) -> Any:
     return tuple(sorted((str(key), _loose(one)) for key, one in value.items())) if isinstance(value, dict) else value
 
 
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 _READS = re.compile(r"(?:get|find|list|search|read|check|calculate|think|view|show|lookup)(?:_|$)")
 
 
@@ -243,8 +249,8 @@ def tau2_scores(task: Mapping[str, Any], episode: Episode) -> dict[str, float]:
             missing_write = True
     extra_write = any(not _READS.match(one.name) for one in left)
     said = " ".join(episode.answers).casefold().replace(",", "")
-    told = [str(one).casefold().replace(",", "") in said for one in criteria.get("communicate_info") or ()]
-    required = task.get("required_documents") or ()
+    told = [str(one).casefold().replace(",", "") in said for one in _listed(criteria.get("communicate_info"))]
+    required = _listed(task.get("required_documents"))
     read = [one in episode.documents for one in required]
     return {
         "success": float(not missing_write and not extra_write and all(told)),

@@ -9,7 +9,7 @@ from typing import Any
 from eval import tuning
 from eval.commands import FAILED, OpenKnowledgeBase, made_folder, opened, write_file, written_json
 from eval.dataset import Dataset, load_dataset
-from eval.evaluation import Progress, SearchedKnowledgeBase, index_corpus, search_documents
+from eval.evaluation import Progress, SearchedKnowledgeBase, ensure_graphs, index_corpus, search_documents
 from eval.problems import ProblemLog, no_questions
 from eval.report import Cell, Table, html_page, markdown_page
 from eval.runs import Ranking
@@ -87,6 +87,7 @@ def _searcher(
         if system.index_key not in indexed:
             index_corpus(dataset, {system.index_key: base}, log, progress)
             indexed.add(system.index_key)
+        ensure_graphs({"it": base}, {"it": system})
         return search_documents(base, question, system, depth, dataset)
 
     return search

@@ -718,6 +718,19 @@ class Catalog:
         with self._engine.connect() as db:
             return set(db.execute(query).scalars())
 
+    def sample_texts(self, collection: str, n: int) -> list[str]:
+        """The beginnings of n live chunks: the same ones until documents change, from anywhere in the collection."""
+        c = chunks_table.c
+        query = (
+            sa.select(sa.func.substr(c.text, 1, 400))
+            .join(documents_table, _SAME_VERSION)
+            .where(c.collection == collection, c.level == 0, self._visible())
+            .order_by(c.pk)
+            .limit(n)
+        )
+        with self._engine.connect() as db:
+            return list(db.execute(query).scalars())
+
     def revision(self, collection: str) -> tuple[Any, ...]:
         """Differs whenever another set of documents or versions is live than before."""
         d = documents_table.c

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import email.utils
+import functools
 import json
 import logging
 import queue
@@ -27,6 +28,7 @@ from rag.settings import LlmSettings
 from rag.types import ChatDelta, ChatModel, Message, ToolCall, Usage
 
 TRIES = 3
+CHECK_S = 10.0
 BACKOFF_S = 0.5  # before the second try; doubles
 MAX_RETRY_AFTER_S = 20.0
 ERROR_BODY_BYTES = 16_384  # of a refusal; enough for its message
@@ -192,6 +194,29 @@ class OpenAIChat:
     def close(self) -> None:
         """Nothing stays open between calls."""
 
+    def check(self) -> None:
+        """Ask the endpoint which models it has, once. Raises ChatError when it cannot be reached or does not know us."""
+        limit = min(CHECK_S, self._settings.deadline_s)
+        for _ in run_call(Call(limit), self._look, who=f"The chat endpoint {self._host}", daemon=True):
+            pass
+
+    def _look(self, call: Call) -> None:
+        import httpx2
+        import openai
+
+        chosen = self._model
+        try:
+            with self._client(call) as client:
+                self._first_model(client)
+        except _BadStatus as bad:
+            refusal = self._refusal(bad, _Request((), 1, 0.0, None))
+            raise (refusal.error if isinstance(refusal, _Transient) else refusal) from None
+        except (openai.APIConnectionError, httpx2.TransportError, OSError) as error:
+            raise self._broken(error, begun=False) from error
+        finally:
+            self._model = chosen or self._model
+        call.put(ChatDelta(done=True))
+
     def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """One exchange with the same server beside the chat, under the same guards. Not repeated. Raises ChatError."""
         limit = self._settings.deadline_s
@@ -293,6 +318,7 @@ class OpenAIChat:
                 left + 1, connect=min(left + 1, self._settings.connect_timeout_s)
             ),  # the deadline comes first
             follow_redirects=False,
+            verify=_tls(),
             trust_env=not loopback,  # a proxy of the environment cannot reach this machine's own ports
             limits=httpx2.Limits(max_keepalive_connections=0),
             event_hooks={"request": [lambda request: _trace_sockets(request, call)], "response": [_check_status]},
@@ -356,6 +382,14 @@ class OpenAIChat:
             "E_LLM_UNREACHABLE",
             f"The chat endpoint {self._host} cannot be reached ({reason}). Start it, or check llm.base_url.",
         )
+
+
+@functools.cache
+def _tls() -> Any:
+    """The certificates that are trusted, read once: reading them took more of a call's time than all else."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 @dataclass(frozen=True, slots=True)

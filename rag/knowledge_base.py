@@ -14,11 +14,12 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag.crossing import SAMPLE, Crossing, main_language
 from rag.errors import (
     DiskError,
     FingerprintError,
@@ -33,6 +34,7 @@ from rag.errors import (
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
 from rag.settings import FORMS, Settings
+from rag.text import language
 from rag.trace import Trace
 from rag.types import (
     Answer,
@@ -106,6 +108,8 @@ class KnowledgeBase:
         self._chat_opened = False
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
+        self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
+        self._language: tuple[tuple[Any, ...], str] | None = None  # with the state of the collection it is of
         self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
         self._owner = self  # of the open parts; a view has none of its own
@@ -642,7 +646,7 @@ class KnowledgeBase:
         readers = self._principal.readers if self._principal else None
 
         def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            vector = query_vector(self._query_embedder(collection), query)
+            vector = self._query_vector(collection, query)
             return store.dense(
                 index, vector, depth=depth, expression=to_milvus(where) if where else "", readers=readers
             )
@@ -662,6 +666,26 @@ class KnowledgeBase:
         once = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
         return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
 
+    def _query_vector(self, collection: Collection, query: Query) -> Any:
+        """The vector to search with, moved into the language of the documents where that is another one."""
+        embedder = self._query_embedder(collection)
+        vector = query_vector(embedder, query)
+        into = self._main_language(collection) if self.settings.search.cross_language else ""
+        if not into or language(query.text) == into:
+            return vector
+        with self._lock:
+            crossing = self._crossings.get(embedder.fingerprint)
+            if crossing is None:
+                crossing = self._crossings[embedder.fingerprint] = Crossing(embedder)
+        return crossing.moved(vector, query.text, into)
+
+    def _main_language(self, collection: Collection) -> str:
+        """Which language nearly all documents have that can be seen; "" when there is none such."""
+        state = (self._principal, self.collection, collection.generation, self.catalog.last_write(self.collection))
+        if self._language is None or self._language[0] != state:
+            self._language = state, main_language(self.catalog.sample_texts(self.collection, SAMPLE))
+        return self._language[1]
+
     def _index_forms(self, collection: Collection) -> IndexForms:
         """Index forms that are built in memory: anew when documents have changed since."""
         from rag.index_forms import IndexForms
@@ -669,7 +693,7 @@ class KnowledgeBase:
         revision = (self._principal, self.collection, collection.generation, *self.catalog.revision(self.collection))
         with self._lock:
             if self._forms is None or self._forms[0] != revision:
-                vector = lambda query: query_vector(self._query_embedder(collection), query)  # noqa: E731
+                vector = lambda query: self._query_vector(collection, query)  # noqa: E731
                 self._forms = revision, IndexForms(self.catalog, self.collection, vector)
             return self._forms[1]
 
@@ -937,12 +961,16 @@ class KnowledgeBase:
         return (f"The collection was built with {collection.model} as it was then, and was searched with that. "
                 "`ragstone reindex` builds it for the embedding model in the settings.",)  # fmt: skip
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the home's write lock. Raises LockedError after a second when somebody else does."""
+        return self._writing()
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One writer per home. Raises LockedError, naming the process that writes, after a second."""
         from filelock import FileLock, Timeout
 
-        _check_open_files()
+        check_open_files()
         owner = self.home / "writer.pid"
         lock = FileLock(self.home / "writer.lock")
         try:
@@ -1007,7 +1035,7 @@ def _check_collection(name: str) -> None:
         raise UsageError(f"A collection's name must have 1 to 100 printable characters, not {name!r}.")
 
 
-def _check_open_files() -> None:
+def check_open_files() -> None:
     """Say it now when there are too few files to be had: later the lack shows as any other error."""
     try:
         import resource

@@ -14,6 +14,7 @@ from typing import Any
 
 from rag.chat import Call, run_call
 from rag.errors import ChatError, ModelError
+from rag.sizing import Plan
 from rag.types import ChatDelta, Message, Usage
 
 BATCH_TOKENS = (
@@ -128,6 +129,79 @@ class LocalChat:
         if sys.platform != "win32":
             params.hostnames = [str(Path(folder) / "llama.sock")]
         return params
+
+
+class LlamaServer:
+    """llama.cpp's own server for a GGUF file, for several clients at once: on a socket in a private folder, with a key.
+
+    plan: context and conversations at once, see rag/sizing.py. `url`, `socket` and `key` say how to reach it.
+    Raises: ModelError when the runtime is absent or the file cannot be loaded.
+    """
+
+    def __init__(self, path: Path, plan: Plan, *, threads: int = 0) -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise ModelError(
+                f"Serving a GGUF file needs xllamacpp: pip install 'ragstone[local]' ({error})."
+            ) from error
+        self._folder = tempfile.TemporaryDirectory(prefix="ragstone-llama-")
+        self.key = secrets.token_hex(32)
+        self.socket = str(Path(self._folder.name) / "llama.sock") if sys.platform != "win32" else ""
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.kv_unified = plan.context * plan.parallel, plan.parallel, False
+        params.n_batch = params.n_ubatch = BATCH_TOKENS
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _cores()
+        if plan.kv_bits < 16:
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
+        params.no_extra_bufts, params.cache_ram_mib = True, 0
+        params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
+        params.verbosity, params.api_keys, params.cors_origins = -1, [self.key], "localhost"
+        params.hostnames = [self.socket or "127.0.0.1"]
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise ModelError(f"llama.cpp cannot load {path}. Pull it again, or free memory ({error}).") from error
+        self.handle = self._server
+        self.url = "http://model" if self.socket else str(self._server.listening_address)
+
+    def close(self) -> None:
+        self._server = self.handle = None
+        self._folder.cleanup()
+
+
+class LocalServerChat:
+    """A chat model of a LlamaServer in this process. Threads may share it; as many calls run at once as the plan says."""
+
+    def __init__(self, server: LlamaServer, name: str, *, deadline_s: float = 600.0) -> None:
+        self.name, self._server, self._deadline_s = name, server, deadline_s
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        json_schema: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
+    ) -> Iterator[ChatDelta]:
+        """The reply as it comes. Raises ChatError."""
+        request = {
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "max_tokens": max_tokens, "temperature": temperature, "stream": True, "stream_options": {"include_usage": True},
+            **({} if json_schema is None else {"json_schema": dict(json_schema)}),
+        }  # fmt: skip
+        return run_call(
+            Call(deadline_s or self._deadline_s),
+            lambda call: _Reply(call, self.name).run(self._server.handle, request),
+            who=f"The chat model {self.name}",
+            daemon=False,
+        )
+
+    def close(self) -> None:
+        """The server is closed by whoever opened it."""
 
 
 class _Reply:

@@ -154,6 +154,9 @@ class SearchSettings(_Section):
     )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
+    cross_language: bool = Field(
+        True, description="move a question's vector into the language of the documents where that is another one"
+    )
     depths: dict[str, int] = Field({}, description='of single retrievers, in place of depth: {"bm25": 200}')
     weights: dict[str, float] = Field(
         {}, description='of retrievers beside dense and bm25 (else 0.5): {"keywords": 0.2}'

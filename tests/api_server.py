@@ -37,9 +37,19 @@ class Api:
 def running(kb: KnowledgeBase, *, open_to_all: bool = True, worker: bool = True) -> Iterator[Api]:
     service = Service(kb, open_to_all=open_to_all)
     works = Worker(kb, service.jobs, service.wake)
+    app = create_app(service, on_start=works.start if worker else lambda: None, on_stop=lambda: works.stop(30))
+    with listening(app) as url:
+        try:
+            yield Api(service, url)
+        finally:
+            service.stopping.set()
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """An ASGI application on a port from the kernel; its URL."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    app = create_app(service, on_start=works.start if worker else lambda: None, on_stop=lambda: works.stop(30))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
     started = threading.Event()
     startup = server.startup
@@ -51,11 +61,10 @@ def running(kb: KnowledgeBase, *, open_to_all: bool = True, worker: bool = True)
     server.startup = announced  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    assert started.wait(30), "the API did not start"
+    assert started.wait(30), "the server did not start"
     try:
-        yield Api(service, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        service.stopping.set()
         server.should_exit = True
         thread.join(30)
         listener.close()

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def resume(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb, _agent(options, kb) as agent:
-        record = agent.journal.run(options.run)
+        record = agent.journal.run(options.run_id)
         answer = {"all": True, "never": False}.get(options.approve or "", options.answer)
         events = agent.resume_stream(record["thread"], approve=answer)
         result = _watched(agent, events, quiet=_json(options))
@@ -50,7 +50,7 @@ def list_runs(options: argparse.Namespace) -> Outcome:
 
 def show(options: argparse.Namespace) -> Outcome:
     with _journal(options) as journal:
-        record = journal.journal.run(options.run)
+        record = journal.journal.run(options.run_id)
     return Outcome(data=record, show=_show_record)
 
 
@@ -58,7 +58,7 @@ def test(options: argparse.Namespace) -> Outcome:
     from agents.traces import as_test
 
     with _journal(options) as journal:
-        record = journal.journal.run(options.run)
+        record = journal.journal.run(options.run_id)
     path = Path(options.out or f"test_agent_{record['run_id'][:8]}.py")
     try:
         path.write_text(as_test(record), encoding="utf-8")

@@ -149,6 +149,8 @@ def build_parser() -> argparse.ArgumentParser:
     pull.add_argument("alias", metavar="ALIAS")
     pull.add_argument("--accept-terms", action="store_true", help="accept the model's own terms of use")
 
+    _model_commands(models, command)
+
     ui = command("ui", "serve the chat page", "ui")
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     ui.add_argument("--port", type=int, help="port (default 8501)")
@@ -172,6 +174,7 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     )
     _answer_command(group, command)
     _generate_command(group, command)
+    _review_command(group, command)
     _tune_command(group, command)
     _behaviour_command(group, command)
     _agents_command(group, command)
@@ -188,6 +191,43 @@ def _eval_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     compare.add_argument("run_a", metavar="RUN")
     compare.add_argument("run_b", metavar="RUN")
     compare.add_argument("--qrels", metavar="FILE", help="default: the qrels.trec beside the runs")
+    for parser in (run, score, compare):
+        parser.add_argument("--metrics", metavar="A,B,…", help="such as nDCG@10,recall@50,MAP (default: twenty)")
+    run.add_argument("--depth", type=int, default=100, metavar="N", help="documents asked for (default 100)")
+    for parser in (score, compare):
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and tests (default 0)")
+
+
+def _model_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    serve = command(
+        "serve", "serve models to OpenAI clients: chat, embeddings, reranking", "model_commands:serve", group
+    )
+    serve.add_argument(
+        "model", nargs="?", metavar="MODEL", help="chat model: an alias, a .gguf file, or on a GPU a model folder"
+    )
+    serve.add_argument("--embedding", metavar="MODEL", help="serve an embedding model, too")
+    serve.add_argument("--reranker", metavar="MODEL", help="serve a cross-encoder, too")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="default 127.0.0.1; elsewhere RAGSTONE_MODEL_KEY must be set"
+    )
+    serve.add_argument("--port", type=int, default=8310, help="default 8310")
+    plan = command("plan", "what a model would take of memory, and how it would be run", "model_commands:plan", group)
+    plan.add_argument("model", metavar="MODEL")
+    for one in (serve, plan):
+        one.add_argument(
+            "--context", type=int, default=0, metavar="N", help="tokens of a conversation (default: what fits)"
+        )
+        one.add_argument("--parallel", type=int, default=1, metavar="N", help="conversations at once (default 1)")
+    bench = command(
+        "bench",
+        "measure a model: first token, tokens a second, and the machine's limits",
+        "model_commands:bench",
+        group,
+    )
+    bench.add_argument("model", nargs="?", metavar="MODEL", help="left out: the endpoint of llm.base_url")
+    bench.add_argument("--concurrency", default="1,2,4", metavar="A,B", help="how many ask at once (default 1,2,4)")
+    bench.add_argument("--tokens", type=int, default=48, metavar="N", help="of each answer (default 48)")
+    bench.add_argument("--prompt", type=int, default=256, metavar="N", help="words of each prompt (default 256)")
 
 
 def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -268,6 +308,9 @@ def _answer_command(group: Any, command: Callable[..., argparse.ArgumentParser])
     answers.add_argument("--judge", action="store_true", help="let a chat model grade the answers, too")
     answers.add_argument("--judge-model", metavar="NAME", help="default: the chat model of the settings")
     answers.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint of the judge")
+    answers.add_argument(
+        "--perplexity", metavar="MODEL", help="causal model (folder or hub name): how likely it finds the references"
+    )
     answers.add_argument("--human", metavar="FILE", help="CSV of id and grade: how far the judge agrees with people")
 
 
@@ -282,6 +325,12 @@ def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser
     )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="which passages are asked about (default 0)")
     made.add_argument("-o", "--out", required=True, metavar="FILE", help="the table to write, such as questions.csv")
+
+
+def _review_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("review", "look through generated questions on a page", "eval_review", group)
+    made.add_argument("file", metavar="FILE", help="the table that `eval generate` wrote")
+    made.add_argument("--port", type=int, help="port (default 8501)")
 
 
 def _tune_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -364,7 +413,7 @@ def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     run.add_argument("--thread", default="", metavar="NAME", help="a conversation to go on with")
     _approve_option(run)
     resume = command("resume", "go on with a run that waits or was killed", "agent_commands:resume", group)
-    resume.add_argument("run", metavar="RUN", help="run id, as `agent list` shows it")
+    resume.add_argument("run_id", metavar="RUN", help="run id, as `agent list` shows it")
     resume.add_argument("--tools", metavar="A,B,…", help="as for `agent run`")
     answer = resume.add_mutually_exclusive_group()
     answer.add_argument("--yes", dest="answer", action="store_true", default=None, help="make the call that waits")
@@ -374,7 +423,7 @@ def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     listed.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default 20)")
     for name, text in (("show", "a run's steps, without a model"), ("test", "write a test that repeats a run's calls")):
         one = command(name, text, f"agent_commands:{name}", group)
-        one.add_argument("run", metavar="RUN", help="run id, or its beginning")
+        one.add_argument("run_id", metavar="RUN", help="run id, or its beginning")
     one.add_argument("-o", "--out", metavar="FILE", help="default: test_agent_RUN.py")
     command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
 

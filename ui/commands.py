@@ -232,7 +232,7 @@ def eval_run(options: argparse.Namespace) -> Outcome:
         data, code = evaluation.run(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit,
             systems=options.systems, out_dir=options.out, fail_under=options.fail_under, open_kb=_evaluated(options),
-            seed=options.seed,
+            seed=options.seed, depth=options.depth, metrics=_listed(options.metrics),
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)), triples=options.triples,
         )  # fmt: skip
@@ -253,12 +253,23 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
     with printing.counter(quiet=_json(options)) as progress:
         data, code = answer_commands.answers(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, systems=options.systems,
-            recorded=options.answers, judge=judge, human=options.human, out_dir=options.out,
+            recorded=options.answers, judge=judge, human=options.human, language_model=options.perplexity, out_dir=options.out,
             fail_under=options.fail_under, open_kb=_evaluated(options), seed=options.seed,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
             settings=_shown(_settings(options)),
         )  # fmt: skip
     return Outcome(data=data, show=printing.answer_evaluation, code=code)
+
+
+def eval_review(options: argparse.Namespace) -> Outcome:
+    from eval.review import read_review
+    from ui.serve_page import serve
+
+    settings, path = _settings(options), Path(options.file)
+    read_review(path)  # a table that cannot be reviewed is said now, not on the page
+    serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
+          host=settings.ui.host, port=options.port or settings.ui.port, review=path)  # fmt: skip
+    return Outcome(data={}, show=lambda _: None)
 
 
 def eval_tune(options: argparse.Namespace) -> Outcome:
@@ -346,13 +357,21 @@ def _evaluated(options: argparse.Namespace) -> Callable[[str | None, Mapping[str
 def eval_score(options: argparse.Namespace) -> Outcome:
     from eval import commands as evaluation
 
-    return Outcome(data=evaluation.score(options.qrels, options.run_file), show=printing.metrics)
+    data = evaluation.score(options.qrels, options.run_file, metrics=_listed(options.metrics), seed=options.seed)
+    return Outcome(data=data, show=printing.metrics)
 
 
 def eval_compare(options: argparse.Namespace) -> Outcome:
     from eval import commands as evaluation
 
-    return Outcome(data=evaluation.compare(options.run_a, options.run_b, options.qrels), show=printing.comparison)
+    data = evaluation.compare(
+        options.run_a, options.run_b, options.qrels, metrics=_listed(options.metrics), seed=options.seed
+    )
+    return Outcome(data=data, show=printing.evaluation)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
 
 
 # ---------------------------------------------------------------- models, page, health

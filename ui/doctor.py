@@ -7,12 +7,16 @@ import importlib.util
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rag.errors import RagstoneError
-from rag.knowledge_base import KnowledgeBase
+from filelock import FileLock, Timeout
+
+from rag.errors import RagstoneError, StoreError
+from rag.jobs import Jobs
+from rag.knowledge_base import CLOCK_SLACK_S, CLOCK_WARNING, KnowledgeBase, check_open_files
 from rag.settings import Settings
 
 MIN_FREE_GB = 1.0
@@ -64,6 +68,18 @@ def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
             "Start the server, correct milvus.uri, or leave it empty for the embedded one.",
         )
         yield _try("embedding", lambda: _embedding(kb), f"ragstone models pull {settings.embedding.model}")
+        yield _try(
+            "collection",
+            lambda: _agrees(kb),
+            "`ragstone verify --repair` makes the index agree; `ragstone reindex` fits another model.",
+        )
+        yield _try("writing", lambda: _writing(kb), "Wait for the other import to end, or end that process.")
+        yield _try("jobs", lambda: _jobs(kb), "Start `ragstone worker`, or `ragstone serve` with api.worker = true.")
+        yield _try("files", _files, "Raise the limit, such as with `ulimit -n 1024`.")
+        if settings.rerank.model:
+            yield _try(
+                "reranker", lambda: _reranker(kb), "Correct rerank.model and rerank.base_url, or leave them empty."
+            )
         yield _chat(kb)
 
 
@@ -102,6 +118,55 @@ def _embedding(kb: KnowledgeBase) -> str:
     embedder: Any = kb.embedder
     embedder.embed_queries(["ragstone"])
     return f"{embedder.name}, {embedder.dim} dimensions, {embedder.max_tokens} tokens, back end {getattr(embedder, 'backend', 'unknown')}"
+
+
+def _agrees(kb: KnowledgeBase) -> str:
+    """Whether the index holds what the catalog says, and the embedding model is the one it was built with."""
+    collection = kb.catalog.collection(kb.collection)
+    if collection is None:
+        return f"{kb.collection} is empty"
+    if collection.fingerprint != kb.embedder.fingerprint:
+        raise StoreError(
+            f"Collection {kb.collection} was built with {collection.model} as it was then; the settings' model does not fit it."
+        )
+    found = kb.verify()
+    if not found.ok:
+        raise StoreError(f"{len(found.problems)} problems, such as: {found.problems[0].message}.")
+    if time.time() < kb.catalog.last_write(kb.collection) - CLOCK_SLACK_S and not kb.settings.milvus.uri:
+        raise StoreError(CLOCK_WARNING)
+    return f"{found.n_chunks} chunks, in the index as in the catalog"
+
+
+def _writing(kb: KnowledgeBase) -> str:
+    with kb.writing():
+        return "nothing else writes to this home"
+
+
+def _jobs(kb: KnowledgeBase) -> str:
+    """Jobs that wait while nobody works on them."""
+    counts = Jobs(kb.catalog.engine).counts()
+    waiting = counts.get("queued", 0) + counts.get("running", 0)
+    lock = FileLock(kb.home / "worker.lock")
+    try:
+        with lock.acquire(timeout=0):
+            idle = True
+    except Timeout:
+        idle = False
+    if waiting and idle:
+        raise StoreError(f"{waiting} accepted jobs wait, and no worker is running.")
+    return f"{waiting} waiting, {counts.get('failed', 0)} failed"
+
+
+def _files() -> str:
+    check_open_files()
+    return "enough files may be opened"
+
+
+def _reranker(kb: KnowledgeBase) -> str:
+    reranker = kb.reranker
+    assert reranker is not None
+    reranker.scores("ragstone", ["a passage"])
+    return reranker.name
 
 
 def _chat(kb: KnowledgeBase) -> Check:

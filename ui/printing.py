@@ -393,6 +393,10 @@ def shorten(text: str, width: int) -> str:
 
 def evaluation(data: Mapping[str, Any]) -> None:
     _systems(data["systems"])
+    for name, one in data.get("failures", {}).items():
+        if one["n"]:
+            codes = ", ".join(f"{code} {n}" for code, n in one["codes"].items())
+            out.print(f"[red]{escape(name)}: {one['n']} searches failed ({codes})[/red]")
     _compared(data.get("comparisons", []))
     _noted(data)
 
@@ -405,6 +409,9 @@ def answer_evaluation(data: Mapping[str, Any]) -> None:
             f"{escape(name)}: abstained rightly {found['right']}, wrongly {found['wrong']}, not although it should "
             f"{found['missed']}; failed {one['failures']['n']}; broken citations {one['broken_citations']}"
         )
+    for name, one in (data.get("perplexity") or {}).items():
+        if isinstance(one, Mapping):
+            out.print(f"{escape(name)}: perplexity of {one['n']} references {one['perplexity']:.2f}")
     for name, one in ((data.get("judge") or {}).get("grades") or {}).items():
         out.print(f"{escape(name)}: judge {one['mean']:.3f} of {one['n_judged']}, failed {one['n_failed']}")
     _compared(data.get("comparisons", []))
@@ -498,12 +505,6 @@ def generated(data: Mapping[str, Any]) -> None:
 def metrics(data: Mapping[str, Any]) -> None:
     for name, value in data["metrics"].items():
         out.print(f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}")
-
-
-def comparison(data: Mapping[str, Any]) -> None:
-    import json
-
-    out.print(escape(json.dumps(data, indent=2, ensure_ascii=False, default=str)))
 
 
 def models(data: Mapping[str, Any]) -> None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from rag.errors import RagstoneError, UsageError
 
 PAGE = Path(__file__).with_name("page.py")
+REVIEW_PAGE = Path(__file__).with_name("review_page.py")
 
 
 def serve(
-    *, home: str | None, collection: str, config: str | None, host: str, port: int, behind_proxy: bool = False
+    *,
+    home: str | None,
+    collection: str,
+    config: str | None,
+    host: str,
+    port: int,
+    behind_proxy: bool = False,
+    review: Path | None = None,
 ) -> None:
-    """Serve the page until it is stopped.
+    """Serve the page until it is stopped. review: a table of questions; its page is served instead.
 
     Raises: UsageError for an address that others could reach: the page has no sign-in.
     """
@@ -27,20 +37,30 @@ def serve(
         )
     environment = dict(os.environ, RAGSTONE_PAGE_COLLECTION=collection)
     environment |= {"RAGSTONE_PAGE_HOME": home} if home else {}
+    environment |= {"RAGSTONE_REVIEW_FILE": str(review.absolute())} if review else {}
     environment |= {"RAGSTONE_PAGE_CONFIG": str(Path(config).absolute())} if config else {}
     command = [
-        sys.executable, "-m", "streamlit", "run", str(PAGE), "--server.address", host, "--server.port", str(port),
+        sys.executable, "-m", "streamlit", "run", str(REVIEW_PAGE if review else PAGE), "--server.address", host, "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
         "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none", "--theme.primaryColor", "#2f6f5e",
     ]  # fmt: skip
     sys.stderr.write(
         f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n"
     )
+    page = subprocess.Popen(command, env=environment)
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:  # of this process alone, as containers and service managers do it
+        stopped.set()
+        page.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        code = subprocess.run(command, env=environment, check=False).returncode
+        code = page.wait()
     except KeyboardInterrupt:
+        page.wait()
         return
-    if code:
+    if code and not stopped.is_set():
         raise RagstoneError(f"The page ended with code {code}. Is port {port} in use? Try --port {port + 1}.")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from agents.tooling import Tool, ToolContext, ToolResult, tool
 from rag.answering import pack
 from rag.citations import Passage
+from rag.loaders.markdown import blocks as markdown_blocks
 from rag.loaders.markdown import heading_text
 from rag.types import Block, DocumentInfo, Hit
 
@@ -61,11 +62,12 @@ def read_tool(kb: Any) -> Tool:
         """
         info = _find(kb.documents(), document)
         if info is None:
-            return ToolResult(text=_unknown(kb.documents(), document), ok=False, code="arguments")
+            return ToolResult(text=_unknown(kb.documents(), document), ok=False, code="not_found")
         text = kb.text(info.doc_id)
-        span = _span(text, kb.blocks(info.doc_id), page, section)
+        blocks = kb.blocks(info.doc_id) or list(markdown_blocks(text))  # documents given in code come without
+        span = _span(text, blocks, page, section)
         if isinstance(span, str):
-            return ToolResult(text=span, ok=False, code="arguments")
+            return ToolResult(text=span, ok=False, code="not_found")
         return _stretch(info, text, span, start)
 
     return read_document
@@ -80,7 +82,7 @@ def _stretch(info: DocumentInfo, text: str, span: tuple[int, int], start: int) -
     first += len(part) - len(part.lstrip())
     part = part.strip()
     if not part:
-        return ToolResult(text="There is no text in that place.", ok=False, code="arguments")
+        return ToolResult(text="There is no text in that place.", ok=False, code="not_found")
     hit = Hit(
         rank=1, chunk_id=f"{info.doc_id}#{first}-{first + len(part)}", doc_id=info.doc_id, source=info.source,
         title=info.title, score=0.0, text=part, start=first, end=first + len(part), type=info.type,

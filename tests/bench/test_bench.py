@@ -74,3 +74,27 @@ def test_what_evaluation_costs(tiny_settings) -> None:  # type: ignore[no-untype
     assert 0.8 <= evaluation.calibration(30, 40)["no_difference"] <= 1.0
     result = evaluation.search(tiny_settings, passages(20), 5)
     assert result["questions"] == 5 and result["chunks"] >= 20 and result["evaluation_s"] >= 0
+
+
+def test_side_by_side(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from bench.compare import METRICS, side_by_side
+    from eval.dataset import load_dataset
+
+    words = ["tea", "river", "garden", "history"]
+    corpus = "\n".join(json.dumps({"_id": f"d{n}", "text": f"The {word} is green."}) for n, word in enumerate(words))
+    queries = "\n".join(json.dumps({"_id": f"q{n}", "text": f"Where is the {word}?"}) for n, word in enumerate(words))
+    for name, text in (("corpus.jsonl", corpus), ("queries.jsonl", queries)):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n}\td{n}\t1\n" for n in range(4)))
+    result = side_by_side(tiny_settings, load_dataset(tmp_path), ("ragstone", "nobody"))
+    ours = result["systems"]["ragstone"]
+    assert set(METRICS) < set(ours) and ours["entries"] == ours["entries_again"] == 4
+    assert ours["import_s"] > 0 and result["not_installed"] == ["nobody"]
+
+
+def test_the_api_is_measured(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    from bench import serve
+
+    result = serve.run(n_chats=3, model_s=0.0, n_queries=3, n_passages=12, settings=tiny_settings)
+    assert result["search"]["http_ms"]["p50"] > 0
+    assert result["chats"]["answered"] == 3 and result["chats"]["failed"] == []

@@ -14,7 +14,15 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize(
     "name",
-    ["docs/quickstart.md", "docs/importing.md", "docs/graph.md", "docs/evaluation.md", "README.md", "README.zh-CN.md"],
+    [
+        "docs/quickstart.md",
+        "docs/importing.md",
+        "docs/graph.md",
+        "docs/evaluation.md",
+        "docs/agents.md",
+        "README.md",
+        "README.zh-CN.md",
+    ],
 )
 def test_the_blocks_of_a_guide_run(
     name: str, repo: Path, embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

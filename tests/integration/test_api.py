@@ -60,7 +60,7 @@ def client(api: Api, key: str = "any") -> openai.OpenAI:
 
 
 def test_openai_lists_the_collections(api: Api) -> None:
-    assert [model.id for model in client(api).models.list()] == ["default"]
+    assert [model.id for model in client(api).models.list()][0] == "default"
     assert client(api).models.retrieve("default").owned_by == "ragstone"
     with pytest.raises(openai.NotFoundError):
         client(api).models.retrieve("nothing")
@@ -156,6 +156,19 @@ def test_what_a_collection_cannot_do_is_refused_before_anything_is_sent(
     with api.http() as http:
         answer = http.post("/v1/chat/completions", json=body)
     assert answer.status_code == 400 and says_so in answer.json()["error"]["message"]
+
+
+def test_an_agent_is_a_model(api: Api) -> None:
+    final = '{"thought": "I know enough.", "action": "final_answer", "args": {"answer": "Ninety degrees."}}'
+    with OpenAIServer(always=says(final)) as model:
+        chatting(api, model)
+        names = [one.id for one in client(api).models.list()]
+        assert {"default", "agent:react", "agent:plan"} <= set(names)
+        ask = [{"role": "user", "content": "At how many degrees is oolong brewed?"}]
+        with pytest.raises(openai.NotFoundError):
+            client(api).chat.completions.create(model="agent:nothing", messages=ask)  # type: ignore[arg-type]
+        parts = list(client(api).chat.completions.create(model="agent:react", messages=ask, stream=True))  # type: ignore[arg-type]
+    assert parts[-1].choices[0].finish_reason == "stop" and model.requests
 
 
 # ---------------------------------------------------------------- curl

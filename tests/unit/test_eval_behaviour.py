@@ -24,7 +24,7 @@ HTML = "<html><body><h1>录取分数</h1><table><tr><th>专业</th><th>分数</t
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
-    folder = tmp_path / "bench"
+    folder = tmp_path / "behaviour"
     folder.mkdir()
     noise = [f"Nothing about it, part {n}." for n in range(6)]
     rows: dict[str, list[Any]] = {

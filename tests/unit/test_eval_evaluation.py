@@ -148,7 +148,7 @@ def test_chunks_are_asked_for_until_enough_documents_are_found() -> None:
     kb = ScriptedKnowledgeBase(n_chunks=50)
     evaluation = run_on_knowledge_base(DATASET, ["hybrid"], kb=kb, depth=4)
     assert [doc for doc, _ in evaluation.systems["hybrid"].run["q2"]] == ["d2", "d0", "d1", "d3"]
-    assert [top_k for _, top_k in kb.asked[1:4]] == [12, 48, 192]
+    assert [top_k for _, top_k in kb.asked[1:5]] == [5, 20, 80, 320]
 
 
 def test_questions_about_the_users_own_documents() -> None:

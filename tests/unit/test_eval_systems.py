@@ -23,6 +23,11 @@ def test_switches_with_values_and_settings() -> None:
     assert one.settings == {"search.depth": "50", "search.fusion": "rrf", "chunk.size": "256"}
 
 
+def test_modes_are_joined() -> None:
+    one = parse_system("hybrid+keywords+mmr@0.5")
+    assert (one.options["mode"], one.options["mmr"]) == ("hybrid+keywords", 0.5)
+
+
 def test_only_settings_of_the_import_need_another_index() -> None:
     keys = [parse_system(name).index_key for name in ("hybrid(depth=9)", "dense(chunk.size=64)", "bm25(chunk.size=64,depth=5)", "dense(chunk.size=65)")]  # fmt: skip
     assert keys[0] == "" and keys[1] == keys[2] != keys[3]

@@ -23,16 +23,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from agents.agent import KINDS
 from rag.accounts import Key
 from rag.errors import LockedError, RagstoneError
 from rag.ingest import file_doc_id
 from rag.jobs import Job, new_job_id
-from rag.types import Answer, DocumentInfo
+from rag.types import Answer, DocumentInfo, Event
 from ui.api import chat, shapes
 from ui.api.guard import Guard, error_body
 from ui.api.service import Refused, Service, status_of
 from ui.api.worker import job_folder, upload_source
 
+AGENT = "agent:"  # what an agent's name as a model begins with
 MAX_FILES = 100
 MAX_WAIT_S = 60
 POLL_S = 0.2
@@ -68,8 +70,8 @@ def create_app(
         openapi_url="/openapi.json", redirect_slashes=False, responses=_ERRORS,
     )  # fmt: skip
     app.add_middleware(Guard, service=service)
-    app.add_exception_handler(RagstoneError, _on_our_error)
-    app.add_exception_handler(RequestValidationError, _on_bad_shape)
+    app.add_exception_handler(RagstoneError, on_our_error)
+    app.add_exception_handler(RequestValidationError, on_bad_shape)
     app.add_exception_handler(HTTPException, _on_http_error)
     for add in (_add_operations, _add_chat, _add_search, _add_documents, _add_jobs):
         add(app, service)
@@ -165,8 +167,9 @@ def _docs_page(spec: dict[str, Any]) -> str:
 def _add_chat(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", tags=["chat"])
     def models(key: Reader) -> shapes.ModelList:
-        """The collections: each is a model to chat with."""
-        listed = [_model(name) for name in service.seen_by(key).collections()]
+        """The collections and the agents: each is a model to chat with."""
+        agents = [f"{AGENT}{kind}" for kind in KINDS] if service.kb.settings.llm.model != "none" else []
+        listed = [_model(name) for name in [*service.seen_by(key).collections(), *agents]]
         return shapes.ModelList(object="list", data=listed)
 
     @app.get("/v1/models/{model:path}", tags=["chat"])
@@ -184,20 +187,24 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         _known_collection(service, key, body.model)
         service.check_budget(key)
         reply_id = f"chatcmpl-{secrets.token_hex(12)}"
-        kb = service.seen_by(key, body.model)
+        kind, name = _agent_of(service, body.model)
+        kb = service.seen_by(key, name)
         explain = bool(body.ragstone and body.ragstone.explain)
+
+        def events_of() -> Iterator[Event]:
+            return chat.agent_stream(kb, kind, body) if kind else chat.open_stream(kb, body)
 
         def spend(answer: Answer) -> None:
             service.spend(key, answer.usage.n_prompt_tokens + answer.usage.n_answer_tokens)
 
         if body.stream:
-            events = chat.open_stream(kb, body)
+            events = events_of()
             usage = bool(body.stream_options and body.stream_options.include_usage)
             lines = chat.chunks(reply_id, body.model, events, spend, usage=usage, explain=explain)
             return StreamingResponse(_begun(lines), media_type="text/event-stream; charset=utf-8")
 
         def whole() -> dict[str, Any]:
-            for event in chat.open_stream(kb, body):
+            for event in events_of():
                 if event.answer is not None:
                     spend(event.answer)
                     return chat.completion(reply_id, body.model, event.answer, explain=explain)
@@ -230,7 +237,16 @@ def _model(name: str) -> shapes.Model:
     return shapes.Model(id=name, object="model", created=0, owned_by="ragstone")
 
 
+def _agent_of(service: Service, model: str) -> tuple[str, str]:
+    """The agent's kind and the collection that a model's name means: `agent:KIND` or `agent:KIND/COLLECTION`."""
+    if not model.startswith(AGENT):
+        return "", model
+    kind, _, collection = model.removeprefix(AGENT).partition("/")
+    return (kind, collection or service.kb.collection) if kind in KINDS else ("", model)
+
+
 def _known_collection(service: Service, key: Key, name: str) -> None:
+    name = _agent_of(service, name)[1]
     if name not in service.seen_by(key).collections() and name != service.seen_by(key).view().collection:
         raise Refused(404, "model_not_found", f"There is no collection {name[:100]!r}. GET /v1/models lists them.")
 
@@ -609,7 +625,7 @@ def _outcome(
     return status, content
 
 
-async def _on_our_error(_: Request, error: Exception) -> JSONResponse:
+async def on_our_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RagstoneError)
     status = status_of(error)
     after = getattr(error, "after_s", None)
@@ -617,7 +633,7 @@ async def _on_our_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(error.code, str(error), status), status, headers=headers)
 
 
-async def _on_bad_shape(_: Request, error: Exception) -> JSONResponse:
+async def on_bad_shape(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or "the body"

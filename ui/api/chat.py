@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from agents.agent import Agent
+from agents.types import AgentResult
 from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
-from rag.types import Answer, Event, Usage
+from rag.types import Answer, Event, Step, Usage
 from ui.api.guard import error_body
 from ui.api.service import Refused, status_of
 from ui.api.shapes import ChatRequest
@@ -49,6 +53,34 @@ def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event]:
         kb = kb.view(settings=changed, principal=kb.principal)
     options = request.ragstone.model_dump() if request.ragstone else {}
     return kb.stream(question, history=history, **options)
+
+
+def agent_stream(kb: KnowledgeBase, kind: str, request: ChatRequest) -> Iterator[Event]:
+    """An agent's work on the question, as the events of an answer; its steps are in the trace.
+
+    It searches, reads and calculates with the rights of whoever asks; nothing that has effects is allowed, and nothing is
+    kept of a run by somebody other than the owner.
+    """
+    question, history = conversation(request)
+    before = "\n".join(f"User: {asked}\nYou: {answered}" for asked, answered in history)
+    task = f"{before}\nUser: {question}" if before else question
+    with ExitStack() as stack:
+        home = None if kb.principal is None else stack.enter_context(tempfile.TemporaryDirectory())
+        agent = stack.enter_context(Agent(kb=kb, kind=kind, tools=[], approve="never", home=home))
+        for event in agent.stream(task):
+            if event.result is not None:
+                yield Event(kind="text", text=event.result.answer)
+                yield Event(kind="answer", answer=_as_answer(event.result, question))
+
+
+def _as_answer(result: AgentResult, question: str) -> Answer:
+    steps = tuple(
+        Step(name=step.tool, ms=step.ms, detail={"args": dict(step.args), "observation": step.observation}) for step in result.steps
+    )  # fmt: skip
+    return Answer(
+        text=result.answer, citations=result.citations, usage=result.usage, trace=steps, question=question,
+        warnings=(result.reason,) if result.reason else (), unsupported=result.unsupported,
+    )  # fmt: skip
 
 
 def completion(reply_id: str, model: str, answer: Answer, *, explain: bool) -> dict[str, Any]:

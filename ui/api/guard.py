@@ -11,14 +11,16 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from rag.accounts import Key
 from rag.errors import RagstoneError
-from ui.api.service import Refused, Service, status_of
+from rag.settings import ApiSettings
+from ui.api.metrics import Metrics
+from ui.api.service import Limits, Refused, status_of
 
 OPEN = ("/healthz", "/readyz")
 SAFE_HEADERS = (
@@ -36,11 +38,21 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger("ragstone.api")
 
 
+class Guarded(Protocol):
+    """What stands behind: who may come in, and how much at once."""
+
+    settings: ApiSettings
+    limits: Limits
+    metrics: Metrics
+
+    def caller(self, authorization: str | None) -> Key: ...
+
+
 class Guard:
     """The middleware. `scope["state"]` holds `caller` and `request_id` behind it."""
 
-    def __init__(self, app: App, *, service: Service) -> None:
-        self._app, self._service = app, service
+    def __init__(self, app: App, *, service: Guarded, open_paths: Sequence[str] = OPEN) -> None:
+        self._app, self._service, self._open = app, service, open_paths
         # Of its own: looking up a key must not wait for the threads that answers keep busy.
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="guard")
 
@@ -65,7 +77,7 @@ class Guard:
         _check_host(request.header("host"), settings.hosts)
         _check_origin(request.header("origin"), request.header("host"), settings.origins)
         caller = Key(key_id="", name="nobody", scopes=())
-        if request.path not in OPEN:
+        if request.path not in self._open:
             if len(request.all_headers("authorization")) > 1:
                 raise Refused(401, "E_AUTH", "The Authorization header came twice. Send one.")
             find = self._service.caller
@@ -79,7 +91,7 @@ class Guard:
             limit = settings.max_upload_mb if request.is_upload else settings.max_body_mb
             await self._app(request.scope, _limited(receive, request, int(limit * 1_000_000)), request.send)
         finally:
-            if request.path not in OPEN:
+            if request.path not in self._open:
                 self._service.limits.leave(caller)
 
     def _note(self, request: _Request, seconds: float) -> None:

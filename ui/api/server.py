@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -49,12 +50,14 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
         if worker is not None:
             worker.stop(WORKER_STOP_S)
 
+    set_up_traces()
     config = uvicorn.Config(
         create_app(service, on_start=start, on_stop=stop), host=host, port=port, log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=max(1, round(kb.settings.api.grace_s)), limit_concurrency=None,
         h11_max_incomplete_event_size=64 * 1024, forwarded_allow_ips="127.0.0.1", proxy_headers=False,
     )  # fmt: skip
     server = _Server(config, service)
+    let_signals_pass()
     try:
         server.run()
     except SystemExit as stopped:  # uvicorn's way to say that it could not start
@@ -77,6 +80,12 @@ def _Server(config: Any, service: Service) -> Any:
     return Server(config)
 
 
+def let_signals_pass() -> None:
+    """uvicorn sends itself the signal again once it has ended; what is open here is still to be closed then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+
 def work(kb: KnowledgeBase, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
     """Work on jobs in this process until `stop` is set; for an API with api.worker = false."""
     from rag.jobs import Jobs
@@ -87,6 +96,30 @@ def work(kb: KnowledgeBase, stop: threading.Event, ready: Callable[[], None] = l
     ready()
     stop.wait()
     worker.stop(WORKER_STOP_S)
+
+
+def set_up_traces() -> None:
+    """Send a span per request to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names; FastAPI makes them.
+
+    Raises: UsageError when the variable is set and the SDK is not installed.
+    """
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise UsageError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, which needs OpenTelemetry's SDK: pip install 'ragstone[otel]' ({error})."
+        ) from error
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "ragstone")})
+    )
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
 
 
 def set_up_logs(form: str) -> None:

@@ -1,0 +1,165 @@
+"""The commands that serve and measure local models."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rag import sizing
+from rag.errors import ModelError, UsageError
+from rag.models import ALIASES, models_dir, resolve
+from rag.settings import Settings
+from ui.commands import Outcome, _settings
+
+DEFAULT_PORT = 8310
+
+
+def serve(options: argparse.Namespace) -> Outcome:
+    """Serve models until stopped. Raises: UsageError, ModelError."""
+    settings = _settings(options)
+    named = [options.model, options.embedding, options.reranker]
+    if not any(named):
+        raise UsageError("Name a chat model (an alias, .gguf file or folder), --embedding MODEL or --reranker MODEL.")
+    key = os.environ.get("RAGSTONE_MODEL_KEY", "")
+    from ui.api.guard import is_loopback
+
+    if not is_loopback(options.host) and len(key) < 16:
+        raise UsageError(
+            f"Others could reach {options.host}. Set RAGSTONE_MODEL_KEY to a key of at least 16 characters, or serve on 127.0.0.1."
+        )
+    if options.model and (folder := _folder(options.model, settings)):
+        return _serve_vllm(folder, options, key)
+    _serve_here(options, settings, key)
+    return Outcome(data={"stopped": True}, show=lambda _: None)
+
+
+def plan(options: argparse.Namespace) -> Outcome:
+    """What a model would take, without loading it."""
+    made = _plan(Path(_gguf(options.model, _settings(options))), options)
+    return Outcome(data=plan_json(made), show=lambda _: print("\n".join(made.lines())))
+
+
+def bench(options: argparse.Namespace) -> Outcome:
+    from ui.model_bench import measure, show
+
+    settings = _settings(options)
+    path = _gguf(options.model, settings) if options.model else None
+    if path is None and not settings.llm.base_url:
+        raise UsageError("Name a model, or set llm.base_url to an endpoint.")
+    levels = [int(one) for one in options.concurrency.split(",") if one.strip().isdigit() and int(one) > 0]
+    if not levels:
+        raise UsageError("--concurrency takes numbers with commas, such as 1,2,4.")
+    data = measure(settings, path, levels=levels, n_tokens=options.tokens, n_prompt=options.prompt)
+    return Outcome(data=data, show=show)
+
+
+def plan_json(made: sizing.Plan) -> dict[str, Any]:
+    return {"context": made.context, "parallel": made.parallel, "kv_bits": made.kv_bits, "weights": made.weights,
+            "kv_per_token": made.kv_per_token, "kv": made.kv, "compute": made.compute, "runtime": made.runtime,
+            "total": made.total, "at_hand": made.at_hand, "fits": made.fits}  # fmt: skip
+
+
+def _plan(path: Path, options: argparse.Namespace) -> sizing.Plan:
+    return sizing.plan(
+        sizing.gguf_shape(path), sizing.memory_at_hand(), context=options.context, parallel=options.parallel
+    )
+
+
+def _gguf(name: str, settings: Settings) -> str:
+    path = (
+        Path(name).expanduser()
+        if name.endswith(".gguf")
+        else Path(resolve(name, "chat", models_dir(settings.models.dir)))
+    )
+    if not path.is_file():
+        todo = (
+            f"Run `ragstone models pull {name}`."
+            if name in ALIASES
+            else "Name an alias of `ragstone models list` or a .gguf file."
+        )
+        raise ModelError(f"The chat model {name!r} is not installed. {todo}")
+    return str(path)
+
+
+def _folder(name: str, settings: Settings) -> Path | None:
+    """A folder in transformers' layout, which vLLM serves; None for an alias or a .gguf file."""
+    path = Path(name).expanduser()
+    return path if (path / "config.json").is_file() else None
+
+
+def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> None:
+    import uvicorn
+
+    from rag.local_chat import LlamaServer
+    from ui.api.model_app import ModelService, create_model_app
+    from ui.api.server import let_signals_pass, set_up_logs
+
+    chat = None
+    if options.model:
+        path = Path(_gguf(options.model, settings))
+        made = _plan(path, options)
+        for line in made.lines():
+            print(f"ragstone: {line}", file=sys.stderr)
+        chat = (Path(options.model).stem, LlamaServer(path, made, threads=settings.llm.threads))
+    embedder = reranker = None
+    if options.embedding:
+        from rag.embedding import open_embedder
+
+        chosen = settings.embedding.model_copy(update={"model": options.embedding})
+        embedder = open_embedder(
+            chosen, settings.models, notify=lambda text: print(f"ragstone: {text}", file=sys.stderr)
+        )
+    if options.reranker:
+        from rag.cross_encoder import CrossEncoderReranker
+
+        reranker = CrossEncoderReranker(
+            options.reranker, batch_size=settings.rerank.batch_size, threads=settings.rerank.threads
+        )
+    set_up_logs(settings.api.log_format)
+    app = create_model_app(
+        ModelService(key=key, hosts=["model", *settings.api.hosts], chat=chat, embedder=embedder, reranker=reranker)
+    )
+    print(f"ragstone: models at http://{options.host}:{options.port}/v1; Ctrl-C ends it", file=sys.stderr)
+    let_signals_pass()
+    uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=options.host,
+            port=options.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+    ).run()
+    if chat:
+        chat[1].close()
+
+
+def vllm_command(folder: Path, *, host: str, port: int, context: int, memory: int) -> list[str]:
+    """vLLM's command line for a model folder on a GPU with so many bytes free; 8-bit KV where 16 bits leave too little."""
+    shape = sizing.folder_shape(folder)
+    made = sizing.plan(shape, memory, context=context, batch=2048)
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", folder.name,
+               "--host", host, "--port", str(port), "--max-model-len", str(made.context), "--gpu-memory-utilization", f"{sizing.SHARE}"]  # fmt: skip
+    return command + (["--kv-cache-dtype", "fp8"] if made.kv_bits < 16 else [])
+
+
+def _serve_vllm(folder: Path, options: argparse.Namespace, key: str) -> Outcome:
+    """Become vLLM. Raises: UsageError without a GPU or the package."""
+    import importlib.util
+
+    gpu = sizing.gpu_memory()
+    if gpu is None:
+        raise UsageError(
+            f"{folder} is a transformers model, which needs an NVIDIA GPU here. On a CPU serve a .gguf file."
+        )
+    if importlib.util.find_spec("vllm") is None:
+        raise UsageError("Serving a transformers model needs vLLM: pip install 'ragstone[vllm]'.")
+    command = vllm_command(folder, host=options.host, port=options.port, context=options.context, memory=gpu[1])
+    print(f"ragstone: on {gpu[0]}: {' '.join(command[1:])}", file=sys.stderr)
+    environment = dict(os.environ, VLLM_NO_USAGE_STATS="1", **({"VLLM_API_KEY": key} if key else {}))
+    os.execve(command[0], command, environment)  # noqa: S606 - the process becomes vLLM, with a list of arguments
