@@ -287,7 +287,9 @@ class AgentSettings(_Section):
     approve: Literal["ask", "never", "all"] = Field(
         "ask", description="calls with an effect after text from outside was read: ask a person, refuse, or allow"
     )
-    tools: list[str] = Field([], description="beside search, read_document and calculator: web, files, python, sql")
+    tools: list[str] = Field(
+        [], description="beside search, read_document and calculator: graph, web, files, python, sql"
+    )
     workspace: str = Field("", description="folder of the tool files; empty: one under the home")
     databases: list[str] = Field([], description="SQLite, DuckDB and CSV files that the tool sql reads")
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field("auto", description="what runs the tool python")

@@ -10,7 +10,7 @@ from agents.tooling import Tool, as_tool
 from rag.errors import UsageError
 from rag.settings import Settings
 
-NAMED = ("web", "files", "python", "sql")
+NAMED = ("graph", "web", "files", "python", "sql")
 
 
 def tools_for(kb: Any, given: Iterable[Any], settings: Settings, folder: Path | None) -> dict[str, Tool]:
@@ -23,7 +23,7 @@ def tools_for(kb: Any, given: Iterable[Any], settings: Settings, folder: Path | 
     from agents.tools.calculator import calculator_tool
 
     ours = [*_of_collection(kb), calculator_tool()]
-    extra = [tool for one in given for tool in (_named(one, settings, folder) if isinstance(one, str) else [as_tool(one)])]  # fmt: skip
+    extra = [tool for one in given for tool in (_named(one, kb, settings, folder) if isinstance(one, str) else [as_tool(one)])]  # fmt: skip
     names = [tool.name for tool in extra]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"Two tools are called {twice!r}. Rename one: tool.renamed('another').")
@@ -38,8 +38,12 @@ def _of_collection(kb: Any) -> list[Tool]:
     return [search_tool(kb), read_tool(kb)]
 
 
-def _named(name: str, settings: Settings, folder: Path | None) -> list[Tool]:
+def _named(name: str, kb: Any, settings: Settings, folder: Path | None) -> list[Tool]:
     agent = settings.agent
+    if name == "graph" and kb is not None:
+        from agents.tools.knowledge import graph_tool
+
+        return [graph_tool(kb)]
     if name == "web":
         from agents.tools.web import fetch_tool
 

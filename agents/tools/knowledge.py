@@ -10,6 +10,7 @@ from typing import Any
 from agents.tooling import Tool, ToolContext, ToolResult, tool
 from rag.answering import pack
 from rag.citations import Passage
+from rag.errors import UsageError
 from rag.loaders.markdown import blocks as markdown_blocks
 from rag.loaders.markdown import heading_text
 from rag.types import Block, DocumentInfo, Hit
@@ -17,6 +18,7 @@ from rag.types import Block, DocumentInfo, Hit
 MAX_PASSAGES = 3
 PASSAGE_TOKENS = 320
 READ_CHARS = 3000
+MOST_FACTS = 12  # that the tool graph shows of one name
 
 
 def search_tool(kb: Any, *, top_k: int = 8, max_passages: int = MAX_PASSAGES, **options: Any) -> Tool:
@@ -142,3 +144,29 @@ def _nearest(wanted: str, titles: Sequence[str]) -> int | None:
         return inside[0]
     near = difflib.get_close_matches(low, [title.casefold() for title in titles], n=1, cutoff=0.7)
     return [title.casefold() for title in titles].index(near[0]) if near else None
+
+
+def graph_tool(kb: Any) -> Tool:
+    """What the collection's knowledge graph says of one name. Raises: UsageError where there is no graph."""
+    if not kb.has_graph:
+        raise UsageError("The tool graph needs a knowledge graph. Build one: ragstone graph build")
+
+    @tool(name="graph", effect="read")
+    def graph(name: str) -> ToolResult:
+        """Look up a person, place, organisation or thing: what the documents say of it and of what it is connected with.
+
+        name: as the documents write it
+        """
+        try:
+            known = kb.graph.show(name, most=MOST_FACTS)
+        except UsageError as error:
+            return ToolResult(text=str(error), ok=False, tainted=False)
+        facts = [
+            f"- {fact['subject']} – {fact['relation']} – {fact['object']}: {fact['sentence']}"
+            for fact in known["facts"]
+        ]
+        left = known["n_facts"] - len(facts)
+        head = f"{known['entity']}: {known['n_facts']} facts in {known['n_chunks']} passages."
+        return ToolResult(text="\n".join([head, *facts, *([f"… and {left} more."] if left else [])]))
+
+    return graph

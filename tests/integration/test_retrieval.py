@@ -170,3 +170,19 @@ def test_a_passage_that_is_not_there(kb: KnowledgeBase) -> None:
         kb.explain("tea", "nowhere#0-10")
     with pytest.raises(UsageError, match="has 1 chunks, none of that span"):
         kb.explain("tea", "green#0-3")
+
+
+def test_a_chinese_question_over_english_documents_is_moved_and_no_other(embedder: Embedder, tmp_path: Path) -> None:
+    question = "绿茶用多少度的水冲泡？"
+    with opened(tmp_path / "english", embedder) as kb:
+        kb.ingest([one for one in DOCUMENTS if one.doc_id != "classic"])
+        assert kb._main_language(kb.catalog.collection("default")) == "en"
+        moved = {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")}
+        own = {hit.doc_id: hit.score for hit in kb.search("green tea", mode="dense")}
+        kb.settings = kb.settings.with_values(search__cross_language=False)
+        assert {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")} != moved
+        assert {hit.doc_id: hit.score for hit in kb.search("green tea", mode="dense")} == own
+    with opened(tmp_path / "mixed", embedder) as kb:
+        kb.ingest([*DOCUMENTS, Document("绿茶的水温是七十五度。", doc_id="zh", title="冲泡")])
+        assert kb._main_language(kb.catalog.collection("default")) == ""
+        assert kb.search(question, mode="dense")[0].doc_id == "zh"
