@@ -18,6 +18,7 @@ import json
 import os
 import re
 import secrets
+import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -233,7 +234,7 @@ def import_(
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:  # what a changed byte leads to
         raise UsageError(f"{path} is no snapshot, or is cut off. Export it again.") from error
     except OSError as error:
         raise UsageError(f"The snapshot {path} cannot be read ({error.strerror or error}). Check its name.") from error

@@ -239,7 +239,7 @@ def test_honest_programs(backend: str) -> None:
 @pytest.mark.skipif("bubblewrap" not in PRESENT, reason="needs bubblewrap")
 def test_tables_and_files_come_back() -> None:
     code = "import numpy, pandas as pd\nd = pd.DataFrame({'a': numpy.arange(3)})\nd.to_csv('t.csv', index=False)\nprint(d['a'].sum())"
-    outcome = runner.run(code, limits=runner.Limits(seconds=30), backend="bubblewrap")
+    outcome = runner.run(code, limits=runner.Limits(seconds=120), backend="bubblewrap")
     assert outcome.stdout.strip() == "3" and outcome.artifacts == (runner.Artifact(name="t.csv", data=b"a\n0\n1\n2\n"),)
 
 
