@@ -1,6 +1,6 @@
 # One image for page, API, worker and the CPU model server. Build arguments: REGISTRY, APT_MIRROR and PIP_INDEX_URL name
 # mirrors where the usual sources are slow or out of reach; empty, the usual ones are asked.
-ARG REGISTRY=docker.io/library
+ARG REGISTRY=library
 FROM ${REGISTRY}/python:3.12-slim-bookworm AS build
 ARG APT_MIRROR=
 ARG PIP_INDEX_URL=

@@ -17,6 +17,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
     [
         "docs/quickstart.md",
         "docs/importing.md",
+        "docs/retrieval.md",
         "docs/graph.md",
         "docs/evaluation.md",
         "docs/agents.md",
