@@ -107,7 +107,7 @@ def search(settings: Settings, texts: list[str], n_questions: int) -> dict[str, 
     )
     with (
         tempfile.TemporaryDirectory() as home,
-        KnowledgeBase.open(home, settings=settings.with_values(llm__model="none")) as kb,
+        KnowledgeBase.open(home, settings=settings.with_values(llm__model="none", search__cache=False)) as kb,
     ):
         began = time.perf_counter()
         kb.ingest(dataset.corpus())

@@ -47,7 +47,7 @@ def run(
     texts = passages(n_passages, n_words)
     with (
         tempfile.TemporaryDirectory() as home,
-        KnowledgeBase.open(home, settings=settings.with_values(llm__model="none")) as kb,
+        KnowledgeBase.open(home, settings=settings.with_values(llm__model="none", search__cache=False)) as kb,
     ):
         kb.embedder.embed_passages(texts[:32])  # loads and warms up
         return {

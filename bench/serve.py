@@ -38,7 +38,7 @@ from bench.hashing import HashingEmbedder
 from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from ui.api.server import serve
-settings = Settings().with_values(llm__base_url=sys.argv[2], llm__model="scripted")
+settings = Settings().with_values(llm__base_url=sys.argv[2], llm__model="scripted", search__cache=False)
 with KnowledgeBase.open(sys.argv[1], settings=settings) as kb:
     kb._embedder = HashingEmbedder()
     serve(kb, host="127.0.0.1", port=int(sys.argv[3]))
@@ -60,7 +60,7 @@ def run(
 ) -> dict[str, Any]:
     texts = passages(n_passages, 120)
     with tempfile.TemporaryDirectory() as home, _scripted_model(model_s) as model:
-        quiet = (settings or Settings()).with_values(llm__model="none")
+        quiet = (settings or Settings()).with_values(llm__model="none", search__cache=False)
         with KnowledgeBase.open(home, settings=quiet) as kb:
             kb._embedder = HashingEmbedder()
             kb.ingest([Document(text, doc_id=f"p{at}") for at, text in enumerate(texts)])

@@ -669,7 +669,7 @@ class KnowledgeBase:
     def _query_vector(self, collection: Collection, query: Query) -> Any:
         """The vector to search with, moved into the language of the documents where that is another one."""
         embedder = self._query_embedder(collection)
-        vector = query_vector(embedder, query)
+        vector = query_vector(embedder, query, self.replies if self.settings.search.cache else None)
         into = self._main_language(collection) if self.settings.search.cross_language else ""
         if not into or language(query.text) == into:
             return vector
@@ -873,7 +873,12 @@ class KnowledgeBase:
             if self._reranker is None and self.settings.rerank.model:
                 from rag.reranking import open_reranker
 
-                self._reranker = open_reranker(self.settings, lambda: self.chat, notify=self._notify)
+                self._reranker = open_reranker(
+                    self.settings,
+                    lambda: self.chat,
+                    notify=self._notify,
+                    cache=self.replies if self.settings.search.cache else None,
+                )
             return self._reranker
 
     # ------------------------------------------------------------ inside
@@ -999,12 +1004,14 @@ class KnowledgeBase:
         return None if isinstance(error, DiskError) else disk_error(error, self.home)
 
 
-def query_vector(embedder: Embedder, query: Query) -> Any:
+def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = None) -> Any:
     """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
 
     Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
     """
-    vector = embedder.embed_queries([query.text])[0]
+    from rag.reply_cache import cached_vector
+
+    vector = cached_vector(cache, embedder, query.text) if cache else embedder.embed_queries([query.text])[0]
     if not query.passages:
         return vector
     import numpy as np

@@ -1,16 +1,21 @@
-"""A cache of chat replies: what a model was asked once at temperature 0 is not asked again, after a stopped import above all."""
+"""A cache of what models said: chat replies at temperature 0, vectors of questions, scores of rerankers.
+
+What was asked once is not asked again, after a stopped import or for a second evaluation above all.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rag.types import ChatDelta, ChatModel, Message, Usage
+from rag.types import ChatDelta, ChatModel, Embedder, Message, Reranker, Usage
 
 MAX_REPLIES = 200_000  # the oldest go
 
@@ -22,6 +27,8 @@ class ReplyCache:
         self._lock = threading.Lock()
         try:
             self._db: sqlite3.Connection | None = sqlite3.connect(path, check_same_thread=False, timeout=10)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=OFF")  # a power cut may cost the cache, and nothing else
             self._db.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
             self._db.commit()
         except sqlite3.Error:
@@ -63,6 +70,47 @@ def reply_key(
     """sha256 of everything that decides a reply at temperature 0."""
     asked = [model, [[one.role, one.content] for one in messages], max_tokens, json_schema]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def cached_vector(cache: ReplyCache, embedder: Embedder, text: str) -> Any:
+    """A question's vector, float32 of shape (dim,)."""
+    import numpy as np
+
+    key = _key("query", embedder.fingerprint, text)
+    with suppress(ValueError):  # a damaged entry counts as none
+        known = np.frombuffer(base64.b64decode(cache.get(key) or "", validate=True), "<f4")
+        if len(known) == embedder.dim:
+            return known
+    vector = embedder.embed_queries([text])[0]
+    cache.put(key, base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode())
+    return vector
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class CachedReranker:
+    """A reranker whose score of a passage depends on nothing but question and passage, asked once for each pair."""
+
+    def __init__(self, reranker: Reranker, cache: ReplyCache, identity: str) -> None:
+        """identity: differs between rerankers that may give a pair other scores."""
+        self._reranker, self._cache, self._identity = reranker, cache, identity
+        self.name = reranker.name
+
+    def scores(self, question: str, passages: Sequence[str]) -> list[float]:
+        """As the reranker's. Raises what it raises."""
+        keys = [_key("rerank", self._identity, question, passage) for passage in passages]
+        known: dict[str, float] = {}
+        for key in keys:
+            with suppress(TypeError, ValueError):  # there is none, or it is damaged
+                known[key] = float(self._cache.get(key))  # type: ignore[arg-type]
+        missing = {key: passage for key, passage in zip(keys, passages, strict=True) if key not in known}
+        if missing:
+            for key, score in zip(missing, self._reranker.scores(question, list(missing.values())), strict=True):
+                known[key] = float(score)
+                self._cache.put(key, repr(known[key]))
+        return [known[key] for key in keys]
 
 
 class CachedChat:

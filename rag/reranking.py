@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag import prompts
 from rag.chat import OpenAIChat, complete
 from rag.errors import ChatError, ModelError
+from rag.reply_cache import CachedReranker, ReplyCache
 from rag.settings import LlmSettings, RerankSettings
 from rag.text import language
 from rag.types import ChatModel, Reranker
@@ -27,17 +29,21 @@ LISTED_CHARS = 500  # of each of them
 
 
 def open_reranker(
-    settings: Settings, chat: Callable[[], ChatModel | None], notify: Callable[[str], None] | None = None
+    settings: Settings,
+    chat: Callable[[], ChatModel | None],
+    notify: Callable[[str], None] | None = None,
+    cache: ReplyCache | None = None,
 ) -> Reranker | None:
     """The reranker that `rerank.model` names: "chat", a model at `rerank.base_url`, else a cross-encoder; None for "".
 
+    cache: keeps the scores of those that score each passage by itself.
     Raises: ModelError when the model cannot be had.
     """
     chosen = settings.rerank
     if not chosen.model:
         return None
     if chosen.base_url:
-        return EndpointReranker(chosen)
+        return _cached(EndpointReranker(chosen), cache, f"{chosen.base_url} {chosen.model}")
     if chosen.model == CHAT:
         model = chat()
         if model is None:
@@ -49,7 +55,18 @@ def open_reranker(
     if notify:
         notify(f"loading the reranker {chosen.model}")
     folder = resolve(chosen.model, "rerank", models_dir(settings.models.dir))
-    return CrossEncoderReranker(str(folder), name=chosen.model, batch_size=chosen.batch_size, threads=chosen.threads)
+    encoder = CrossEncoderReranker(str(folder), name=chosen.model, batch_size=chosen.batch_size, threads=chosen.threads)
+    return _cached(encoder, cache, f"{folder} {_state(Path(folder))}")
+
+
+def _cached(reranker: Reranker, cache: ReplyCache | None, identity: str) -> Reranker:
+    return CachedReranker(reranker, cache, identity) if cache else reranker
+
+
+def _state(folder: Path) -> list[tuple[str, int, int]]:
+    """Differs when a file of a model changed; empty for a hub name."""
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    return [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in files if one.is_file()]
 
 
 class EndpointReranker:

@@ -154,6 +154,9 @@ class SearchSettings(_Section):
     )
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
+    cache: bool = Field(
+        True, description="keep the vectors of questions, and the scores of rerankers, for the next time"
+    )
     cross_language: bool = Field(
         True, description="move a question's vector into the language of the documents where that is another one"
     )

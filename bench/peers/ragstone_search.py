@@ -16,7 +16,7 @@ class Ragstone:
         from rag.knowledge_base import KnowledgeBase
         from rag.settings import Settings
 
-        settings = Settings().with_values(embedding__model=job["model"], llm__model="none")
+        settings = Settings().with_values(embedding__model=job["model"], llm__model="none", search__cache=False)
         self._kb = KnowledgeBase.open(job["home"], settings=settings)
         self._kb.embedder.embed_queries(["warm"])
 

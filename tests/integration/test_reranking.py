@@ -122,3 +122,28 @@ def _order(request) -> str:  # type: ignore[no-untyped-def]
     shown = request.json["messages"][-1]["content"]
     number = shown[: shown.index("garden 5")].rsplit("<passage>[", 1)[1].split("]")[0]
     return json.dumps({"order": [int(number)]})
+
+
+def test_a_pair_is_scored_once(tmp_path: Path) -> None:
+    from rag.reply_cache import CachedReranker, ReplyCache
+
+    class Lengths:
+        """Scores a passage by its length, and counts."""
+
+        name = "lengths"
+        asked: list[str] = []
+
+        def scores(self, question: str, passages: list[str]) -> list[float]:
+            self.asked += passages
+            return [len(passage) / 3 for passage in passages]
+
+    lengths, cache = Lengths(), ReplyCache(tmp_path / "c.sqlite3")
+    first = CachedReranker(lengths, cache, "one").scores("q", ["aa", "b", "aa"])
+    assert first == [2 / 3, 1 / 3, 2 / 3] and lengths.asked == ["aa", "b"]
+    assert CachedReranker(lengths, cache, "one").scores("q", ["b", "ccc", "aa"]) == [1 / 3, 1.0, 2 / 3]
+    assert lengths.asked == ["aa", "b", "ccc"]
+    CachedReranker(lengths, cache, "another").scores("q", ["b"])
+    CachedReranker(lengths, cache, "one").scores("another question", ["b"])
+    assert lengths.asked == ["aa", "b", "ccc", "b", "b"]
+    cache._db.execute("UPDATE replies SET reply = 'spoilt'")  # type: ignore[union-attr]
+    assert CachedReranker(lengths, cache, "one").scores("q", ["b"]) == [1 / 3]

@@ -186,3 +186,35 @@ def test_a_chinese_question_over_english_documents_is_moved_and_no_other(embedde
         kb.ingest([*DOCUMENTS, Document("绿茶的水温是七十五度。", doc_id="zh", title="冲泡")])
         assert kb._main_language(kb.catalog.collection("default")) == ""
         assert kb.search(question, mode="dense")[0].doc_id == "zh"
+
+
+def test_what_was_asked_once_costs_no_model_call(home: Path, embedder: Embedder, tmp_path: Path) -> None:
+    class Counting:
+        """The default model, counting what it embeds."""
+
+        def __init__(self) -> None:
+            self.n = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(embedder, name)
+
+        def embed_queries(self, texts: list[str]) -> object:
+            self.n += len(texts)
+            return embedder.embed_queries(texts)
+
+    question = f"how hot is water for oolong, asked at {tmp_path.name}?"
+    rankings = []
+    for n_calls in (1, 0):
+        counting = Counting()
+        with opened(home, counting, search__cross_language=False) as kb:  # type: ignore[arg-type]
+            kb._checked = {embedder.fingerprint: counting}  # type: ignore[dict-item]
+            rankings.append([(hit.chunk_id, hit.score) for hit in kb.search(question)])
+        assert counting.n == n_calls
+    assert rankings[0] == rankings[1]
+
+
+def test_a_damaged_cache_costs_the_cache_alone(home: Path, embedder: Embedder) -> None:
+    with opened(home, embedder) as kb:
+        before = [(hit.chunk_id, hit.score) for hit in kb.search("a question about oolong")]
+        kb.replies._db.execute("UPDATE replies SET reply = '*' || substr(reply, 9)")  # type: ignore[union-attr]
+        assert [(hit.chunk_id, hit.score) for hit in kb.search("a question about oolong")] == before
