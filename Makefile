@@ -45,7 +45,7 @@ test: models
 	$(BIN)/ragstone models pull smollm2-135m
 	$(BIN)/ragstone models pull all-minilm-l6-v2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # AgentDojo without its dependencies: they are the clients of a dozen model vendors, and none of them is asked.
 bars: models
