@@ -27,7 +27,7 @@ from rag.lite import _library_folder
 
 REQUIREMENTS = ["setuptools<70", "milvus==2.3.5"]
 PORTS = (2379, 2380, 9091, 19530)
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 300
 
 
 @contextmanager

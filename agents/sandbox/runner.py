@@ -192,11 +192,13 @@ def _command(backend: str, work: Path, limits: Limits) -> tuple[list[str], dict[
                 "--setenv", "LANG", "C.UTF-8", "--setenv", "OPENBLAS_NUM_THREADS", "1", "--setenv", "OMP_NUM_THREADS", "1",
                 "--setenv", "MPLBACKEND", "Agg", "--setenv", "MPLCONFIGDIR", "/sandbox/.mpl"]  # fmt: skip
     above = {str(folder) for path in readable for folder in Path(path).parents if str(folder) != "/"} - set(readable)
-    for folder in sorted(above):  # made by themselves, they would be root's alone
+    # Before what is bound: a virtual environment may lie under /tmp.
+    command += ["--perms", "1777", "--size", "64000000", "--tmpfs", "/tmp"]  # noqa: S108
+    for folder in sorted(above - {"/tmp"}):  # noqa: S108  # made by themselves, they would be root's alone
         command += ["--perms", "0755", "--dir", folder]
     for path in readable:
         command += ["--ro-bind-try", path, path]
-    command += ["--ro-bind", str(CHILD), "/child.py", "--bind", str(work), "/sandbox", "--perms", "1777", "--size", "64000000", "--tmpfs", "/tmp",  # noqa: S108
+    command += ["--ro-bind", str(CHILD), "/child.py", "--bind", str(work), "/sandbox",
                 "--dev", "/dev", "--proc", "/proc", "--remount-ro", "/", "--chdir", "/", "--hostname", "sandbox",
                 "--seccomp", "{filter}", "--", *python, "/child.py"]  # fmt: skip
     return command, settings

@@ -69,18 +69,21 @@ def test_a_file_that_is_not_there_and_one_that_is_no_model(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux' table of sockets")
-def test_no_port_is_opened(chat: LocalChat) -> None:
+def test_no_port_is_opened(model_path: Path) -> None:
+    before = listening()  # other tests' servers
+    chat = LocalChat(model_path, name="smollm2", threads=1, context_tokens=512)
     assert complete(chat, ask("hello"), max_tokens=1)
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
-    assert not listening & own_sockets()
+    assert listening() <= before
+    chat.close()
     with socket.create_server(("127.0.0.1", 0)):
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        assert {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"} & own_sockets(), "a port would have been seen"
+        assert listening() > before, "a port would have been seen"
 
 
-def own_sockets() -> set[str]:
-    return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+def listening() -> set[str]:
+    """The sockets of this process on which somebody could connect."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    own = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    return own & {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
 
 
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit(3)", "stream.close()"])
