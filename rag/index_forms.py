@@ -69,7 +69,7 @@ class IndexForms:
     def fields(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """Chunks of the documents whose title, name and metadata hold the question's words, in reading order."""
         scores = self._field_index.scores(words(query.text))
-        return _best(self._by_document(dict(enumerate(scores)), where), depth)
+        return ranking(self._by_document(dict(enumerate(scores)), where))[:depth]
 
     def keywords(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """Chunks that hold keywords of the question; a word is one when it sets its document apart from the others."""
@@ -200,10 +200,6 @@ class IndexForms:
                     if document.admits(where, chunk)
                 }
         return found
-
-
-def _best(scores: Mapping[str, float], depth: int) -> Ranking:
-    return ranking(scores)[:depth]
 
 
 def _inside(one: StoredChunk, spans: Sequence[tuple[float, float]]) -> bool:
