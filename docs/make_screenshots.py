@@ -19,7 +19,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from ui.words import LANGUAGES, word
+from ui.web.words import LANGUAGES, word
 
 IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -67,7 +67,7 @@ def _wait(url: str) -> None:
 def _take(page: Any, language: str, question: str, target: Path) -> None:
     idle = page.locator("[data-test-script-state=notRunning]").first
     page.get_by_text(language, exact=True).click()
-    page.get_by_role("heading", name=word("title", LANGUAGES[language])).wait_for()
+    page.get_by_role("heading", name=word("chat.title", LANGUAGES[language])).wait_for()
     idle.wait_for()
     page.get_by_test_id("stChatInputTextArea").fill(question)
     page.get_by_test_id("stChatInputSubmitButton").click()

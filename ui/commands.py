@@ -263,7 +263,7 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
 
 def eval_review(options: argparse.Namespace) -> Outcome:
     from eval.review import read_review
-    from ui.serve_page import serve
+    from ui.web.serve import serve
 
     settings, path = _settings(options), Path(options.file)
     read_review(path)  # a table that cannot be reviewed is said now, not on the page
@@ -407,7 +407,7 @@ def models_pull(options: argparse.Namespace) -> Outcome:
 
 
 def ui(options: argparse.Namespace) -> Outcome:
-    from ui.serve_page import serve
+    from ui.web.serve import serve
 
     settings = _settings(options)
     serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),

@@ -47,7 +47,7 @@ def test_the_page(table: Path, tiny_settings: Any, tmp_path: Path, repo: Path, m
         kb.ingest([Document("Green tea is steeped for 2 minutes ![x](u).", doc_id="green", source="green.md")])
     monkeypatch.setenv("RAGSTONE_REVIEW_FILE", str(table))
     monkeypatch.setenv("RAGSTONE_PAGE_HOME", str(tmp_path / "home"))
-    page = testing.AppTest.from_file(str(repo / "ui" / "review_page.py"), default_timeout=60).run()
+    page = testing.AppTest.from_file(str(repo / "ui" / "page.py"), default_timeout=60).run()
     assert not page.exception and page.text_area[0].value == "When is green tea steeped?"
     shown = [one.value for one in page.markdown]
     assert any("steeped for 2 minutes" in text for text in shown) and not any("![x]" in text for text in shown)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.markup import highlighted, plain, safe
+from ui.web.markup import highlighted, plain, safe
 
 PAYLOADS = ["![x](http://h/a)", "![x][r]\n\n[r]: http://h/a", "<img src=http://h/a>", "[x](javascript:alert(1))", "http://h/a", "www.h.com", "HTTP://h/a",
             "<script>alert(1)</script>", "<http://h/a>", "a@h.com", "$\\href{http://h}{x}$", "`![x](http://h/a)`", ":material/home: :red[x]"]  # fmt: skip

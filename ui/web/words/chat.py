@@ -1,10 +1,9 @@
-"""What the page says, in English and Chinese."""
+"""Words of the chat page."""
 
 from __future__ import annotations
 
-LANGUAGES = {"English": "en", "中文": "zh"}
-
-_WORDS = {
+WORDS = {
+    "menu": ("Chat", "对话"),
     "title": ("Ask your documents", "向你的文档提问"),
     "placeholder": ("Ask a question", "输入问题"),
     "empty": (
@@ -15,14 +14,6 @@ _WORDS = {
         "Ask about {n} documents. Every answer names its sources.",
         "现在有 {n} 个文档可供提问，每个回答都注明出处。",
     ),
-    "review": ("Review the questions", "审阅问题"),
-    "reviewed": ("{done} of {n} decided, {kept} kept", "已审阅 {done}/{n}，保留 {kept}"),
-    "questions": ("Questions", "问题列表"),
-    "question": ("Question", "问题"),
-    "answer": ("Answer", "答案"),
-    "keep": ("Keep", "保留"),
-    "drop": ("Leave out", "不要"),
-    "passage_gone": ("The passage is not in the collection any more.", "集合中已没有这段文字。"),
     "add": ("Add files", "添加文件"),
     "import": ("Import", "导入"),
     "importing": ("Importing…", "正在导入…"),
@@ -44,9 +35,3 @@ _WORDS = {
     "done": ("Answered in {seconds:.1f} s", "用时 {seconds:.1f} 秒"),
     "clear": ("New conversation", "新的对话"),
 }
-
-
-def word(key: str, language: str, **values: object) -> str:
-    """The text for `key`. language: en or zh."""
-    english, chinese = _WORDS[key]
-    return (chinese if language == "zh" else english).format(**values)

@@ -6,19 +6,16 @@ Run by `ragstone eval review FILE`.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import streamlit as st
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]  # Streamlit runs this file as a script
-
-from eval.review import NO, YES, Reviewed, decide, read_review  # noqa: E402
-from rag.errors import RagstoneError  # noqa: E402
-from rag.knowledge_base import KnowledgeBase  # noqa: E402
-from rag.settings import Settings  # noqa: E402
-from ui.markup import plain, safe  # noqa: E402
-from ui.words import LANGUAGES, word  # noqa: E402
+from eval.review import NO, YES, Reviewed, decide, read_review
+from rag.errors import RagstoneError
+from rag.knowledge_base import KnowledgeBase
+from rag.settings import Settings
+from ui.web.markup import plain, safe
+from ui.web.words import LANGUAGES, word
 
 
 @st.cache_resource(show_spinner=False)
@@ -45,27 +42,27 @@ def main() -> None:
 def review(path: Path, questions: list[Reviewed], language: str) -> None:
     """The first question that nobody has decided on; all of them in the sidebar."""
     open_ones = [one for one in questions if not one.keep]
-    st.title(word("review", language))
+    st.title(word("review.review", language))
     kept = sum(one.keep == YES for one in questions)
-    st.caption(word("reviewed", language, done=len(questions) - len(open_ones), n=len(questions), kept=kept))
+    st.caption(word("review.reviewed", language, done=len(questions) - len(open_ones), n=len(questions), kept=kept))
     names = [one.question_id for one in questions]
     first = names.index(open_ones[0].question_id) if open_ones else 0
     marks = {one.question_id: {"": "·", YES: "✓", NO: "✗"}.get(one.keep, "·") for one in questions}
     picked = st.sidebar.radio(
-        word("questions", language), names, index=first, format_func=lambda name: f"{marks[name]} {name}",
+        word("review.questions", language), names, index=first, format_func=lambda name: f"{marks[name]} {name}",
         key=f"picked-{len(open_ones)}",
     )  # fmt: skip
     one = next((one for one in questions if one.question_id == picked), None)
     if one is None:
         return
     st.caption(f"{one.question_id} · {plain(one.kind)}")
-    question = st.text_area(word("question", language), one.question, key=f"question-{one.question_id}")
-    answer = st.text_input(word("answer", language), one.answer, key=f"answer-{one.question_id}")
+    question = st.text_area(word("review.question", language), one.question, key=f"question-{one.question_id}")
+    answer = st.text_input(word("review.answer", language), one.answer, key=f"answer-{one.question_id}")
     keep, drop = st.columns(2)
-    if keep.button(word("keep", language), type="primary", width="stretch"):
+    if keep.button(word("review.keep", language), type="primary", width="stretch"):
         decide(path, one.question_id, YES, question=question, answer=answer)
         st.rerun()
-    if drop.button(word("drop", language), width="stretch"):
+    if drop.button(word("review.drop", language), width="stretch"):
         decide(path, one.question_id, NO, question=question, answer=answer)
         st.rerun()
     for source, chunk_id in zip(one.sources, one.chunk_ids, strict=True):
@@ -80,7 +77,4 @@ def passage(source: str, chunk_id: str, language: str) -> None:
         try:
             st.markdown(plain(open_kb().text(doc_id)[int(start) : int(end)]))
         except (RagstoneError, ValueError):
-            st.caption(word("passage_gone", language))
-
-
-main()
+            st.caption(word("review.passage_gone", language))

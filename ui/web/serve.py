@@ -12,8 +12,7 @@ from pathlib import Path
 
 from rag.errors import RagstoneError, UsageError
 
-PAGE = Path(__file__).with_name("page.py")
-REVIEW_PAGE = Path(__file__).with_name("review_page.py")
+PAGE = Path(__file__).parents[1] / "page.py"
 
 
 def serve(
@@ -40,7 +39,7 @@ def serve(
     environment |= {"RAGSTONE_REVIEW_FILE": str(review.absolute())} if review else {}
     environment |= {"RAGSTONE_PAGE_CONFIG": str(Path(config).absolute())} if config else {}
     command = [
-        sys.executable, "-m", "streamlit", "run", str(REVIEW_PAGE if review else PAGE), "--server.address", host, "--server.port", str(port),
+        sys.executable, "-m", "streamlit", "run", str(PAGE), "--server.address", host, "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
         "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none", "--theme.primaryColor", "#2f6f5e",
     ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The page (Streamlit). `app.py` is the script that Streamlit runs; one module for each entry of its menu."""

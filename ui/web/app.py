@@ -1,0 +1,82 @@
+"""The page's frame: who looks, in which language, at which collection, and the menu."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+
+import streamlit as st
+
+from rag.errors import RagstoneError
+from ui.web.markup import plain
+from ui.web.sign_in import current_user
+from ui.web.view import View, open_home
+from ui.web.words import LANGUAGES, word
+
+# module → icon; a module has `show(view)` and a table of words with its `menu` entry
+PAGES = {
+    "chat": ":material/chat:",
+    "documents": ":material/folder_open:",
+    "lab": ":material/science:",
+    "graph": ":material/hub:",
+    "agents": ":material/smart_toy:",
+    "evaluation": ":material/monitoring:",
+    "settings": ":material/settings:",
+}
+
+log = logging.getLogger("ragstone.page")
+
+
+def main() -> None:
+    st.set_page_config(page_title="ragstone", page_icon="🪨", layout="wide")
+    language = _language()
+    _guarded(language, lambda: _frame(language))
+
+
+def _frame(language: str) -> None:
+    home = open_home()
+    user = current_user(home, language)
+    if user is None:  # the form to sign in is on screen
+        return
+    kb = home.kb.view(principal=user.principal)
+    names = kb.collections()
+    with st.sidebar:
+        if len(names) > 1:
+            chosen = st.selectbox(word("common.collection", language), names, key="collection")
+            kb = home.kb.view(collection=chosen, principal=user.principal)
+    view = View(home=home, kb=kb, user=user, language=language)
+    pages = [
+        st.Page(_page(name, view), title=view.word(f"{name}.menu"), icon=icon, url_path=name, default=name == "chat")
+        for name, icon in PAGES.items()
+    ]
+    st.navigation(pages).run()
+
+
+def _page(name: str, view: View) -> Callable[[], None]:
+    def run() -> None:
+        _guarded(view.language, lambda: import_module(f"ui.web.{name}").show(view))
+
+    return run
+
+
+def _guarded(language: str, work: Callable[[], None]) -> None:
+    """The edge: a person reads one sentence, never a traceback."""
+    try:
+        work()
+    except RagstoneError as error:
+        st.error(plain(str(error)))
+    except Exception:
+        log.exception("the page failed")
+        st.error(word("common.bug", language))
+
+
+def _language() -> str:
+    """English or Chinese: as chosen, else as the browser says."""
+    names = list(LANGUAGES)
+    preferred = 1 if (st.context.locale or "").lower().startswith("zh") else 0
+    with st.sidebar:
+        chosen = st.segmented_control(
+            "Language", names, default=names[preferred], key="language", label_visibility="collapsed", required=True
+        )
+    return LANGUAGES.get(chosen or "", "en")

@@ -1,0 +1,11 @@
+"""The retrieval lab."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui.web.view import View
+
+
+def show(view: View) -> None:
+    st.title(view.word("lab.menu"))

@@ -1,0 +1,84 @@
+"""What every page is given: the open home as the person who looks sees it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import streamlit as st
+
+from rag.jobs import Jobs
+from rag.knowledge_base import KnowledgeBase
+from rag.principals import Principal
+from rag.settings import Settings
+from ui.api.service import Service
+from ui.api.worker import Worker
+from ui.web.tasks import Tasks
+from ui.web.words import word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The open home, once for the process: all tabs and threads share it."""
+
+    service: Service
+    tasks: Tasks = field(default_factory=Tasks)
+
+    @property
+    def kb(self) -> KnowledgeBase:
+        return self.service.kb
+
+    @property
+    def jobs(self) -> Jobs:
+        """Imports and deletions; the worker does them, in this process or another of the home."""
+        return self.service.jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who looks. name: empty while nobody has to sign in. role: viewer, editor or admin, each with the rights before it."""
+
+    name: str = ""
+    role: str = "admin"
+    principal: Principal | None = None  # None: the owner, who sees everything
+
+    @property
+    def may_edit(self) -> bool:
+        return self.role in ("editor", "admin")
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One look at the page."""
+
+    home: Home
+    kb: KnowledgeBase  # the chosen collection, as this person sees it
+    user: User
+    language: str  # en or zh
+
+    def word(self, key: str, **values: object) -> str:
+        """What the page says for a key such as `chat.title`, in the chosen language."""
+        return word(key, self.language, **values)
+
+
+@st.cache_resource(show_spinner=False)
+def open_home() -> Home:
+    """Open the home that the command line named, and be its worker if it has none."""
+    kb = KnowledgeBase.open(
+        os.environ.get("RAGSTONE_PAGE_HOME"),
+        settings=Settings.load(os.environ.get("RAGSTONE_PAGE_CONFIG")),
+        collection=os.environ.get("RAGSTONE_PAGE_COLLECTION", "default"),
+    )
+    home = Home(service=Service(kb, open_to_all=True))
+    Worker(kb, home.jobs, home.service.wake).start()
+    return home
+
+
+def uploads(home: Home) -> Path:
+    """Where the files of imports lie until they are done."""
+    return home.kb.home / "uploads"

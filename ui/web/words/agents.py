@@ -1,0 +1,7 @@
+"""Words of the agents page."""
+
+from __future__ import annotations
+
+WORDS = {
+    "menu": ("Agents", "智能体"),
+}

@@ -1,0 +1,7 @@
+"""Words of the settings page."""
+
+from __future__ import annotations
+
+WORDS = {
+    "menu": ("Settings", "设置"),
+}
