@@ -376,6 +376,9 @@ def _agents_command(group: Any, command: Callable[..., argparse.ArgumentParser])
     )
     made.add_argument("--calls", metavar="FILE", help="rate what an agent did (JSON lines) instead of asking the model")
     made.add_argument("--limit", type=int, metavar="N", help="the first N tasks")
+    made.add_argument(
+        "--customer", choices=("script", "model"), default="script", help="who plays the customers of tau2"
+    )
     _record_options(made)
 
 
