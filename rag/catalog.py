@@ -75,7 +75,7 @@ documents_table = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False, default=""),
     sa.Column("container", sa.String, nullable=False, server_default=""),  # doc_id of the file it was found in
     sa.Column("copy_of", sa.String, nullable=False, server_default=""),  # doc_id that holds the same content's chunks
-    sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag and last_modified
+    sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag, last_modified and listed_by
     sa.Column("acl", sa.String, nullable=False, server_default=f"|{EVERYONE}|"),  # who finds it: |u:ann|g:staff|
 )  # fmt: skip
 sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
