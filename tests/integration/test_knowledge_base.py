@@ -273,3 +273,15 @@ def test_a_second_writer_is_told_who_writes(tiny_kb: KnowledgeBase, tiny_setting
     named = pytest.raises(LockedError, match=f"process {os.getpid()}")
     with tiny_kb._writing(), KnowledgeBase.open(tiny_kb.home, settings=tiny_settings) as other, named:
         other.ingest(documents(1))
+
+
+def test_two_open_bases_on_one_home(tmp_path: Path, tiny_settings: Settings) -> None:
+    """A program may open a home twice: both see what the other writes, and closing one leaves the other its engine."""
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as left:
+        left.ingest([Document("Green tea is steeped at 80 degrees.", doc_id="green")])
+        with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as right:
+            right.ingest([Document("Black tea is steeped at 95 degrees.", doc_id="black")])
+            assert {hit.doc_id for hit in left.search("tea", top_k=5)} == {"green", "black"}
+        assert {hit.doc_id for hit in left.search("tea steeped", top_k=5)} == {"green", "black"}
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as again:
+        assert {hit.doc_id for hit in again.search("tea", top_k=5)} == {"green", "black"}
