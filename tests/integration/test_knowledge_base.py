@@ -13,6 +13,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from rag.errors import FingerprintError, LockedError, ModelError, SourceError, StoreError, UsageError
+from rag.settings import Settings
 from tests import milvus_server
 from tests.milvus_server import tcp_server
 
