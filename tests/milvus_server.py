@@ -27,7 +27,8 @@ from rag.lite import _library_folder
 
 REQUIREMENTS = ["setuptools<70", "milvus==2.3.5"]
 PORTS = (2379, 2380, 9091, 19530)
-START_TIMEOUT_S = 300
+START_TIMEOUT_S = 60
+TRIES = 4
 
 
 @contextmanager
@@ -55,16 +56,21 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _started(folder: Path) -> Iterator[str]:
+    """Its parts listen on fixed ports that a client of anybody's may hold for a moment; then one never gets well. So: again."""
     command = [str(_environment() / "bin" / "milvus-server"), "--data", str(folder / "data")]
-    with open(folder / "server.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(process, folder / "server.log")
-        yield "http://127.0.0.1:19530"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(folder / "data", ignore_errors=True)
+    for _ in range(TRIES):
+        with open(folder / "server.log", "wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            if _healthy(process, folder / "server.log"):
+                yield "http://127.0.0.1:19530"
+                return
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            errors = _last_lines(folder / "data" / "logs")
+            shutil.rmtree(folder / "data", ignore_errors=True)
+    raise AssertionError(f"the Milvus server did not become healthy in {TRIES} tries of {START_TIMEOUT_S} s: {errors}")
 
 
 class tcp_server:
@@ -114,7 +120,8 @@ def _environment() -> Path:
     return cache
 
 
-def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
+def _healthy(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Whether the server gets well in time."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -122,10 +129,16 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             with urllib.request.urlopen("http://127.0.0.1:9091/healthz", timeout=1) as reply:
                 if reply.status == 200:
-                    return
+                    return True
         except OSError:
             time.sleep(0.2)
-    raise AssertionError("the Milvus server did not become healthy")
+    return False
+
+
+def _last_lines(logs: Path) -> str:
+    """The ends of the server's logs, for whoever reads the failure."""
+    ends = (path.read_text(errors="replace")[-600:] for path in sorted(logs.glob("milvus-std*.log")) if path.is_file())
+    return "\n".join(ends)
 
 
 def _busy(port: int) -> bool:
