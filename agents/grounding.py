@@ -18,6 +18,7 @@ _MARKER = re.compile(r"[\[【［]\s*\d+(?:\s*[,，]\s*\d+)*\s*[\]】］]")
 _FACTORS = frozenset(
     (24.0, 30.0, 52.0, 60.0, 100.0, 360.0, 365.0, 1000.0, 1024.0, 3600.0)
 )  # of units; nobody looks them up
+MAX_OPERANDS = 60  # numbers of the observations that a model may be held to; each makes its grammar longer
 MAX_SMALL = 12.0  # counts and months, in what is computed
 
 TOLD = {
@@ -50,6 +51,14 @@ def known(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> l
     """The numbers of the task, of what tools gave, and of what is known from before."""
     texts = [task, *facts, *(step.observation for step in steps if step.ok)]
     return [_value(number) for text in texts for number in numbers(text)]
+
+
+def operands(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> list[str]:
+    """What may be computed with: the numbers as they were written, the latest observations first, and the constants."""
+    texts = [task, *(step.observation for step in reversed(steps) if step.ok), *facts]
+    found = [number.replace(",", "") for text in texts for number in numbers(text)]
+    constants = [f"{one:g}" for one in (*range(1, int(MAX_SMALL) + 1), *sorted(_FACTORS))]
+    return list(dict.fromkeys([*found[:MAX_OPERANDS], *constants]))
 
 
 def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) -> str:

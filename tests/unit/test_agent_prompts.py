@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_the_schema_holds_a_reply_to_the_tools() -> None:
     assert problems(schema, {"x": {"thought": "t", "tool": "other", "args": {}}})
     assert problems(schema, {"x": {"thought": "t", "tool": "calculator", "args": {}}})
     assert len(action_schema(TOOLS, last=True)["anyOf"]) == 1
+
+
+def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() -> None:
+    step = AgentStep(n=1, thought="", tool="search", args={}, observation="Held in 1839, for the last time in 1,998.")
+    numbers = grounding.operands("How many years?", [step])
+    (held, *_) = action_schema([calculator_tool()], told="compute_known", numbers=numbers)["anyOf"]
+    pattern = re.compile(held["properties"]["args"]["properties"]["expression"]["pattern"])
+    assert all(pattern.match(text) for text in ("1998 - 1839", "(1998 - 1839) * 365", "1839 + 1998 / 2"))
+    assert not any(pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "__import__('os')"))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
