@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -286,3 +287,22 @@ def test_two_open_bases_on_one_home(tmp_path: Path, tiny_settings: Settings) -> 
         assert {hit.doc_id for hit in left.search("tea steeped", top_k=5)} == {"green", "black"}
     with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as again:
         assert {hit.doc_id for hit in again.search("tea", top_k=5)} == {"green", "black"}
+
+
+def test_an_embedded_engine_that_died_is_started_again(tiny_kb: KnowledgeBase) -> None:
+    """The search that finds it dead answers by words and says so, with the same filters; the next one is whole again."""
+    tiny_kb.ingest([*documents(12), Document("A tea of its own.", doc_id="own", metadata={"number": 99})])
+    assert tiny_kb.search("tea").warnings == ()
+    note = json.loads((tiny_kb.home / "milvus.json").read_text())
+    os.kill(note["pid"], signal.SIGKILL)
+    hits = tiny_kb.search("tea", filter="number > 7", top_k=20)
+    assert {hit.doc_id for hit in hits} == {
+        "d8",
+        "d9",
+        "d10",
+        "d11",
+        "own",
+    } and "by their words alone" in hits.warnings[0]
+    hits = tiny_kb.search("tea", filter="number > 7", top_k=20)
+    assert len(hits) == 5 and hits.warnings == ()
+    assert tiny_kb.verify().ok
