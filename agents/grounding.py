@@ -21,6 +21,8 @@ _FACTORS = frozenset(
 MAX_OPERANDS = 60  # numbers of the observations that a model may be held to; each makes its grammar longer
 MAX_SMALL = 12.0  # counts and months, in what is computed
 
+HELD = ("compute_known", "compute_asked")  # after these a model computes with what was found and with nothing else
+
 TOLD = {
     "say_result": {
         "en": "The calculator gave {result}. Answer the task with it, and with the numbers that were found.",
@@ -29,6 +31,10 @@ TOLD = {
     "compute_first": {
         "en": "{number} stands in no observation. Compute it with calculator from the numbers that were found; then answer.",
         "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，再回答。",
+    },
+    "compute_asked": {
+        "en": "The task asks for a number that follows from others. Compute it with calculator from the numbers that were found; then answer.",
+        "zh": "任务问的数字要由查到的数字算出来。先用calculator计算，再回答。",
     },
     "search_first": {
         "en": "Nothing was looked up yet. Find the facts with search first.",
@@ -39,6 +45,20 @@ TOLD = {
         "zh": "{number}没有出现在任何观察里。只用任务和观察里的数字计算。",
     },
 }  # fmt: skip
+
+
+# Questions for what texts seldom state, and two numbers of them give: years between, how old, how much in all.
+_DERIVED = re.compile(
+    r"how many (?:years|centuries|decades) (?:\w+ )?(?:after|before|between|later|earlier|pass|passed|elapsed?|lie|lay)\b|how old (?:was|were|did)\b"
+    r"|\bdifference between\b|\bpercentage points\b|\bon average\b|\d.*\b(?:in total|altogether)\b"
+    r"|相隔|相差|(?:多少|几)年后|后(?:过了)?(?:多少|几)年|之后(?:多少|几)年|过了(?:多少|几)年|[晚早](?:多少|几)年|多少岁|几岁|平均|(?:多少|几)倍|\d.*[一总]共",
+    re.IGNORECASE,
+)
+
+
+def asks_to_compute(task: str) -> bool:
+    """Whether a task asks for a number that has to be computed from others."""
+    return _DERIVED.search(task) is not None
 
 
 def numbers(text: str) -> list[str]:
@@ -103,6 +123,8 @@ def told(
         what = "say_result"
     elif not computes and number:
         what = "compute_first"
+    elif not computes and looked and not result and asks_to_compute(task) and numbers(text):
+        what = "compute_asked"
     return Told(what=what, text=TOLD[what][language].format(number=number, result=result)) if what else None
 
 

@@ -87,7 +87,7 @@ def _native(how: Asking, at: Situation, deadline_s: float, on_text: Callable[[st
 def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     sent = prompts.text_messages(at)
     told = at.steps[-1].code if at.steps else ""
-    numbers = grounding.operands(at.task, at.steps, at.facts) if told == "compute_known" else ()
+    numbers = grounding.operands(at.task, at.steps, at.facts) if told in grounding.HELD else ()
     schema = prompts.action_schema(at.tools, last=at.last, told=told, numbers=numbers)
     started = time.perf_counter()
     text, last = _collect(

@@ -71,6 +71,7 @@ def text_messages(at: Situation) -> list[Message]:
 _ONLY = {
     "search_first": ("search", "read_document"),
     "compute_first": ("calculator",),
+    "compute_asked": ("calculator",),
     "compute_known": ("calculator", "search"),
     "say_result": (ANSWER,),
 }
@@ -82,14 +83,14 @@ def action_schema(
     """What a reply in the text form must be: one of the tools with its own arguments, or the answer.
 
     told: what the model was told last, see grounding.TOLD; its reply is held to that.
-    numbers: those it may compute with when it was told that it took another.
+    numbers: those that an expression is held to; none: any.
     """
     text = {"type": "string", "maxLength": MAX_ANSWER}
     answer = {"type": "object", "properties": {"text": text}, "required": ["text"], "additionalProperties": False}
     actions: list[tuple[str, Any]] = [] if last else [(tool.name, tool.parameters) for tool in tools]
     actions.append((ANSWER, answer))
     held = [one for one in actions if one[0] in _ONLY.get(told, ())]
-    if told == "compute_known" and numbers:
+    if numbers:
         held = [(name, _only_numbers(schema, numbers) if name == "calculator" else schema) for name, schema in held]
     return {"anyOf": [_one_action(name, dict(schema)) for name, schema in held or actions]}
 

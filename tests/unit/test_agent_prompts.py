@@ -71,6 +71,34 @@ def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() ->
     assert not any(pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "__import__('os')"))
 
 
+@pytest.mark.parametrize(
+    ("task", "computes"),
+    [
+        ("How many years after the war was the bridge built?", True),
+        ("How old was the poet when she died?", True),
+        ("Two boxes of 12 cups: how many cups in total?", True),
+        ("桥建成多少年后城市更名？", True),
+        ("诗人活了多少岁？", True),
+        ("How many days after picking may the tea be drunk?", False),
+        ("How long should green tea steep?", False),
+        ("几天后可以喝？", False),
+        ("祁门红茶创制于哪一年？", False),
+    ],
+)
+def test_which_tasks_ask_for_a_number_that_no_text_states(task: str, computes: bool) -> None:
+    assert grounding.asks_to_compute(task) is computes
+
+
+def test_an_answer_without_the_computation_is_sent_back() -> None:
+    found = AgentStep(n=1, thought="", tool="search", args={}, observation="Built in 1907. The war ended in 1871.")
+    task = "How many years after the war was the bridge built?"
+    told = lambda text, steps: grounding.told(text, task, steps, [], "en", computes=False, searches=True)  # noqa: E731
+    assert (said := told("It was built in 1907.", [found])) is not None and said.what == "compute_asked"
+    assert told("The documents do not say.", [found]) is None, "it found nothing to compute with"
+    done = AgentStep(n=2, thought="", tool="calculator", args={"expression": "1907 - 1871"}, observation="36")
+    assert told("36 years after.", [found, done]) is None
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_observations_are_neutral(language: str) -> None:
     evil = AgentStep(
