@@ -519,7 +519,9 @@ class KnowledgeBase:
             parts = self._search_parts(collection, wanted, reranker)
             try:
                 if chosen == "auto":
-                    more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+                    more = None
+                    if self._may_escalate:
+                        more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
                     hits = routing.search(
                         query, parts=parts, escalated=more, options=options, trace=trace,
                         graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
@@ -536,6 +538,12 @@ class KnowledgeBase:
                 hits = self._expanded(hits, expand, trace) if expand else hits
                 return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
+
+    @property
+    def _may_escalate(self) -> bool:
+        """Whether the mode auto may ask the chat model."""
+        when = self.settings.understand.auto
+        return when == "always" or (when == "endpoint" and bool(self.settings.llm.base_url))
 
     def _notes(self, collection: Collection) -> tuple[str, ...]:
         """What people should know of a collection that they search."""
