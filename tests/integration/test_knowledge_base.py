@@ -16,6 +16,7 @@ from rag import Document, KnowledgeBase
 from rag.errors import FingerprintError, LockedError, ModelError, SourceError, StoreError, UsageError
 from rag.settings import Settings
 from tests import milvus_server
+from tests.fakes.chat import ScriptedChat
 from tests.milvus_server import tcp_server
 
 
@@ -306,3 +307,18 @@ def test_an_embedded_engine_that_died_is_started_again(tiny_kb: KnowledgeBase) -
     hits = tiny_kb.search("tea", filter="number > 7", top_k=20)
     assert len(hits) == 5 and hits.warnings == ()
     assert tiny_kb.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("values", "n_asked"),
+    [({}, 0), ({"understand__auto": "always"}, 1), ({"llm__base_url": "http://127.0.0.1:9/v1"}, 1), ({"llm__base_url": "http://127.0.0.1:9/v1", "understand__auto": "never"}, 0)],
+)  # fmt: skip
+def test_the_mode_auto_asks_only_models_that_are_quick(
+    tmp_path: Path, tiny_settings: Settings, values: dict[str, str], n_asked: int
+) -> None:
+    chat = ScriptedChat(lambda _messages: '{"queries": ["zeppelin tea"]}')
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings.with_values(**values)) as kb:
+        kb.ingest(documents(3))
+        kb._chat, kb._chat_opened = chat, True
+        assert kb.search("what did airships over Friedrichshafen carry?", mode="auto")
+    assert bool(chat.asked) is bool(n_asked)
