@@ -74,11 +74,17 @@ def known(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> l
 
 
 def operands(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> list[str]:
-    """What may be computed with: the numbers as they were written, the latest observations first, and the constants."""
+    """What may be computed with: the numbers as they were written, the latest observations first, and the constants.
+
+    Beginnings of the number that the model was just told about are left out: it would start to write that one again.
+    """
+    told = steps[-1].observation if steps and steps[-1].code == "compute_known" else ""
+    refused = next(iter(numbers(told)), "").replace(",", "")
     texts = [task, *(step.observation for step in reversed(steps) if step.ok), *facts]
     found = [number.replace(",", "") for text in texts for number in numbers(text)]
     constants = [f"{one:g}" for one in (*range(1, int(MAX_SMALL) + 1), *sorted(_FACTORS))]
-    return list(dict.fromkeys([*found[:MAX_OPERANDS], *constants]))
+    listed = dict.fromkeys([*found[:MAX_OPERANDS], *constants])
+    return [one for one in listed if not refused.startswith(one)]
 
 
 def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) -> str:

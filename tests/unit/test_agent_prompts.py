@@ -69,6 +69,8 @@ def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() ->
     pattern = re.compile(held["properties"]["args"]["properties"]["expression"]["pattern"])
     assert all(pattern.match(text) for text in ("1998 - 1839", "(1998 - 1839) * 365", "1839 + 1998 / 2"))
     assert not any(pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "__import__('os')"))
+    told = AgentStep(n=2, thought="", tool="", args={}, observation="18,399 stands in no observation.", ok=False, code="compute_known")  # fmt: skip
+    assert "1839" in numbers and "1839" not in grounding.operands("How many years?", [step, told])
 
 
 @pytest.mark.parametrize(
