@@ -568,7 +568,7 @@ class _Run:
                 chunks = import_pipeline.cut(
                     parsed, self._context(item), chunker=self.chunker, enrichers=self.enrichers
                 ) if parsed.text.strip() else []  # fmt: skip
-                metadata = edits.metadata(metadata | words_of(chunks, self.options.enrich), item.draft.edits)
+                metadata = edits.metadata({**metadata, **words_of(chunks, self.options.enrich)}, item.draft.edits)
                 keys = [vector_key(embedder.fingerprint, chunk.indexed_text) for chunk in chunks]
             self.tally.warnings.extend(f"{item.draft.source}: {warning}" for warning in warnings)
             title = called or item.draft.title or parsed.title or Path(item.draft.source).name

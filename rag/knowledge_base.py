@@ -361,6 +361,15 @@ class KnowledgeBase:
             )
         return text
 
+    def original(self, doc_id: str) -> bytes | None:
+        """The bytes of the file that a document was read from; None when they are not kept, or not the same any more."""
+        from rag.originals import original
+
+        if not (found := self.documents(doc_id)):
+            return None
+        digest = self.catalog.known_one(self.collection, doc_id).content_hash
+        return original(self.home, found[0].source, digest, int(self.settings.parse.max_file_mb * 1_000_000))
+
     def blocks(self, doc_id: str) -> list[Block]:
         """Where headings, tables and paragraphs of a document's text lie, in order."""
         from rag.parse_child import unpack_blocks
@@ -390,6 +399,7 @@ class KnowledgeBase:
 
         Returns how many there were.
         """
+        from rag import originals
         from rag.ingest import delete
         from rag.rows import sweep
 
@@ -406,6 +416,8 @@ class KnowledgeBase:
                 sweep(self.catalog, self.store, self.collection, index)
                 self.catalog.drop_unused_vectors()
                 _graph_package().forget(self, wanted)
+            if n_deleted and (self.home / originals.FOLDER).exists():
+                originals.sweep(self.home, self.catalog.content_hashes())
         return n_deleted
 
     def set_access(self, doc_id: str, acl: Sequence[str]) -> bool:
