@@ -44,7 +44,9 @@ def test_uploads_keep_their_names_and_their_bytes(service: Service) -> None:
     assert service.kb.original(first) == b"# One\n\nThe first."
     assert not list((service.kb.home / "uploads").iterdir())
 
-    again = work(service, accept_files(service, service.kb, [("a/x.md", io.BytesIO(b"# One\n\nThe third."))], key_id=""))
+    again = work(
+        service, accept_files(service, service.kb, [("a/x.md", io.BytesIO(b"# One\n\nThe third."))], key_id="")
+    )
     assert again.result["documents"] == {"added": 0, "updated": 1, "unchanged": 0, "deleted": 0, "failed": 0}
     assert service.kb.original(first) == b"# One\n\nThe third."
     assert len(list((service.kb.home / "originals").glob("*/*"))) == 2, "what was replaced goes"
