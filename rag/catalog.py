@@ -408,13 +408,23 @@ class Catalog:
         return [_info(row, tuple(aliases.get(row.doc_id, ()))) for row in rows]
 
     def find_documents(
-        self, collection: str, *, text: str, state: str, type: str, limit: int | None, offset: int
+        self,
+        collection: str,
+        *,
+        text: str,
+        state: str,
+        type: str,
+        limit: int | None,
+        offset: int,
+        doc_ids: Sequence[str] | None = None,
     ) -> tuple[list[DocumentInfo], int]:
         """A page of the documents that fit, in order of their source, and how many fit; see KnowledgeBase.find_documents."""
         d = documents_table.c
         fits = [d.collection == collection, self._visible()]
         for word in text.split():
             fits.append(sa.or_(d.title.icontains(word, autoescape=True), d.source.icontains(word, autoescape=True)))
+        if doc_ids is not None:
+            fits.append(d.doc_id.in_(doc_ids))
         if type:
             fits.append(d.type == type)
         if state:
