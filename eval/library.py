@@ -21,12 +21,20 @@ _STAMP = "%Y%m%dT%H%M%S"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResult:
-    """An evaluation that was run. tree: its metrics.json. questions: query_id -> question."""
+    """An evaluation that was run. tree: its metrics.json. questions: query_id -> question.
+
+    collection: what was searched; "": the collection whose folder this is.
+    """
 
     folder: Path
     at: datetime
     tree: Mapping[str, Any]
     questions: Mapping[str, str]
+    collection: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
     @property
     def systems(self) -> list[str]:
@@ -75,9 +83,11 @@ def new_result(folder: Path, dataset: str) -> Path:
     return path
 
 
-def finish(result: Path, questions: Mapping[str, str]) -> None:
+def finish(result: Path, questions: Mapping[str, str], collection: str = "") -> None:
     """Keep the questions beside a result, and its line of the history beside those of the others."""
-    (result / QUESTIONS_FILE).write_text(written_json(dict(questions)), encoding="utf-8")
+    (result / QUESTIONS_FILE).write_text(
+        written_json({"collection": collection, "questions": dict(questions)}), encoding="utf-8"
+    )
     line = (result / HISTORY_FILE).read_text(encoding="utf-8")
     with (result.parent / HISTORY_FILE).open("a", encoding="utf-8", newline="\n") as file:
         file.write(line)
@@ -96,8 +106,8 @@ def remove(result: StoredResult) -> None:
 def _result(path: Path) -> StoredResult | None:
     try:
         tree = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-        questions = json.loads((path / QUESTIONS_FILE).read_text(encoding="utf-8"))
+        asked = json.loads((path / QUESTIONS_FILE).read_text(encoding="utf-8"))
         at = datetime.strptime(path.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
     except (OSError, ValueError):
         return None  # a run that was stopped, or is still going on
-    return StoredResult(folder=path, at=at, tree=tree, questions=questions)
+    return StoredResult(folder=path, at=at, tree=tree, questions=asked["questions"], collection=asked["collection"])

@@ -9,6 +9,7 @@ import streamlit as st
 from eval import library
 from eval.review import add_question
 from rag.errors import RagstoneError
+from rag.knowledge_base import KnowledgeBase
 from rag.types import Hit
 from ui.web.documents_names import name_of
 from ui.web.lab_search import MOST, Outcome, passages, side_by_side, strategies
@@ -103,13 +104,13 @@ def _all_steps(view: View, outcomes: Sequence[Outcome]) -> None:
     there = [one for one in outcomes if not one.error]
     if not there:
         return
-    titles = titles_of(view, there)
+    titles = titles_of(view.kb, there)
     for tab, outcome in zip(st.tabs([one.name for one in there]), there, strict=True):
         with tab:
             steps(view, outcome.hits.trace, titles, outcome.name)
 
 
-def titles_of(view: View, outcomes: Sequence[Outcome]) -> dict[str, str]:
+def titles_of(kb: KnowledgeBase, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """The titles of all documents that a step of a search looked at."""
     chunk_ids = [
         one["chunk_id"]
@@ -118,8 +119,8 @@ def titles_of(view: View, outcomes: Sequence[Outcome]) -> dict[str, str]:
         for one in step.detail.get("candidates", ())
     ]
     doc_ids = sorted({chunk_id.rpartition("#")[0] for chunk_id in chunk_ids})
-    found, _ = view.kb.catalog.find_documents(
-        view.kb.collection, text="", state="", type="", limit=None, offset=0, doc_ids=doc_ids
+    found, _ = kb.catalog.find_documents(
+        kb.collection, text="", state="", type="", limit=None, offset=0, doc_ids=doc_ids
     )
     return {info.doc_id: info.title or name_of(info.source) for info in found}
 
@@ -130,7 +131,11 @@ def _save(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     st.caption(word("lab.save_intro"))
     by_id = {hit.chunk_id: hit for hit, _ in passages(outcomes)}
     right = st.multiselect(
-        word("lab.right"), list(by_id), format_func=lambda one: snippet(by_id[one]), key=f"lab-right-{query}"
+        word("lab.right"),
+        list(by_id),
+        format_func=lambda one: snippet(by_id[one]),
+        key=f"lab-right-{query}",
+        placeholder=word("lab.choose"),
     )
     answer = st.text_input(word("lab.answer"), key=f"lab-answer-{query}")
     if st.button(word("lab.save_button"), key="lab-save", disabled=not right):

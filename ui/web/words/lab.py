@@ -91,6 +91,7 @@ WORDS = {
     ),
     "right": ("Passages that answer it", "能回答问题的段落"),
     "answer": ("The right answer (optional)", "正确答案（可选）"),
+    "choose": ("Choose", "请选择"),
     "save_button": ("Save", "保存"),
     "saved": ("Saved. You find it on the evaluation page.", "已保存，可在“评测”页使用。"),
 }  # fmt: skip
