@@ -12,7 +12,7 @@ from eval.metrics import score
 from eval.runs import Ranking
 from eval.systems import parse_system
 from rag.errors import RagstoneError
-from ui.web.documents_names import name_of
+from ui.web.documents_names import name_of, shown_title
 from ui.web.evaluation_results import headline, result_name
 from ui.web.evaluation_run import searched
 from ui.web.lab import titles_of
@@ -110,24 +110,37 @@ def question_by_question(a: Side, b: Side, metric: str) -> list[Duel]:
 def _duel(view: View, duel: Duel, a: Side, b: Side) -> None:
     word = view.word
     st.markdown(f"#### {plain(duel.question)}")
+    titles = _titles(view, duel, a, b)
     columns = st.columns(2, gap="medium")
     for column, side, value in zip(columns, (a, b), (duel.a, duel.b), strict=True):
         grades = side.result.qrels().get(duel.query_id, {})
         with column:
             st.markdown(f"**{plain(side.system)}** `{value:.3f}`")
-            _ranking(view, side.result.run(side.system).get(duel.query_id, []), grades)
+            _ranking(view, side.result.run(side.system).get(duel.query_id, []), grades, titles)
     if st.toggle(word("evaluation.traces"), key="compare-traces"):
         for column, side, key in zip(st.columns(2, gap="medium"), (a, b), "ab", strict=True):
             with column:
                 _trace(view, side, duel.question, key)
 
 
-def _ranking(view: View, ranking: Ranking, grades: Mapping[str, int]) -> None:
+def _titles(view: View, duel: Duel, a: Side, b: Side) -> Mapping[str, str]:
+    """What the documents of two rankings are called, where they are named by their ids."""
+    doc_ids = {doc_id for side in (a, b) for doc_id, _ in side.result.run(side.system).get(duel.query_id, [])[:SHOWN]}
+    kb = searched(view.kb, a.result.collection, {})
+    found, _ = kb.catalog.find_documents(
+        kb.collection, text="", state="", type="", limit=None, offset=0, doc_ids=sorted(doc_ids)
+    )
+    return {info.doc_id: shown_title(info) for info in found}
+
+
+def _ranking(view: View, ranking: Ranking, grades: Mapping[str, int], titles: Mapping[str, str]) -> None:
     if not ranking:
         st.caption(view.word("evaluation.nothing_found"))
+    lines = []
     for rank, (doc_id, value) in enumerate(ranking[:SHOWN], start=1):
         mark = ":green-badge[✓] " if grades.get(doc_id, 0) >= 1 else ""
-        st.markdown(f"{rank}. {mark}{plain(name_of(doc_id))} `{value:.3f}`")
+        lines.append(f"{rank}. {mark}{plain(titles.get(doc_id) or name_of(doc_id))} `{value:.3f}`")
+    st.markdown("\n".join(lines))
     found = {doc_id for doc_id, _ in ranking[:SHOWN]}
     for missed in [doc_id for doc_id, grade in grades.items() if grade >= 1 and doc_id not in found]:
         place = next((at for at, (doc_id, _) in enumerate(ranking, start=1) if doc_id == missed), None)

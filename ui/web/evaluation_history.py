@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import streamlit as st
@@ -22,10 +23,18 @@ def history(view: View, folder: Path) -> None:
         st.error(plain(str(error)))
         return
     runs = tree["runs"]
-    points = [{"at": one["at"], "value": one["value"], "system": f"{one['system']} · {one['dataset']}"} for one in runs]
-    st.line_chart(
-        points, x="at", y="value", color="system", x_label=word("evaluation.when"), y_label=metric, height=320
-    )
+    points = [
+        {
+            "at": datetime.fromisoformat(one["at"]),
+            "value": one["value"],
+            "system": f"{one['system']} · {one['dataset']}",
+        }
+        for one in runs
+    ]
+    if len({one["at"] for one in points}) > 1:  # a line needs two ends
+        st.line_chart(
+            points, x="at", y="value", color="system", x_label=word("evaluation.when"), y_label=metric, height=320
+        )
     st.caption(word("evaluation.history_note"))
     st.table([{
         word("evaluation.when"): one["at"][:16].replace("T", " "), word("evaluation.set"): plain(one["dataset"]),

@@ -78,7 +78,7 @@ def verdict(view: View, tree: Mapping[str, Any]) -> None:
         return
     pair = next((c for c in tree["comparisons"] if c["metric"] == metric and {c["a"], c["b"]} == set(order[:2])), None)
     if pair is not None:
-        key = "best_clear" if pair["differs"] else "best_chance"
+        key = "best_clear" if pair["differs"] else "best_chance" if pair["difference"] else "best_equal"
         st.markdown(
             word(f"evaluation.{key}", best=f"**{plain(order[0])}**", second=plain(order[1]), metric=plain(metric))
         )

@@ -16,7 +16,7 @@ def steps(view: View, trace: Sequence[Step], titles: Mapping[str, str], key: str
     """A table of the steps; below it the candidates of the step that is chosen. titles: of documents by id."""
     word = view.word
     rows = [{word("lab.step"): step_word(view, step.name), word("lab.ms"): round(step.ms, 1),
-             word("lab.in"): step.n_in, word("lab.out"): step.n_out, word("lab.detail"): detail_of(step)} for step in trace]  # fmt: skip
+             word("lab.in"): _count(step.n_in), word("lab.out"): _count(step.n_out), word("lab.detail"): detail_of(step)} for step in trace]  # fmt: skip
     st.dataframe(rows, hide_index=True, key=f"steps-{key}")
     shown = [step for step in trace if step.detail.get("candidates")]
     if not shown:
@@ -30,9 +30,15 @@ def steps(view: View, trace: Sequence[Step], titles: Mapping[str, str], key: str
         key=f"step-{key}",
     )
     candidates = next(step.detail["candidates"] for step in shown if step.name == chosen)
+    lines = []
     for rank, one in enumerate(candidates, start=1):
         doc_id, _, span = one["chunk_id"].rpartition("#")
-        st.markdown(f"{rank}. {plain(titles.get(doc_id, doc_id))} :gray[{plain(span)}] `{one['score']:.4f}`")
+        lines.append(f"{rank}. {plain(titles.get(doc_id, doc_id))} :gray[{plain(span)}] `{one['score']:.4f}`")
+    st.markdown("\n".join(lines))
+
+
+def _count(n: int | None) -> str:
+    return "" if n is None else str(n)
 
 
 def step_word(view: View, name: str) -> str:

@@ -136,7 +136,7 @@ WORDS = {
     "off_help": ("No search finds it, but it is kept.", "停用后检索不到，但文档会保留。"),
     "is_off": ("Switched off: no search finds this document until it is switched on again.", "已停用：重新启用之前，检索不到这个文档。"),
     "is_copy": ("It has the same content as {other}, which searches find in its place.", "它与 {other} 内容相同，检索时由后者代替。"),
-    "warnings": ("{n} notes from reading", "读取时的 {n} 条提示"),
+    "warnings": ("Notes from reading ({n})", "读取时的提示（{n}）"),
     "inside": ("Inside {other}", "来自 {other}"),
     "metadata": ("Metadata", "元数据"),
     "facts": ("Type {type} · version {version} · {chars} characters · changed {at}", "类型 {type} · 第 {version} 版 · {chars} 字符 · 更新于 {at}"),

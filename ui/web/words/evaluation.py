@@ -88,6 +88,7 @@ WORDS = {
         "{best} has the highest {metric}, but its lead over {second} may be chance: treat the two as equal.",
         "{best} 的 {metric} 最高，但与 {second} 的差距可能出于偶然，可视为相当。",
     ),
+    "best_equal": ("{best} and {second} are equal by {metric}.", "按 {metric}，{best} 与 {second} 持平。"),
     "plot": ("{metric} of each strategy with its 95 % interval", "各策略的 {metric} 及 95% 区间"),
     "interval": (
         "Dots are means over all questions, lines the 95 % intervals. A question without an answer counts 0.",
@@ -101,7 +102,7 @@ WORDS = {
     "verdict": ("Verdict", "结论"),
     "differs": ("more than chance", "超出偶然"),
     "may_be_chance": ("may be chance", "可能出于偶然"),
-    "problems": ("{n} notes on the data and the run", "关于数据和运行的 {n} 条提示"),
+    "problems": ("Notes on the data and the run ({n})", "关于数据和运行的提示（{n}）"),
     "report": ("Report", "报告"),
     "all_files": ("Everything (zip)", "全部文件（zip）"),
     "remove_result": ("Delete…", "删除…"),
