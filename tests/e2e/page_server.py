@@ -54,7 +54,7 @@ def browsing() -> Iterator[Any]:
 def opened(browser: Any, address: str, *, chinese: bool = False) -> Any:
     """A tab of a person whose browser says this language."""
     page = browser.new_context(locale="zh-CN" if chinese else "en-US").new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.goto(address)
     page.locator("h1").first.wait_for()
     idle(page)

@@ -33,5 +33,7 @@ def test_folders_of_the_server(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="can be imported from here"):
             allowed_folder(str(path), [str(open_one)], anywhere=False)
     assert allowed_folder(str(closed), [], anywhere=True) == str(closed)
+    with pytest.raises(UsageError, match="Name a path"):
+        allowed_folder("  ", [], anywhere=True)
     with pytest.raises(UsageError, match="There is no"):
         allowed_folder(str(tmp_path / "gone"), [], anywhere=True)

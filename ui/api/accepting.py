@@ -137,6 +137,8 @@ def allowed_folder(path: str, allowed: Sequence[str], *, anywhere: bool) -> str:
 
     Raises: UsageError for a path that is not there, or outside of the folders that the settings allow.
     """
+    if not path.strip():
+        raise UsageError("Name a path on the machine that runs ragstone, such as /home/ann/papers.")
     real = os.path.realpath(os.path.expanduser(path.strip()))
     roots = [os.path.realpath(os.path.expanduser(one)) for one in allowed]
     inside = any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in roots)

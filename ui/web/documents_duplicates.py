@@ -76,13 +76,14 @@ def _report(view: View, task: Task, was_running: bool) -> None:
 
 def _document(view: View, info: DocumentInfo, number: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
+        if st.button(
             plain(shown_title(info)),
             key=f"dup-{number}-{info.doc_id}",
             type="tertiary",
             on_click=open_document,
             args=(info.doc_id,),
-        )
+        ):
+            st.rerun()  # all of the page, not this part alone
         st.caption(plain(name_of(info.source)), width="stretch")
         if view.user.may_edit and st.button(
             view.word("documents.delete"), key=f"dup-del-{number}-{info.doc_id}", icon=":material/delete:"

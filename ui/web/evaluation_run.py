@@ -47,17 +47,20 @@ def run(view: View, folder: Path) -> None:
 
 def _form(view: View, folder: Path, *, busy: bool) -> None:
     word = view.word
-    found: list[Path | None] = [*library.test_sets(folder), *([None] if may_name_paths(view) else [])]
-    if not found:
+    found = {path.name: path for path in library.test_sets(folder)}
+    choices = [*found, *([""] if may_name_paths(view) else [])]
+    if not choices:
         return
+    chosen = st.selectbox(
+        word("evaluation.set"), choices, key=f"evaluation-set-{hash(tuple(choices))}",
+        format_func=lambda name: set_name(view, found[name]) if name else word("evaluation.folder"),
+    )  # fmt: skip
     with st.form("evaluation-form", border=False):
-        chosen = st.selectbox(
-            word("evaluation.set"), found, key="evaluation-set",
-            format_func=lambda path: set_name(view, path) if path else word("evaluation.folder"),
-        )  # fmt: skip
-        path = ""
-        if None in found:
-            path = st.text_input(word("evaluation.path"), help=word("evaluation.path_help"), key="evaluation-path")
+        path = (
+            ""
+            if chosen
+            else st.text_input(word("evaluation.path"), help=word("evaluation.path_help"), key="evaluation-path")
+        )
         names = strategies(view.kb, chat=view.home.kb.settings.llm.model != "none")
         systems = st.multiselect(
             word("evaluation.systems"), names, default=["bm25", "dense", "hybrid"], accept_new_options=True,
@@ -72,7 +75,8 @@ def _form(view: View, folder: Path, *, busy: bool) -> None:
     if not sent:
         return
     try:
-        data = chosen or Path(allowed_folder(path, view.home.kb.settings.ui.import_folders, anywhere=anywhere(view)))
+        allowed = view.home.kb.settings.ui.import_folders
+        data = found[chosen] if chosen else Path(allowed_folder(path, allowed, anywhere=anywhere(view)))
         parse_systems(systems)
         if not systems:
             raise UsageError(word("evaluation.no_systems"))
@@ -150,7 +154,8 @@ def _progress(view: View, task: Task, was_running: bool) -> None:
         st.info(word("evaluation.stopped"))
     else:
         st.success(word("evaluation.done"), icon=":material/check:")
-        st.button(word("evaluation.see"), key="evaluation-see", on_click=_see, args=(task.result,), type="primary")
+        if st.button(word("evaluation.see"), key="evaluation-see", on_click=_see, args=(task.result,), type="primary"):
+            st.rerun()  # all of the page, not this part alone
 
 
 def _see(result: Any) -> None:

@@ -62,7 +62,7 @@ def _ask(view: View) -> None:
         with st.spinner(word("lab.searching")):
             found = side_by_side(view.kb, query, chosen, top_k=int(top_k), condition=condition)
         st.session_state["lab-result"] = (view.kb.collection, query, found)
-        st.session_state["lab-asked-k"], st.session_state["lab-asked-filter"] = int(top_k), condition
+        st.session_state["lab-asked"] = (int(top_k), condition)
 
 
 def _compared(view: View, outcomes: Sequence[Outcome]) -> None:
@@ -138,7 +138,7 @@ def _save(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
         placeholder=word("lab.choose"),
     )
     answer = st.text_input(word("lab.answer"), key=f"lab-answer-{query}")
-    if st.button(word("lab.save_button"), key="lab-save", disabled=not right):
+    if st.button(word("lab.save_button"), key="lab-save"):
         path = library.saved_questions(library.folder_of(view.home.kb.home, view.kb.collection))
         try:
             add_question(path, query, answer, [(by_id[one].source, one) for one in right])

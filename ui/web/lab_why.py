@@ -44,21 +44,22 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     name = right.selectbox(
         word("lab.strategy"), [one.name for one in outcomes if not one.error], key="lab-why-strategy"
     )
-    if not name or not st.button(word("lab.why_ask"), type="primary", key="lab-why-ask"):
-        return
-    try:
-        system = parse_system(name)
-        explanation = seen_as(view.kb, system).explain(
-            query,
-            chunk_id,
-            top_k=st.session_state.get("lab-asked-k"),
-            filter=st.session_state.get("lab-asked-filter") or None,
-            **system.options,
-        )
-    except RagstoneError as error:
-        st.error(plain(str(error)))
-        return
-    _told(view, explanation)
+    asked = (query, chunk_id, name)
+    if name and st.button(word("lab.why_ask"), type="primary", key="lab-why-ask"):
+        try:
+            st.session_state["lab-told"] = (asked, _explained(view, *asked))
+        except RagstoneError as error:
+            st.error(plain(str(error)))
+    told = st.session_state.get("lab-told")
+    if told is not None and told[0] == asked:
+        _told(view, told[1])
+
+
+def _explained(view: View, query: str, chunk_id: str, name: str) -> Explanation:
+    """Asked as the comparison above was: as many results, the same filter."""
+    system = parse_system(name)
+    top_k, condition = st.session_state.get("lab-asked", (None, ""))
+    return seen_as(view.kb, system).explain(query, chunk_id, top_k=top_k, filter=condition or None, **system.options)
 
 
 def snippet(hit: Hit) -> str:
