@@ -130,13 +130,8 @@ def _save(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     st.subheader(word("lab.save"), anchor=False)
     st.caption(word("lab.save_intro"))
     by_id = {hit.chunk_id: hit for hit, _ in passages(outcomes)}
-    right = st.multiselect(
-        word("lab.right"),
-        list(by_id),
-        format_func=lambda one: snippet(by_id[one]),
-        key=f"lab-right-{query}",
-        placeholder=word("lab.choose"),
-    )
+    st.markdown(word("lab.right"))
+    right = [one for one in by_id if st.checkbox(plain(snippet(by_id[one])), key=f"lab-right-{query}-{one}")]
     answer = st.text_input(word("lab.answer"), key=f"lab-answer-{query}")
     if st.button(word("lab.save_button"), key="lab-save"):
         path = library.saved_questions(library.folder_of(view.home.kb.home, view.kb.collection))
