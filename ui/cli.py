@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from rag.errors import RagstoneError, UsageError, disk_error
 
-STATES = ("waiting", "importing", "live", "duplicate", "failed")
+STATES = ("waiting", "importing", "live", "disabled", "duplicate", "failed")
 AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 GRAPH_METHODS = ("auto", "rules", "names", "chat", "triples")
 GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")

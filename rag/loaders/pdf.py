@@ -25,6 +25,7 @@ MAX_STREAM = 100 * 1024 * 1024  # bytes that one compressed stream may unpack to
 MAX_RATIO = 100
 MAX_PAGES = 50_000
 MAX_OBJECTS = 5_000  # drawn objects of a page that are looked at for ruling lines
+MAX_SCALE = 8.0  # of a page that is drawn to be looked at: a stamp does not become a poster
 OCR_DPI = 150
 MAX_OCR_PIXELS = 2_500  # the longer side of a page that is drawn for OCR
 
@@ -102,6 +103,37 @@ def _pages(numbers: Sequence[int]) -> str:
             runs.append([number, number])
     shown = ", ".join(f"{a}–{b}" if b > a else str(a) for a, b in runs[:10])
     return f"{'Page' if len(numbers) == 1 else 'Pages'} {shown}{' …' if len(runs) > 10 else ''}"
+
+
+def page_image(data: bytes, number: int, *, width: int, password: str = "") -> ParsedDocument:
+    """A page as a picture, `width` pixels wide: the one part of a document without text. n_pages: of the whole file.
+
+    Raises: DocumentError for a file that does not open, a password that is wrong and a page that is not there.
+    """
+    import io
+
+    import pypdfium2
+
+    try:
+        pdf = pypdfium2.PdfDocument(data, password=password or None)
+    except pypdfium2.PdfiumError as error:
+        raise DocumentError("E_CORRUPT", f"The page cannot be drawn: {_reason(error)}.") from error
+    try:
+        if not 1 <= number <= len(pdf):
+            raise DocumentError("E_CORRUPT", f"There is no page {number}; the file has {len(pdf)}.")
+        if pdf.get_formtype():
+            pdf.init_forms()
+        page = pdf[number - 1]
+        out = io.BytesIO()
+        scale = min(width / max(page.get_width(), 1), MAX_SCALE, 3 * width / max(page.get_height(), 1))
+        page.render(scale=scale).to_pil().convert("RGB").save(out, "PNG", optimize=False)
+        return ParsedDocument(
+            text="", type="pdf", n_pages=len(pdf), parts=(Part(name="page.png", data=out.getvalue()),)
+        )
+    except pypdfium2.PdfiumError as error:
+        raise DocumentError("E_CORRUPT", f"Page {number} cannot be drawn: {_reason(error)}.") from error
+    finally:
+        pdf.close()
 
 
 # ---------------------------------------------------------------- reading
