@@ -109,8 +109,8 @@ def _drawn(data: bytes, wanted: dict[str, Any], passwords: Sequence[str]) -> Par
     from rag.loaders.pdf import page_image
 
     def draw(password: str) -> ParsedDocument:
-        number, width, quote = wanted["page"], wanted["width"], wanted.get("quote", "")
-        return page_image(data, number, width=width, quote=quote, password=password)
+        number, width, quotes = wanted["page"], wanted["width"], wanted.get("quotes", [])
+        return page_image(data, number, width=width, quotes=quotes, password=password)
 
     for password in passwords:
         try:

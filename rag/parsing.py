@@ -215,10 +215,10 @@ def page_image(data: bytes, page: int, *, settings: ParseSettings, width: int = 
 
 
 def quoted_page(
-    data: bytes, page: int, quote: str, *, settings: ParseSettings, width: int = 1000
+    data: bytes, page: int, quotes: Sequence[str], *, settings: ParseSettings, width: int = 1000
 ) -> tuple[bytes, int, float]:
-    """The same with a quote marked on it; how many of its lines are, and how far down the first one lies (0 to 1)."""
-    drawn = _drawn(data, {"page": page, "width": width, "quote": quote}, settings)
+    """The same with quotes marked on it; how many of their lines are, and how far down the first one lies (0 to 1)."""
+    drawn = _drawn(data, {"page": page, "width": width, "quotes": list(quotes)}, settings)
     return drawn.parts[0].data, int(drawn.metadata["marked"]), float(drawn.metadata["top"])
 
 

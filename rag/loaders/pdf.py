@@ -107,10 +107,12 @@ def _pages(numbers: Sequence[int]) -> str:
     return f"{'Page' if len(numbers) == 1 else 'Pages'} {shown}{' …' if len(runs) > 10 else ''}"
 
 
-def page_image(data: bytes, number: int, *, width: int, password: str = "", quote: str = "") -> ParsedDocument:
+def page_image(
+    data: bytes, number: int, *, width: int, password: str = "", quotes: Sequence[str] = ()
+) -> ParsedDocument:
     """A page as a picture, `width` pixels wide: the one part of a document without text. n_pages: of the whole file.
 
-    quote: is marked where it stands; metadata["marked"] counts its lines, metadata["top"] is where the first one is, 0 to 1.
+    quotes: are marked where they stand; metadata["marked"] counts their lines, metadata["top"] is where the first is, 0 to 1.
 
     Raises: DocumentError for a file that does not open, a password that is wrong and a page that is not there.
     """
@@ -131,7 +133,7 @@ def page_image(data: bytes, number: int, *, width: int, password: str = "", quot
         out = io.BytesIO()
         scale = min(width / max(page.get_width(), 1), MAX_SCALE, 3 * width / max(page.get_height(), 1))
         picture = page.render(scale=scale).to_pil().convert("RGB")
-        tops = [_mark(picture, page, box) for box in _quoted(page, quote)] if quote else []
+        tops = [_mark(picture, page, box) for box in _quoted(page, quotes)] if quotes else []
         picture.save(out, "PNG", optimize=False)
         return ParsedDocument(
             text="", type="pdf", n_pages=len(pdf), parts=(Part(name="page.png", data=out.getvalue()),),
@@ -143,10 +145,10 @@ def page_image(data: bytes, number: int, *, width: int, password: str = "", quot
         pdf.close()
 
 
-def _quoted(page: Any, quote: str) -> list[pdf_mark.Box]:
+def _quoted(page: Any, quotes: Sequence[str]) -> list[pdf_mark.Box]:
     textpage = page.get_textpage()
     try:
-        return pdf_mark.boxes(textpage, quote)
+        return list(dict.fromkeys(box for quote in quotes for box in pdf_mark.boxes(textpage, quote)))
     finally:
         textpage.close()
 

@@ -29,8 +29,8 @@ log = logging.getLogger("ragstone.page")
 
 
 STYLE = """<style>
-.st-key-frame-foot { order: 90; }
-[data-testid="stMainBlockContainer"] { max-width: 74rem; padding-top: 3.5rem; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-frame-foot) { order: 90; }
+[data-testid="stMainBlockContainer"] { max-width: 80rem; padding-top: 3.5rem; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.75rem; }
 .st-key-welcome { max-width: 46rem; margin: 4vh auto 0; }
 .st-key-thread-list button { justify-content: flex-start; text-align: left; padding: 0.25rem 0.6rem; min-height: 2rem; }

@@ -172,7 +172,7 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
     number, marker = _opened(turns)
     live: list[_Live] = []
     for at, turn in enumerate(turns):
-        left, right = st.columns([5, 4], gap="medium") if number is not None else (st.container(), None)
+        left, right = st.columns([1, 1], gap="medium") if number is not None else (st.container(), None)
         with left:
             _question(view, thread, turn, mode)
             with (
@@ -186,7 +186,7 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
                     _answer(view, thread, turns, at, mode)
         if right is not None and at == number and turn.answer is not None:
             with right:
-                source.show(view, turn, at, next(one for one in turn.answer.citations if one.marker == marker))
+                source.show(view, turn, at, [one for one in turn.answer.citations if one.marker == marker])
     if live:
         _watch(view, live)
         st.rerun()
@@ -297,7 +297,7 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
                 st.code(part, language=language)
             else:
                 st.markdown(part)
-        if answer.unsupported:
+        if answer.unsupported and not answer.abstained:
             st.caption(f":orange[:material/warning:] {word('chat.unsupported')}")
         _sources(view, at, answer)
     if turn.state == "failed":
@@ -324,7 +324,9 @@ def _sources(view: View, at: int, answer: Answer) -> None:
     if not answer.citations:
         return
     with st.container(horizontal=True, gap="small", key=f"sources-{at}"):
-        for citation in answer.citations:
+        for citation in sorted(
+            {one.marker: one for one in reversed(answer.citations)}.values(), key=lambda one: one.marker
+        ):
             page = f" · {view.word('chat.page', n=citation.page)}" if citation.page else ""
             st.button(
                 plain(f"{citation.marker} · {source.label(citation)[:60]}{page}"), key=f"open-{at}-{citation.marker}",

@@ -74,11 +74,14 @@ def _formatted(text: str) -> str:
     return "".join([*out, _escaped(text[last:], _SPECIAL)])
 
 
-def highlighted(text: str, start: int, end: int) -> str:
-    """The text with text[start:end] marked; both escaped. Line breaks inside the mark become blanks."""
-    marked = " ".join(plain(text[start:end]).split())
-    before, after = plain(text[:start]), plain(text[end:])
-    return f"{before}:yellow-background[{marked}]{after}" if marked else plain(text)
+def highlighted(text: str, *spans: tuple[int, int]) -> str:
+    """The text with its spans, which do not overlap, marked; all escaped. Line breaks inside a mark become blanks."""
+    out, last = [], 0
+    for start, end in sorted(spans):
+        marked = " ".join(plain(text[start:end]).split())
+        out += [plain(text[last:start]), f":yellow-background[{marked}]" if marked else ""]
+        last = end
+    return "".join([*out, plain(text[last:])])
 
 
 def plain(text: str) -> str:

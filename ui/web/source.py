@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import streamlit as st
@@ -17,48 +17,40 @@ from rag.types import Citation
 from ui.web.markup import highlighted, plain
 from ui.web.view import View
 
-AROUND = 500  # characters of the document shown on each side of a quote
+AROUND = 450  # characters of the document shown on each side of a quote
+LONG = 1800  # characters from which the text scrolls inside the panel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Text with the quote in it: text[start:end]. cut: whether the document goes on before and behind."""
-
-    text: str
-    start: int
-    end: int
-
-
-def surroundings(text: str, start: int, end: int, around: int = AROUND) -> Surroundings:
-    """The quote with what stands around it, cut at line breaks where some are near."""
-    low, high = max(0, start - around), min(len(text), end + around)
-    if low and 0 <= (at := text.find("\n", low, start)) < low + around // 2:
+def surroundings(
+    text: str, spans: Sequence[tuple[int, int]], around: int = AROUND
+) -> tuple[str, list[tuple[int, int]]]:
+    """The spans with what stands around them, cut at line breaks where some are near, and their places in that."""
+    first, last = min(start for start, _ in spans), max(end for _, end in spans)
+    low, high = max(0, first - around), min(len(text), last + around)
+    if low and 0 <= (at := text.find("\n", low, first)) < low + around // 2:
         low = at + 1
-    if high < len(text) and (at := text.rfind("\n", end, high)) > high - around // 2:
+    if high < len(text) and (at := text.rfind("\n", last, high)) > high - around // 2:
         high = at
     before, after = "… " if low else "", " …" if high < len(text) else ""
-    place = start - low + len(before)
-    return Surroundings(text=before + text[low:high] + after, start=place, end=place + end - start)
+    shift = len(before) - low
+    return before + text[low:high] + after, [(start + shift, end + shift) for start, end in spans]
 
 
-def show(view: View, turn: Turn, number: int, citation: Citation) -> None:
-    """The panel."""
-    word = view.word
+def show(view: View, turn: Turn, number: int, cited: Sequence[Citation]) -> None:
+    """The panel for what one marker stands for: quotes of one passage."""
+    word, citation = view.word, cited[0]
     with st.container(border=True, key=f"source-{number}-{citation.marker}"):
         with st.container(horizontal=True, vertical_alignment="top"):
             st.markdown(f":green-badge[{citation.marker}] **{plain(label(citation))}**", width="stretch")
             st.button(
-                word("chat.close"),
-                icon=":material/close:",
-                key=f"close-source-{number}",
-                type="tertiary",
+                "", icon=":material/close:", key=f"close-source-{number}", type="tertiary", help=word("chat.close"),
                 on_click=close,
-            )
+            )  # fmt: skip
         where = [name(citation), word("chat.page", n=citation.page) if citation.page else ""]
         st.caption(plain(" · ".join(part for part in where if part)))
-        if not citation.supported:
+        if not any(one.supported for one in cited):
             st.warning(word("chat.not_supported"))
-        _passage(view, view.home.kb.view(collection=turn.collection, principal=view.user.principal), turn, citation)
+        _passage(view, view.home.kb.view(collection=turn.collection, principal=view.user.principal), turn, cited)
 
 
 def close() -> None:
@@ -73,34 +65,50 @@ def name(citation: Citation) -> str:
     return PurePosixPath(citation.source.replace("\\", "/")).name or citation.source
 
 
-def _passage(view: View, kb: KnowledgeBase, turn: Turn, citation: Citation) -> None:
+def _passage(view: View, kb: KnowledgeBase, turn: Turn, cited: Sequence[Citation]) -> None:
     try:
-        text = _text(view, kb, turn, citation)
+        text = _text(view, kb, turn, cited[0])
     except RagstoneError:
         st.info(view.word("chat.source_gone"))
-        st.markdown(highlighted(citation.quote, 0, len(citation.quote)))
+        _quotes(cited)
         return
-    drawn = _drawn(kb, citation)
+    drawn = _drawn(kb, cited)
     if drawn is None:
-        _around(text, citation)
+        _around(text, cited)
         return
-    png, n_marked, top = drawn
+    png, n_marked, _ = drawn
     picture, words = st.tabs([view.word("chat.as_page"), view.word("chat.as_text")])
     with picture:
         if not n_marked:
             st.caption(view.word("chat.not_marked"))
-        with st.container(height=560, border=False, key="source-page"):
-            st.image(png, width="stretch", alt=view.word("chat.page_of", n=citation.page, name=name(citation)))
+        st.image(png, width="stretch", alt=view.word("chat.page_of", n=cited[0].page, name=name(cited[0])))
     with words:
-        _around(text, citation)
+        _around(text, cited)
 
 
-def _around(text: str, citation: Citation) -> None:
-    found = surroundings(text, citation.start, citation.end)
-    if text[citation.start : citation.end] != citation.quote:  # the document is another one by now
-        st.markdown(highlighted(citation.quote, 0, len(citation.quote)))
+def _around(text: str, cited: Sequence[Citation]) -> None:
+    if any(text[one.start : one.end] != one.quote for one in cited):  # the document is another one by now
+        _quotes(cited)
         return
-    st.markdown(highlighted(found.text, found.start, found.end))
+    shown, spans = surroundings(text, apart([(one.start, one.end) for one in cited]))
+    with st.container(height=520, border=False, key="source-text") if len(shown) > LONG else st.container():
+        st.markdown(highlighted(shown, *spans))
+
+
+def _quotes(cited: Sequence[Citation]) -> None:
+    for one in cited:
+        st.markdown(highlighted(one.quote, (0, len(one.quote))))
+
+
+def apart(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order, those that overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _text(view: View, kb: KnowledgeBase, turn: Turn, citation: Citation) -> str:
@@ -112,19 +120,20 @@ def _text(view: View, kb: KnowledgeBase, turn: Turn, citation: Citation) -> str:
     return kb.text(citation.doc_id)
 
 
-def _drawn(kb: KnowledgeBase, citation: Citation) -> tuple[bytes, int, float] | None:
+def _drawn(kb: KnowledgeBase, cited: Sequence[Citation]) -> tuple[bytes, int, float] | None:
     """The page as a picture; None when the document has none, or its file is not there any more."""
-    if not citation.page or citation.doc_id.startswith(attached.PREFIX):
+    page, doc_id = cited[0].page, cited[0].doc_id
+    if not page or doc_id.startswith(attached.PREFIX):
         return None
     try:
-        data = kb.original(citation.doc_id)
+        data = kb.original(doc_id)
         if data is None or b"%PDF-" not in data[:1024]:
             return None
-        return _page(data, citation.page, citation.quote, kb.settings.parse)
+        return _page(data, page, tuple(one.quote for one in cited), kb.settings.parse)
     except RagstoneError:
         return None
 
 
 @st.cache_data(max_entries=100, show_spinner=False)
-def _page(data: bytes, page: int, quote: str, _settings: ParseSettings) -> tuple[bytes, int, float]:
-    return quoted_page(data, page, quote, settings=_settings)
+def _page(data: bytes, page: int, quotes: tuple[str, ...], _settings: ParseSettings) -> tuple[bytes, int, float]:
+    return quoted_page(data, page, quotes, settings=_settings)
