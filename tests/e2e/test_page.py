@@ -234,8 +234,8 @@ def test_rename_rate_export_delete(page, tmp_path: Path) -> None:  # type: ignor
         page.get_by_role("button", name="Export as Markdown").click()
     download.value.save_as(tmp_path / "chat.md")
     assert "# Warm leaves" in (tmp_path / "chat.md").read_text(encoding="utf-8")
-    page.get_by_role("button", name="Delete").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.locator(".st-key-delete-thread button").click()
+    page.locator(".st-key-delete-really button").click()
     page.locator(".st-key-thread-list").get_by_text("Warm leaves").wait_for(state="detached")
     page.get_by_role("heading", name="Ask your documents").wait_for()
 
