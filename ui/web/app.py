@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
+from threading import Thread
 
 import streamlit as st
 
 from rag.errors import RagstoneError
 from ui.web.markup import plain
 from ui.web.sign_in import current_user
-from ui.web.view import View, open_home
+from ui.web.view import Home, View, open_home
 from ui.web.words import LANGUAGES, word
 
 # module → icon; a module has `show(view)` and a table of words with its `menu` entry
@@ -69,6 +71,20 @@ def _frame(language: str) -> None:
         for name, icon in PAGES.items()
     ]
     st.navigation(pages).run()
+    _warm(home)
+
+
+@st.cache_resource(show_spinner=False)
+def _warm(_home: Home) -> None:
+    """Once the first page is on screen: open what the first question needs, so that it does not wait for that."""
+
+    def open_parts() -> None:
+        with suppress(RagstoneError):  # said when a question needs it
+            if _home.kb.collections():
+                _home.kb.embedder.embed_queries(["?"])
+                _home.kb.store.indexes(_home.kb.settings.milvus.prefix)
+
+    Thread(target=open_parts, name="warm", daemon=True).start()
 
 
 def _page(name: str, view: View) -> Callable[[], None]:
