@@ -86,12 +86,12 @@ def card(view: View, job: Job) -> None:
 
 def title(view: View, job: Job) -> str:
     if job.kind == "delete":
-        return view.word("documents.deleting", n=len(job.request["doc_ids"]))
+        return view.word("documents.deletion" if job.ended else "documents.deleting", n=len(job.request["doc_ids"]))
     names = [one["name"] for one in job.request.get("files", ())]
     names = names or [*job.request.get("urls", ()), *job.request.get("paths", ())]
     if len(names) == 1:
-        return view.word("documents.importing", name=names[0])
-    return view.word("documents.importing_files", n=len(names))
+        return view.word("documents.imported" if job.ended else "documents.importing", name=names[0])
+    return view.word("documents.imported_files" if job.ended else "documents.importing_files", n=len(names))
 
 
 def progress_line(view: View, job: Job) -> str:

@@ -9,8 +9,8 @@ WORDS = {
     "n_failed": ("{n} documents, {failed} could not be read", "{n} 个文档，其中 {failed} 个无法读取"),
     "empty": (
         "This collection is empty. Add a few files, a folder or web pages below: each is read, cut into passages and can then be "
-        "asked about. Nothing leaves this machine.",
-        "这个集合还是空的。请在下面添加文件、文件夹或网页：系统会读取内容、切分成段落，之后就可以提问。数据不会离开这台机器。",
+        "asked about.",
+        "这个集合还是空的。请在下面添加文件、文件夹或网页：系统会读取内容、切分成段落，之后就可以提问。",
     ),
     "empty_reader": (
         "This collection is empty. Somebody who may add documents has to do so first.",
@@ -45,6 +45,9 @@ WORDS = {
     # ---- imports
     "importing_files": ("Importing {n} files", "正在导入 {n} 个文件"),
     "importing": ("Importing {name}", "正在导入 {name}"),
+    "imported_files": ("Import of {n} files", "导入 {n} 个文件"),
+    "imported": ("Import of {name}", "导入 {name}"),
+    "deletion": ("Deletion of {n} documents", "删除 {n} 个文档"),
     "deleting": ("Deleting {n} documents", "正在删除 {n} 个文档"),
     "queued": ("Waiting for its turn", "排队等待中"),
     "starting": ("Looking at the files…", "正在查看文件…"),
