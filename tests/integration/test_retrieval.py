@@ -134,7 +134,7 @@ def chunk_id(kb: KnowledgeBase, doc_id: str) -> str:
 
 
 def test_why_a_passage_is_found(kb: KnowledgeBase) -> None:
-    told = kb.explain("how hot for oolong", chunk_id(kb, "black"))
+    told = kb.explain("how hot for oolong", chunk_id(kb, "black"), highlight=True)
     assert (told.rank, told.lost_at, told.advice) == (1, "", ())
     assert told.shared_words == ("oolong",)
     assert "hot" in told.missing_words
