@@ -459,12 +459,35 @@ class KnowledgeBase:
         parts = self._search_parts(collection, chosen.wanted, chosen.reranker)
         return explain(query, found, parts=parts, options=chosen.options)
 
-    def ask(self, question: str, **options: Any) -> Answer:
-        """A cited answer; takes the options of `search`. Raises what `search` raises; a failing chat model does not raise."""
+    def ask(self, question: str, *, schema: Mapping[str, Any] | None = None, **options: Any) -> Answer:
+        """A cited answer; takes the options of `search`. A failing chat model does not raise.
+
+        schema: a JSON schema (draft 2020-12). `Answer.data` is then a value that is valid for it, taken from the documents,
+            and the text lists its parts with their citations.
+        Raises: what `search` raises; with a schema also UsageError when it is none, ModelError without a chat model, and
+            ChatError when the model fails or twice gives what is not valid.
+        """
+        if schema is not None:
+            return self._structured(question, schema, **options)
         for event in self.stream(question, **options):
             if event.answer is not None:
                 return event.answer
         raise StoreError("The answer did not arrive. Please report this.")  # answer_events always ends with one
+
+    def _structured(
+        self, question: str, schema: Mapping[str, Any], *, expand: str | None = None, **options: Any
+    ) -> Answer:
+        from rag.structured import Shape, structured_answer
+
+        shape, trace = Shape(schema), Trace()
+        hits = self._search(question, trace, expand=expand or self.settings.search.expand, **options)
+        with trace.span("chat model"):
+            chat = self.chat if len(hits) else None
+        answer = structured_answer(
+            hits.question or question, hits, shape=shape, chat=chat, settings=self.settings.answer, trace=trace,
+            deadline_s=self.settings.llm.deadline_s,
+        )  # fmt: skip
+        return replace(answer, warnings=hits.warnings + answer.warnings)
 
     def stream(self, question: str, **options: Any) -> Iterator[Event]:
         """The events of an answer: steps, pieces of text, and at the end the whole Answer with its citations."""

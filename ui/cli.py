@@ -112,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--schema", metavar="FILE", help="a JSON schema: the answer is a value that is valid for it")
     _search_options(ask)
     chat = command("chat", "ask questions one after the other in the terminal", "chat")
     _search_options(chat)

@@ -47,6 +47,8 @@ HOMES = {
     "langgraph": {"agents/flow.py"},
     "duckdb": {"agents/tools/sql.py"},
     "mcp": {"agents/mcp.py"},
+    "jsonschema": {"rag/structured.py"},
+    "referencing": {"rag/structured.py"},
 }
 
 
