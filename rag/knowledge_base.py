@@ -33,7 +33,7 @@ from rag.errors import (
     disk_full,
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
-from rag.settings import FORMS, Settings
+from rag.settings import FORMS, SENTENCES, Settings
 from rag.text import language
 from rag.trace import Trace
 from rag.types import (
@@ -529,7 +529,7 @@ class KnowledgeBase:
         from rag.search_options import search_options
 
         mode = mode or self.settings.search.mode
-        reranker = self._reranker_for(rerank)
+        reranker = self._reranker_for(rerank, mode)
         options = search_options(
             self.settings.search, self.settings.rerank if reranker else None,
             mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain,
@@ -608,15 +608,22 @@ class KnowledgeBase:
                 raise UsageError(f"{name} must be a whole number from 0 to {prompts.MOST_ITEMS}, not {values[name]!r}.")
         return UnderstandOptions(history=tuple((asked, answered) for asked, answered in history), **values)
 
-    def _reranker_for(self, wanted: bool | None) -> Reranker | None:
-        if wanted is False:
+    def _reranker_for(self, wanted: bool | None, mode: str) -> Reranker | None:
+        """wanted: None leaves it to the settings. The reranker that needs no model is made for hybrid, and joins nothing else unasked."""
+        chosen = self.settings.rerank
+        if wanted is False or (wanted is None and not chosen.model):
             return None
-        if wanted and not self.settings.rerank.model:
+        if not chosen.model:
             raise UsageError(
                 "Reranking was asked for, but rerank.model is empty. Name a cross-encoder (a folder or a hub name), or "
-                '"chat" for the chat model: --set rerank.model=chat'
+                '"sentences", or "chat" for the chat model: --set rerank.model=sentences'
             )
-        return self.reranker
+        if chosen.model != SENTENCES or chosen.base_url:
+            return self.reranker
+        from rag.reranking import SentenceReranker
+
+        fits = mode == "hybrid" or (mode == "auto" and not self.has_graph)
+        return SentenceReranker() if wanted or fits else None
 
     def _search_parts(
         self, collection: Collection, wanted: UnderstandOptions, reranker: Reranker | None
