@@ -18,7 +18,10 @@ _MARKER = re.compile(r"[\[【［]\s*\d+(?:\s*[,，]\s*\d+)*\s*[\]】］]")
 _FACTORS = frozenset(
     (24.0, 30.0, 52.0, 60.0, 100.0, 360.0, 365.0, 1000.0, 1024.0, 3600.0)
 )  # of units; nobody looks them up
+MAX_OPERANDS = 60  # numbers of the observations that a model may be held to; each makes its grammar longer
 MAX_SMALL = 12.0  # counts and months, in what is computed
+
+HELD = ("compute_known", "compute_asked")  # after these a model computes with what was found and with nothing else
 
 TOLD = {
     "say_result": {
@@ -28,6 +31,10 @@ TOLD = {
     "compute_first": {
         "en": "{number} stands in no observation. Compute it with calculator from the numbers that were found; then answer.",
         "zh": "{number}没有出现在任何观察里。先用calculator根据查到的数字计算，再回答。",
+    },
+    "compute_asked": {
+        "en": "The task asks for a number that follows from others. Compute it with calculator from the numbers that were found; then answer.",
+        "zh": "任务问的数字要由查到的数字算出来。先用calculator计算，再回答。",
     },
     "search_first": {
         "en": "Nothing was looked up yet. Find the facts with search first.",
@@ -40,6 +47,20 @@ TOLD = {
 }  # fmt: skip
 
 
+# Questions for what texts seldom state, and two numbers of them give: years between, how old, how much in all.
+_DERIVED = re.compile(
+    r"how many (?:years|centuries|decades) (?:\w+ )?(?:after|before|between|later|earlier|pass|passed|elapsed?|lie|lay)\b|how old (?:was|were|did)\b"
+    r"|\bdifference between\b|\bpercentage points\b|\bon average\b|\d.*\b(?:in total|altogether)\b"
+    r"|相隔|相差|(?:多少|几)年后|后(?:过了)?(?:多少|几)年|之后(?:多少|几)年|过了(?:多少|几)年|[晚早](?:多少|几)年|多少岁|几岁|平均|(?:多少|几)倍|\d.*[一总]共",
+    re.IGNORECASE,
+)
+
+
+def asks_to_compute(task: str) -> bool:
+    """Whether a task asks for a number that has to be computed from others."""
+    return _DERIVED.search(task) is not None
+
+
 def numbers(text: str) -> list[str]:
     """The numbers of a text as they stand in it, citation markers left out."""
     plain = _MARKER.sub(" ", unicodedata.normalize("NFKC", text))
@@ -50,6 +71,14 @@ def known(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> l
     """The numbers of the task, of what tools gave, and of what is known from before."""
     texts = [task, *facts, *(step.observation for step in steps if step.ok)]
     return [_value(number) for text in texts for number in numbers(text)]
+
+
+def operands(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> list[str]:
+    """What may be computed with: the numbers as they were written, the latest observations first, and the constants."""
+    texts = [task, *(step.observation for step in reversed(steps) if step.ok), *facts]
+    found = [number.replace(",", "") for text in texts for number in numbers(text)]
+    constants = [f"{one:g}" for one in (*range(1, int(MAX_SMALL) + 1), *sorted(_FACTORS))]
+    return list(dict.fromkeys([*found[:MAX_OPERANDS], *constants]))
 
 
 def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) -> str:
@@ -94,6 +123,8 @@ def told(
         what = "say_result"
     elif not computes and number:
         what = "compute_first"
+    elif not computes and looked and not result and asks_to_compute(task) and numbers(text):
+        what = "compute_asked"
     return Told(what=what, text=TOLD[what][language].format(number=number, result=result)) if what else None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agents import prompts
+from agents import grounding, prompts
 from agents.prompts import Situation
 from agents.types import Call
 from rag.answering import estimate_tokens
@@ -86,7 +86,9 @@ def _native(how: Asking, at: Situation, deadline_s: float, on_text: Callable[[st
 
 def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     sent = prompts.text_messages(at)
-    schema = prompts.action_schema(at.tools, last=at.last, told=at.steps[-1].code if at.steps else "")
+    told = at.steps[-1].code if at.steps else ""
+    numbers = grounding.operands(at.task, at.steps, at.facts) if told in grounding.HELD else ()
+    schema = prompts.action_schema(at.tools, last=at.last, told=told, numbers=numbers)
     started = time.perf_counter()
     text, last = _collect(
         how.chat.stream(

@@ -33,6 +33,8 @@ def decide(
 
     taint: where text from outside came from so far. planned: calls of a plan made before it; exact ones alone count.
     """
+    if tool.effect == "handover":
+        return Decision(verdict="ask", reason="the caller makes this call")
     if tool.effect == "read" or not taint:
         return Decision(verdict="run")
     if any(call.tool == tool.name and dict(call.args) == dict(args) for call in planned):

@@ -71,22 +71,36 @@ def text_messages(at: Situation) -> list[Message]:
 _ONLY = {
     "search_first": ("search", "read_document"),
     "compute_first": ("calculator",),
+    "compute_asked": ("calculator",),
     "compute_known": ("calculator", "search"),
     "say_result": (ANSWER,),
 }
 
 
-def action_schema(tools: Sequence[Tool], *, last: bool = False, told: str = "") -> dict[str, Any]:
+def action_schema(
+    tools: Sequence[Tool], *, last: bool = False, told: str = "", numbers: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a reply in the text form must be: one of the tools with its own arguments, or the answer.
 
     told: what the model was told last, see grounding.TOLD; its reply is held to that.
+    numbers: those that an expression is held to; none: any.
     """
     text = {"type": "string", "maxLength": MAX_ANSWER}
     answer = {"type": "object", "properties": {"text": text}, "required": ["text"], "additionalProperties": False}
     actions: list[tuple[str, Any]] = [] if last else [(tool.name, tool.parameters) for tool in tools]
     actions.append((ANSWER, answer))
     held = [one for one in actions if one[0] in _ONLY.get(told, ())]
+    if numbers:
+        held = [(name, _only_numbers(schema, numbers) if name == "calculator" else schema) for name, schema in held]
     return {"anyOf": [_one_action(name, dict(schema)) for name, schema in held or actions]}
+
+
+def _only_numbers(schema: Mapping[str, Any], numbers: Sequence[str]) -> dict[str, Any]:
+    """The calculator's schema with an expression of two or three of these numbers: more, and a small model goes on and on."""
+    number = f"({'|'.join(re.escape(one) for one in dict.fromkeys(numbers))})"
+    pattern = rf"^({number} [-+*/] {number}( [*/] {number})?|\({number} [-+] {number}\) [*/] {number})$"
+    expression = {**schema["properties"]["expression"], "pattern": pattern}
+    return {**schema, "properties": {**schema["properties"], "expression": expression}}
 
 
 def read_action(reply: str, known: Sequence[str]) -> tuple[str, Call | None, str | None, str]:

@@ -165,6 +165,10 @@ def _think(state: State, parts: Parts, runtime: Runtime[Running]) -> dict[str, A
         "text": reply.raw,
         "calls": [_call_json(call, "") for call in reply.calls],
         "native": parts.asking.is_native,
+        "model": reply.model or parts.asking.chat.name,
+        "n_prompt_tokens": reply.n_prompt_tokens,
+        "n_answer_tokens": reply.n_answer_tokens,
+        "seconds": reply.seconds,
     }
     out: dict[str, Any] = {"spent": spent, "replies": [*state.get("replies", []), said]}
     if parts.keep_prompts:

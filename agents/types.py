@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from rag.types import Citation, Usage
 
-Effect = Literal["read", "fetch", "write"]
-"""What a call does to the world: read changes nothing, fetch sends a request into a network, write is all the rest."""
+Effect = Literal["read", "fetch", "write", "handover"]
+"""What a call does to the world: read changes nothing, fetch sends a request into a network, write is all the rest.
+
+handover: the caller makes it. The run waits with the exact arguments, as for an approval, and the tool itself never runs."""
 
 Stopped = Literal["answered", "abstained", "steps", "tokens", "seconds", "repeated", "invalid", "approval", "interrupted", "error"]  # fmt: skip
 """Why a run ended. approval and interrupted: it waits, and `resume` goes on."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval import tau2
 from eval.bfcl_tools import FUNCTION_FILES, Simulation
 from eval.evaluation import Progress
 from eval.lines import read_lines
 from eval.problems import ProblemLog
+from eval.prompts import BANK_RULES
 from eval.tool_calls import (
     Call,
     Episode,
@@ -81,17 +83,18 @@ def run_bench(
     *,
     log: ProblemLog,
     limit: int | None = None,
+    customer_of: Callable[[Mapping[str, Any]], tau2.Customer] = tau2.scripted_customer,
     progress: Progress | None = None,
 ) -> list[Rated]:
     """Run a benchmark's tasks with a policy. A RagstoneError that the policy raises is a failure of that task.
 
-    Raises: UsageError for tau2, whose customers are played by a model: rate recorded episodes with `rate_recorded`.
+    customer_of: plays the customer of a tau2 task.
+    Raises: UsageError when a file that the tasks need is not there.
     """
     tasks = load_tasks(folder, bench, log, limit=limit)
-    if bench.startswith("tau2"):
-        raise UsageError(
-            f"{bench} needs somebody to play the customer. Run it in its own harness and rate it: --calls FILE."
-        )
+    stage = tau2_stage(folder, bench, log) if bench.startswith("tau2") else None
+    if bench.startswith("tau2") and stage is None:
+        raise UsageError(f"{bench} needs its database beside its tasks in {folder}. Without it, rate recorded episodes: --calls FILE.")  # fmt: skip
     documents = _function_documents(folder, log) if bench == "bfcl-multi-turn" else {}
     if bench == "bfcl-multi-turn":
         Simulation(("MathAPI",), {})  # says at once when the tools are not there
@@ -100,6 +103,8 @@ def run_bench(
         "bfcl": lambda task: _single_turn(task, policy),
         "bfcl-multi-turn": lambda task: _multi_turn(task, policy, documents),
         "api-bank": lambda task: _api_bank(task, policy, schemas),
+        "tau2-banking": lambda task: _tau2(task, stage, policy, customer_of(task)),
+        "tau2-retail": lambda task: _tau2(task, stage, policy, customer_of(task)),
     }
     rated = []
     for done, task in enumerate(tasks, start=1):
@@ -122,7 +127,8 @@ def rate_recorded(
     tasks = load_tasks(folder, bench, log, limit=limit)
     known = {str(task["id"]) for task in tasks}
     log.add_all("unknown_question", (one for one in recorded if one not in known), where=bench)
-    return [_rate_record(bench, task, recorded.get(str(task["id"])), log) for task in tasks]
+    stage = tau2_stage(folder, bench, log) if bench.startswith("tau2") else None
+    return [_rate_record(bench, task, recorded.get(str(task["id"])), stage, log) for task in tasks]
 
 
 def read_recorded(path: Path, log: ProblemLog) -> dict[str, dict[str, Any]]:
@@ -299,7 +305,46 @@ def api_bank_schemas(tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def _rate_record(bench: str, task: Mapping[str, Any], record: Mapping[str, Any] | None, log: ProblemLog) -> Rated:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where tau2's tasks are played: the agent's rules, and a fresh world for a task."""
+
+    rules: str
+    new_world: Callable[[Mapping[str, Any]], tau2.World]
+
+
+def tau2_stage(folder: Path, bench: str, log: ProblemLog) -> Stage | None:
+    """The stage of a tau2 benchmark; None when its database is not in the folder."""
+    if bench == "tau2-retail":
+        path = _file(folder, "tau2-retail-env")
+        parts = {str(one.get("id")): one for one in _records(path, log)} if path else {}
+        if "policy" not in parts or "db" not in parts:
+            return None
+        db = parts["db"]["db"]
+        return Stage(rules=str(parts["policy"]["text"]), new_world=lambda task: tau2.Retail(db))
+    database, documents = _file(folder, "tau2-banking-db"), _file(folder, "tau2-banking-documents")
+    tables = next(_records(database, log), None) if database else None
+    if tables is None or documents is None:
+        return None
+    library = tau2.Library(list(_records(documents, log)))
+    return Stage(rules=BANK_RULES, new_world=lambda task: tau2.Bank(tables, library, _initial_data(task)))
+
+
+def _initial_data(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a task's database holds beyond the common one."""
+    data = ((task.get("initial_state") or {}).get("initialization_data") or {}).get("agent_data")
+    return data if isinstance(data, dict) else {}
+
+
+def _tau2(task: Mapping[str, Any], stage: Stage | None, policy: Policy, customer: tau2.Customer) -> Rated:
+    assert stage is not None
+    episode, values = tau2.play(task, lambda: stage.new_world(task), policy, customer, rules=stage.rules)
+    return Rated(task_id=str(task["id"]), group=_group(task), values=values, calls=episode.calls)
+
+
+def _rate_record(
+    bench: str, task: Mapping[str, Any], record: Mapping[str, Any] | None, stage: Stage | None, log: ProblemLog
+) -> Rated:
     if record is None:
         log.add("unanswered", str(task["id"]), where=bench)
         return Rated(task_id=str(task["id"]), group=_group(task), values={"success": 0.0}, code="E_NOT_RECORDED")
@@ -312,7 +357,13 @@ def _rate_record(bench: str, task: Mapping[str, Any], record: Mapping[str, Any] 
         turns = record.get("turns")
         return _replayed_turns(task, [_calls(turn) for turn in turns] if isinstance(turns, list) else [calls])
     episode = Episode(calls=calls, documents=_strings(record.get("documents")), answers=_strings(record.get("answers")))
-    return Rated(task_id=str(task["id"]), group=_group(task), values=tau2_scores(task, episode), calls=calls)
+    if stage is None:
+        return Rated(task_id=str(task["id"]), group=_group(task), values=tau2_scores(task, episode), calls=calls)
+    world = stage.new_world(task)
+    for call in calls:
+        world.run(call)
+    values = tau2.scores(task, episode, world, stage.new_world(task))
+    return Rated(task_id=str(task["id"]), group=_group(task), values=values, calls=calls)
 
 
 def _calls(value: object) -> tuple[Call, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval import agent_bench
+from eval import agent_bench, tau2
 from eval.commands import FAILED, gate, made_folder, write_file, written_json
 from eval.evaluation import Progress
 from eval.problems import ProblemLog
@@ -24,6 +25,7 @@ def agents(
     limit: int | None = None,
     record: str | Path | None = None,
     replay: str | Path | None = None,
+    customer: str = "script",
     out_dir: str | Path | None = None,
     fail_under: Sequence[str] = (),
     open_chat: Callable[[], ChatModel | None],
@@ -32,6 +34,7 @@ def agents(
 ) -> tuple[dict[str, Any], int]:
     """The JSON document and the exit code: 3 when a task failed for another reason than its calls, or a gate was missed.
 
+    customer: who plays the customers of tau2, `script` or `model` (the same chat model).
     calls: JSON lines of what an agent did, rated without a model. Else the chat model is asked; record and replay as in
     `eval behaviour`.
     out_dir: receives agents-BENCH.json and agents-BENCH.jsonl.
@@ -48,7 +51,15 @@ def agents(
     else:
         chat = RecordedChat(replay, None) if replay is not None else _chat(open_chat, record)
         policy = agent_bench.chat_policy(chat, deadline_s=deadline_s)
-        rated, model = agent_bench.run_bench(folder, bench, policy, log=log, limit=limit, progress=progress), chat.name
+        played = (
+            partial(tau2.model_customer, chat=chat, deadline_s=deadline_s)
+            if customer == "model"
+            else tau2.scripted_customer
+        )
+        rated = agent_bench.run_bench(
+            folder, bench, policy, log=log, limit=limit, customer_of=played, progress=progress
+        )
+        model = chat.name
     figures = agent_bench.summary(rated)
     tree: dict[str, Any] = {
         "bench": bench,

@@ -150,6 +150,38 @@ def question_of(reply: str) -> tuple[str, str] | None:
     return " ".join(question.split()), " ".join(str(answer).split())
 
 
+# ---------------------------------------------------------------- playing a customer
+
+CUSTOMER = (
+    "You are a customer on the line with a company's agent. Stay in your role, as described below, and never act as the agent. Say "
+    "one thing at a time, in one or two sentences, and tell only what is asked for or what moves your request on. Invent nothing. "
+    "When the agent asks whether to go ahead and it is what you want, say yes. Reply in JSON: "
+    '{{"say": "…", "calls": [{{"name": …, "arguments": {{…}}}}], "done": false}}. calls: only tools of yours, when you are ready '
+    "to use one. done is true when you have got what you wanted, were refused, or were handed over.\nYour tools: {tools}\nYour role:\n{scenario}"
+)
+CUSTOMER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "say": {"type": "string"},
+        "calls": {
+            "type": "array",
+            "maxItems": 3,
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "arguments": {"type": "object"}},
+                "required": ["name", "arguments"],
+            },
+        },
+        "done": {"type": "boolean"},
+    },
+    "required": ["say", "calls", "done"],
+}
+BANK_RULES = (
+    "You serve the customers of a bank. Look up its rules in the internal documents before you act, follow them, and verify who the "
+    "customer is before you touch anything of theirs. Documents name further tools: unlock one before you call it."
+)
+
+
 # ---------------------------------------------------------------- inside
 
 

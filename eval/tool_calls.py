@@ -218,6 +218,11 @@ def _listed(value: object) -> list[Any]:
 _READS = re.compile(r"(?:get|find|list|search|read|check|calculate|think|view|show|lookup)(?:_|$)")
 
 
+def is_read(name: str) -> bool:
+    """Whether a tool of this name only reads."""
+    return _READS.match(name) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
     """What an agent did in one tau2 task. documents: ids that it read. answers: what it said to the customer."""
@@ -231,7 +236,7 @@ def tau2_scores(task: Mapping[str, Any], episode: Episode) -> dict[str, float]:
     """Figures of one tau2 task.
 
     success: the writing calls are the gold ones, whatever else was read, and everything to be communicated was said.
-    Without the benchmark's tools the database's final state is not built; equal writing calls lead to equal states.
+    Where there is a database to replay the calls on, `eval.tau2` judges success by its final state instead.
     actions: share of the gold calls that were made. documents: share of the required documents that were read.
     communicated: share of what the customer must be told.
     """
@@ -245,9 +250,9 @@ def tau2_scores(task: Mapping[str, Any], episode: Episode) -> dict[str, float]:
         if found is not None:
             left.remove(found)
             n_made += 1
-        elif not _READS.match(wanted.name):
+        elif not is_read(wanted.name):
             missing_write = True
-    extra_write = any(not _READS.match(one.name) for one in left)
+    extra_write = any(not is_read(one.name) for one in left)
     said = " ".join(episode.answers).casefold().replace(",", "")
     told = [str(one).casefold().replace(",", "") in said for one in _listed(criteria.get("communicate_info"))]
     required = _listed(task.get("required_documents"))

@@ -36,6 +36,7 @@ from rag.types import Chunk, DocumentInfo, chunk_id
 
 SCHEMA_VERSION = 4
 _FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
+MAX_WORDS = 32  # of a question that is looked up without an index
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
 _ROWS = 200  # rows per INSERT on PostgreSQL, whose protocol counts parameters in 16 bits
 NEXT = "\x01"  # parts a collection's name from the mark of its successor; no user's name holds it
@@ -75,7 +76,7 @@ documents_table = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False, default=""),
     sa.Column("container", sa.String, nullable=False, server_default=""),  # doc_id of the file it was found in
     sa.Column("copy_of", sa.String, nullable=False, server_default=""),  # doc_id that holds the same content's chunks
-    sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag and last_modified
+    sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag, last_modified and listed_by
     sa.Column("acl", sa.String, nullable=False, server_default=f"|{EVERYONE}|"),  # who finds it: |u:ann|g:staff|
 )  # fmt: skip
 sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
@@ -694,6 +695,23 @@ class Catalog:
                     if one in wanted:
                         found[one] = row.pk
         return found
+
+    def chunks_with(self, collection: str, words: Sequence[str], *, limit: int) -> list[StoredChunk]:
+        """Live chunks that hold one of these words anywhere; where there are more than the limit, those with most words.
+
+        It reads every chunk's text, which is for when there is no index to ask.
+        """
+        text = sa.func.lower(chunks_table.c.text)
+        held = [sa.case((text.contains(word.lower(), autoescape=True), 1), else_=0) for word in words[:MAX_WORDS]]
+        if not held:
+            return []
+        n_held: sa.ColumnElement[int] = sa.literal(0)
+        for one in held:
+            n_held = n_held + one
+        mine = (chunks_table.c.collection == collection) & (n_held > 0)
+        query = _LIVE.where(mine, self._visible()).order_by(n_held.desc(), chunks_table.c.pk).limit(limit)
+        with self._engine.connect() as db:
+            return [_stored(row) for row in db.execute(query)]
 
     def live_places(self, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(chunk id, what filters see of it) of every live chunk, without texts."""

@@ -57,6 +57,10 @@ class StoreError(RagstoneError):
     code = "E_STORE"
 
 
+class StoreAwayError(StoreError):
+    """Nobody answers where Milvus should be."""
+
+
 class FingerprintError(StoreError):
     code = "E_FINGERPRINT"
 

@@ -33,6 +33,7 @@ from rag.types import Query
 
 KEYWORDS = 20  # of a document
 NEAREST_DOCUMENTS = 10  # whose chunks `hierarchical` looks at
+SCANNED = 3000  # chunks that `scan` reads at most, those with most of the words
 BEAM = 5  # nodes that `tree` follows at each level
 
 Vector = Callable[[Query], np.ndarray]
@@ -65,6 +66,15 @@ class IndexForms:
         return forms[name]
 
     # ------------------------------------------------------------ words
+
+    def scan(self, query: Query, depth: int, where: Expr | None) -> Ranking:
+        """BM25 over the chunks that hold a word of the question, read from the catalog: what is left while Milvus is away."""
+        asked = list(dict.fromkeys(words(query.text)))
+        found = [
+            one for one in self._catalog.chunks_with(self._collection, asked, limit=SCANNED) if _admits(where, one)
+        ]
+        scores = Okapi([words(one.chunk.text) for one in found]).scores(asked)
+        return ranking({one.pk: score for one, score in zip(found, scores, strict=True) if score > 0})[:depth]
 
     def fields(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """Chunks of the documents whose title, name and metadata hold the question's words, in reading order."""
@@ -200,6 +210,12 @@ class IndexForms:
                     if document.admits(where, chunk)
                 }
         return found
+
+
+def _admits(where: Expr | None, one: StoredChunk) -> bool:
+    row = {"doc_id": one.chunk.doc_id, "source": one.source, "title": one.title, "type": one.type,
+           "page": one.chunk.page or 0, "meta": one.metadata}  # fmt: skip
+    return where is None or matches(where, row)
 
 
 def _inside(one: StoredChunk, spans: Sequence[tuple[float, float]]) -> bool:

@@ -41,6 +41,7 @@ from rag.store import MAX_META_BYTES, MilvusStore
 from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument, TypeCount
 
 PARSER_VERSION = 3  # raise it when loaders read a file differently, so that the next import reads all of them again
+LISTED_BY = "listed_by"  # beside a page's validators: the sitemap that it was found in
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
 BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
@@ -310,6 +311,8 @@ class _Run:
         todo: list[_Item] = []
         seen: set[str] = set()
         whole: set[str] = set()  # sources of files, those in pieces too
+        unread: list[str] = []  # what is there, only out of reach: files, folders, pages
+        whole_lists = True  # sitemaps were read to their ends
         named = [path for path in paths if isinstance(path, FoundFile)]
         others = [path for path in paths if not isinstance(path, FoundFile)]
         names = [root_name(path) for path in others]
@@ -319,6 +322,10 @@ class _Run:
                 if isinstance(found, Failure):
                     self.tally.failures.append(found)
                     self.tally.n_done += 1
+                    unread.append(found.source)
+                    whole_lists = (
+                        whole_lists and found.code == "E_URL_FORBIDDEN"
+                    )  # that is one page; else a part of a list
                     continue
                 item = self._item(found, names)
                 if item.draft.doc_id in seen:
@@ -336,7 +343,7 @@ class _Run:
         if not self.options.dry_run:
             fresh = [item.draft for item in todo if item.known is None]
             self.parts.catalog.await_documents(self.parts.collection, fresh)
-        return todo, [_Root(name, frozenset(seen)) for name in names]
+        return todo, [_Root(name, frozenset(seen), tuple(unread), whole_lists) for name in names]
 
     def _know(self) -> None:
         self.known = self.parts.catalog.known(self.parts.collection)
@@ -438,14 +445,18 @@ class _Run:
         """The content, None when it is what the catalog has, and the draft with what was learned on the way."""
         draft, same = item.draft, self._same_recipe(item.known, item.draft)
         if isinstance(item.found, FoundPage):
-            earlier = dict(item.known.validators) if same and item.known else {}
+            earlier = (
+                {key: value for key, value in item.known.validators.items() if key != LISTED_BY}
+                if same and item.known
+                else {}
+            )
+            listed = {LISTED_BY: item.found.listed_by}
             page = read_page(item.found, pool.max_bytes, self.options.fetch, **earlier)
             if page.not_modified:
                 assert item.known is not None
-                return None, replace(
-                    draft, content_hash=item.known.content_hash, validators=earlier, size=item.known.size
-                )
-            given = {"etag": page.etag, "last_modified": page.last_modified}
+                kept = {key: value for key, value in (earlier | listed).items() if value}
+                return None, replace(draft, content_hash=item.known.content_hash, validators=kept, size=item.known.size)
+            given = {"etag": page.etag, "last_modified": page.last_modified, **listed}
             draft = replace(
                 draft, validators={key: value for key, value in given.items() if value}, size=len(page.data)
             )
@@ -774,14 +785,22 @@ def rewrite(
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """A path that was imported, and the documents found in all of the paths together."""
+    """A path or sitemap that was imported, and the documents found in all of them together."""
 
     path: str
     seen: frozenset[str]
+    unread: tuple[str, ...]  # sources of what could not be looked at: nobody knows what is gone there
+    whole_list: bool  # no part of a sitemap is missing
 
     def lost(self, known: Known) -> bool:
-        inside = known.source == self.path or known.source.startswith(self.path.rstrip("/") + "/")
-        return inside and known.doc_id not in self.seen
+        listed = self.whole_list and known.validators.get(LISTED_BY) == self.path
+        if known.doc_id in self.seen or not (listed or _inside(known.source, self.path)):
+            return False
+        return not any(_inside(known.source, one) for one in self.unread)
+
+
+def _inside(source: str, folder: str) -> bool:
+    return source == folder or source.startswith(folder.rstrip("/") + "/")
 
 
 def _replaced(known: Known, files: set[str]) -> bool:

@@ -550,7 +550,11 @@ class KnowledgeBase:
             parts = self._search_parts(collection, chosen.wanted, chosen.reranker)
             try:
                 if chosen.mode == "auto":
-                    more = replace(parts, understand=self._planner(collection, routing.escalated(query, chosen.wanted)))
+                    more = None
+                    if self._may_escalate:
+                        more = replace(
+                            parts, understand=self._planner(collection, routing.escalated(query, chosen.wanted))
+                        )
                     hits = routing.search(
                         query, parts=parts, escalated=more, options=chosen.options, trace=trace,
                         graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
@@ -567,6 +571,12 @@ class KnowledgeBase:
                 hits = self._expanded(hits, expand, trace) if expand else hits
                 return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
+
+    @property
+    def _may_escalate(self) -> bool:
+        """Whether the mode auto may ask the chat model."""
+        when = self.settings.understand.auto
+        return when == "always" or (when == "endpoint" and bool(self.settings.llm.base_url))
 
     def _notes(self, collection: Collection) -> tuple[str, ...]:
         """What people should know of a collection that they search."""
@@ -638,6 +648,7 @@ class KnowledgeBase:
             vectors=catalog.vectors,
             understand=self._planner(collection, wanted) if wanted.needs_chat else None,
             reranker=reranker,
+            fallback=lambda query, depth, where: self._without_store(collection, query, depth, where),
         )
 
     def _planner(self, collection: Collection, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
@@ -680,17 +691,17 @@ class KnowledgeBase:
     def _retrievers(self, collection: Collection) -> Mapping[str, Any]:
         from rag.filters import to_milvus
 
-        store, index = self.store, self._index(collection.generation)
+        index = self._index(collection.generation)
         readers = self._principal.readers if self._principal else None
 
         def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
             vector = self._query_vector(collection, query)
-            return store.dense(
+            return self.store.dense(
                 index, vector, depth=depth, expression=to_milvus(where) if where else "", readers=readers
             )
 
         def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            return store.bm25(
+            return self.store.bm25(
                 index, query.text, depth=depth, expression=to_milvus(where) if where else "", readers=readers
             )
 
@@ -703,6 +714,17 @@ class KnowledgeBase:
 
         once = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
         return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
+
+    def _without_store(
+        self, collection: Collection, query: Query, depth: int, where: Expr | None
+    ) -> list[tuple[str, float]]:
+        """What is found while Milvus is away. An embedded one that died is started again by the next search."""
+        owner = self._owner
+        with owner._lock:
+            if owner._lite is not None and owner._store is not None:
+                owner._lite.close()
+                owner._lite = owner._store = None
+        return list(self._index_forms(collection).scan(query, depth, where))
 
     def _query_vector(self, collection: Collection, query: Query) -> Any:
         """The vector to search with, moved into the language of the documents where that is another one."""

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import IO
@@ -34,16 +35,19 @@ class LiteServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._hold = _open_shared(folder / "milvus.lock")
+        self._holds = True
+        _hold(folder / "milvus.lock")
         try:
             self.uri = "unix:" + self._socket()
         except BaseException:
-            self._hold.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Let go; the server ends if nobody else holds it. Safe to call twice."""
-        self._hold.close()
+        if self._holds:
+            self._holds = False
+            _let_go(self._folder / "milvus.lock")
 
     def _socket(self) -> str:
         """Path of the running server's socket, starting the server if there is none."""
@@ -97,6 +101,29 @@ def _library_folder() -> Path:
             "to a Milvus server."
         )
     return folder
+
+
+# The system keeps one lock per process and file, and drops it when any handle of the file is closed: so there is one
+# handle for all that hold a server in this process. By real path: the handle and how many hold it.
+_held: dict[str, tuple[IO[bytes], int]] = {}
+_holding = threading.Lock()
+
+
+def _hold(path: Path) -> None:
+    key = os.path.realpath(path)
+    with _holding:
+        handle, n = _held.get(key, (None, 0))
+        _held[key] = (handle or _open_shared(path), n + 1)
+
+
+def _let_go(path: Path) -> None:
+    key = os.path.realpath(path)
+    with _holding:
+        handle, n = _held.pop(key)
+        if n > 1:
+            _held[key] = (handle, n - 1)
+        else:
+            handle.close()
 
 
 def _open_shared(path: Path) -> IO[bytes]:

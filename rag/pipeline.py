@@ -15,7 +15,7 @@ import numpy as np
 
 from rag import fusion
 from rag.catalog import LiveRow, StoredChunk
-from rag.errors import ChatError, ModelError, UsageError
+from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches
 from rag.fusion import Ranking
 from rag.trace import Trace
@@ -78,6 +78,7 @@ class SearchParts:
 
     live: which keys are live, with their names. load: whole chunks by key. vectors: cached vectors by vector key.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
+    fallback: finds rows by words while the store is away; None: then the search fails.
     """
 
     retrievers: Mapping[str, Retriever]
@@ -86,6 +87,7 @@ class SearchParts:
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
+    fallback: Retriever | None = None
 
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
@@ -95,7 +97,7 @@ def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Tra
         _explain(trace, found.lists, found.rows)
     hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
     skipped = tuple(f"Left out: {reason}." for reason in found.plan.skipped)
-    return Hits(hits, tuple(trace.steps), skipped, found.plan.question)
+    return Hits(hits, tuple(trace.steps), skipped + found.notes, found.plan.question)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Ranked:
     rows: Mapping[str, LiveRow]
     lists: Mapping[str, Ranking]
     final: Ranking
+    notes: tuple[str, ...] = ()
 
 
 def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranked:
@@ -114,7 +117,15 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
     check_query(query)
     plan = understand(query, parts.understand, trace)
     where = _joined(options.filter, plan.filter)
-    recalled = recall(plan.queries, parts.retrievers, options, where, trace)
+    notes: tuple[str, ...] = ()
+    try:
+        recalled = recall(plan.queries, parts.retrievers, options, where, trace)
+    except StoreAwayError as error:
+        if parts.fallback is None:
+            raise
+        words_only = replace(options, retrievers={"words": 1.0})
+        recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace)
+        notes = (f"{error} Until then passages are found by their words alone, in the catalog.",)
     rows = resolve(recalled, parts.live, trace)
     recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
@@ -127,7 +138,7 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         final = lists["collapse"] = collapse(final, rows, parts.vectors, options, trace)
     if options.mmr is not None:
         final = lists["mmr"] = diversify(final, rows, parts.vectors, options, trace)
-    return Ranked(plan=plan, recalled=recalled, rows=rows, lists=lists, final=final)
+    return Ranked(plan=plan, recalled=recalled, rows=rows, lists=lists, final=final, notes=notes)
 
 
 def check_query(query: str) -> None:

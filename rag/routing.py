@@ -24,12 +24,12 @@ def search(
     query: str,
     *,
     parts: SearchParts,
-    escalated: SearchParts,
+    escalated: SearchParts | None,
     options: SearchOptions,
     trace: Trace,
     graph_weight: float = 0.0,
 ) -> Hits:
-    """Search with `parts`; when the hits do not hold enough of the question, search again with `escalated`.
+    """Search with `parts`; when the hits do not hold enough of the question, search again with `escalated` (None: do not).
 
     graph_weight: most of the graph, where there is one. It counts little where a passage may answer alone, so that it costs
     nothing there, and more where none holds much of the question. Measured on SQuAD, MuSiQue and 2WikiMultiHopQA.
@@ -44,7 +44,7 @@ def search(
         options = replace(options, retrievers=with_graph(options.retrievers, weight))
         hits = pipeline.search(query, parts=parts, options=options, trace=trace)
         share = max(share, held(query, hits))
-    if share >= ENOUGH:
+    if share >= ENOUGH or escalated is None:
         return replace(hits, trace=tuple(trace.steps))
     better = pipeline.search(query, parts=escalated, options=options, trace=trace)
     return better if better.items else replace(hits, trace=tuple(trace.steps))

@@ -228,6 +228,10 @@ class UnderstandSettings(_Section):
     step_back: bool = Field(False, description="search for the more general question, too")
     translate: bool = Field(False, description="search in the other language, too (English, Chinese)")
     auto_filter: bool = Field(False, description="read conditions on documents from the question")
+    auto: Literal["endpoint", "always", "never"] = Field(
+        "endpoint",
+        description="when the mode auto may ask the chat model: a local one in this process takes many seconds for it",
+    )
     deadline_s: float = Field(20, gt=0, description="per model call; the search then goes on without it")
 
 

@@ -66,10 +66,12 @@ class FoundPage:
 
     source: its URL in normal form (see fetch.clean_url), which is what is fetched.
     last_modified: when its sitemap says that it changed, as it stands there; often empty, and often wrong.
+    listed_by: the sitemap, as the user named it; empty for a page that was named itself.
     """
 
     source: str
     last_modified: str = ""
+    listed_by: str = ""
 
     @property
     def name(self) -> str:
@@ -229,7 +231,10 @@ def _pages(root: str, settings: FetchSettings) -> Iterator[FoundPage | Failure]:
         yield FoundPage(source=root)
         return
     for item in sitemap.expand(root.removeprefix("sitemap:"), settings=settings):
-        yield item if isinstance(item, Failure) else FoundPage(source=item.url, last_modified=item.last_modified)
+        if isinstance(item, Failure):
+            yield item
+        else:
+            yield FoundPage(source=item.url, last_modified=item.last_modified, listed_by=root)
 
 
 def _find(roots: list[str], settings: FetchSettings) -> Iterator[FoundFile | FoundPage | Failure]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from rag.errors import StoreError
+from rag.errors import StoreAwayError, StoreError
 from rag.filters import literal
 from rag.principals import MAX_NAMES
 
@@ -44,6 +46,13 @@ BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
 # Dots inside numbers stay, and so do the marks of C++ and C#.
 _PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.+#\s]|_")
 
+PROBE_S = 1.0  # a server that answered so lately is there
+PROBE_TIMEOUT_S = 1.0
+CONNECT_S = (
+    2.0  # for a connection, also for one that is made again inside a call; calls that write try until their time is up
+)
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # gRPC goes through these, a bare connection does not
+
 _T = TypeVar("_T")
 
 
@@ -65,6 +74,7 @@ class MilvusStore:
         self._uri, self._timeout_s = uri, timeout_s
         self._loaded: dict[str, frozenset[str]] = {}  # index name → its fields
         self._write = threading.RLock()  # one writer and flusher at a time
+        self._answered = 0.0  # when a call last came back, on the monotonic clock
         self._client = self._connect(token)
 
     def _connect(self, token: str) -> Any:
@@ -81,7 +91,7 @@ class MilvusStore:
             _trust_strings()
             # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
             options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
-            return MilvusClient(self._uri, token=token, timeout=self._timeout_s, **options)
+            return MilvusClient(self._uri, token=token, timeout=min(self._timeout_s, CONNECT_S), **options)
         except Exception as error:  # pymilvus raises a dozen kinds here, from ValueError to grpc's own
             raise self._unreachable(error) from error
 
@@ -266,6 +276,7 @@ class MilvusStore:
         self, index: str, vector: np.ndarray, *, depth: int, expression: str = "", readers: Sequence[str] | None = None
     ) -> list[tuple[str, float]]:
         """The nearest rows by cosine, best first, as (key, cosine). readers: names on access lists; None: all rows."""
+        self._check_there()
         expression = self._readable(index, expression, readers)
         self._load(index)
         return self._search(index, [vector.tolist()], "dense", {"metric_type": "COSINE"}, depth, expression)
@@ -274,6 +285,7 @@ class MilvusStore:
         self, index: str, query: str, *, depth: int, expression: str = "", readers: Sequence[str] | None = None
     ) -> list[tuple[str, float]]:
         """The best rows by BM25 (k1 1.2, b 0.75), best first, as (key, score > 0); rows without a common word are left out."""
+        self._check_there()
         expression = self._readable(index, expression, readers)
         if not self.has_bm25(index):
             raise StoreError("This Milvus server has no full-text search. Use version 2.5 or newer, or --mode dense.")
@@ -285,22 +297,38 @@ class MilvusStore:
     def _search(
         self, index: str, data: list[Any], field: str, parameters: dict[str, Any], depth: int, expression: str
     ) -> list[tuple[str, float]]:
-        results = self._call(
-            self._client.search, index, data=data, anns_field=field, search_params=parameters, limit=min(depth, MAX_DEPTH),
-            filter=expression, output_fields=["pk"],
-        )  # fmt: skip
+        def ask() -> Any:
+            return self._call(
+                self._client.search, index, data=data, anns_field=field, search_params=parameters, limit=min(depth, MAX_DEPTH),
+                filter=expression, output_fields=["pk"], patience_s=0.0,
+            )  # fmt: skip
+
+        try:
+            results = ask()
+        except StoreError:
+            if index in self._loaded:
+                raise
+            self._load(index)  # a server that started again does not hold it any more
+            results = ask()
         return [(hit["id"], float(hit["distance"])) for hit in results[0]]
 
     # ------------------------------------------------------------ calls
 
-    def _call(self, function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        """Call pymilvus; its exceptions become StoreError, a moment's absence of the server is waited out."""
+    def _call(
+        self, function: Callable[..., _T], *arguments: Any, patience_s: float | None = None, **options: Any
+    ) -> _T:
+        """Call pymilvus; its exceptions become StoreError, a moment's absence of the server is waited out.
+
+        patience_s: how long; None: the timeout.
+        """
         from pymilvus.exceptions import MilvusException
 
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + (self._timeout_s if patience_s is None else patience_s)
         while True:
             try:
-                return function(*arguments, **options)
+                result = function(*arguments, **options)
+                self._answered = time.monotonic()
+                return result
             except MilvusException as error:
                 if "released" in str(error) or "not loaded" in str(error).lower():
                     self._loaded.clear()
@@ -313,12 +341,28 @@ class MilvusStore:
             except Exception as error:  # grpc errors, closed channels: all the same to a caller
                 raise self._unreachable(error) from error
 
-    def _unreachable(self, error: Exception) -> StoreError:
+    def _check_there(self) -> None:
+        """Raises StoreAwayError at once where nobody listens: pymilvus would try for its whole timeout, and a person waits."""
+        if time.monotonic() - self._answered < PROBE_S or any(os.environ.get(name) for name in _PROXIES):
+            return
+        try:
+            if self._embedded:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.settimeout(PROBE_TIMEOUT_S)
+                    probe.connect(self._uri.removeprefix("unix:"))
+            else:
+                url = urlsplit(self._uri)
+                port = url.port or (443 if url.scheme == "https" else 19530)
+                socket.create_connection((url.hostname or "", port), timeout=PROBE_TIMEOUT_S).close()
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> StoreAwayError:
         if self._embedded:
-            return StoreError(
+            return StoreAwayError(
                 f"The embedded Milvus stopped answering ({_first_line(error)}). Run the command again; if it persists, `ragstone doctor`."
             )
-        return StoreError(
+        return StoreAwayError(
             f"Milvus at {self._uri} cannot be reached ({_first_line(error)}). Start it, or correct milvus.uri; "
             "empty uses the embedded one."
         )

@@ -67,6 +67,26 @@ def test(options: argparse.Namespace) -> Outcome:
     return Outcome(data={"path": str(path)}, show=lambda data: out.print(f"Written: {escape(data['path'])}"))
 
 
+def export(options: argparse.Namespace) -> Outcome:
+    from agents.otlp import send, spans
+
+    with _journal(options) as journal:
+        body = spans(journal.journal.run(options.run_id), content=options.content)
+    n_spans = len(body["resourceSpans"][0]["scopeSpans"][0]["spans"])
+    text = json.dumps(body, ensure_ascii=False, indent=2)
+    if options.send:
+        send(body, options.send)
+    if options.out:
+        try:
+            Path(options.out).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{options.out} cannot be written ({error.strerror}). Choose another file with -o.") from error  # fmt: skip
+    if options.send or options.out:
+        data = {"spans": n_spans, "sent": options.send or "", "path": options.out or ""}
+        return Outcome(data=data, show=lambda _: out.print(f"{n_spans} spans: {escape(options.send or options.out)}"))
+    return Outcome(data=body, show=lambda _: out.print(escape(text), soft_wrap=True))
+
+
 def mcp(options: argparse.Namespace) -> Outcome:
     from agents.mcp import serve
 

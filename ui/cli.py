@@ -377,6 +377,9 @@ def _agents_command(group: Any, command: Callable[..., argparse.ArgumentParser])
     )
     made.add_argument("--calls", metavar="FILE", help="rate what an agent did (JSON lines) instead of asking the model")
     made.add_argument("--limit", type=int, metavar="N", help="the first N tasks")
+    made.add_argument(
+        "--customer", choices=("script", "model"), default="script", help="who plays the customers of tau2"
+    )
     _record_options(made)
 
 
@@ -426,6 +429,13 @@ def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
         one = command(name, text, f"agent_commands:{name}", group)
         one.add_argument("run_id", metavar="RUN", help="run id, or its beginning")
     one.add_argument("-o", "--out", metavar="FILE", help="default: test_agent_RUN.py")
+    export = command("export", "a run as OpenTelemetry spans", "agent_commands:export", group)
+    export.add_argument("run_id", metavar="RUN", help="run id, or its beginning")
+    export.add_argument("-o", "--out", metavar="FILE", help="write OTLP's JSON there; default: stdout")
+    export.add_argument("--send", metavar="URL", help="send it to a collector, such as http://127.0.0.1:4318")
+    export.add_argument(
+        "--content", action="store_true", help="with prompts, arguments and results, which are left out otherwise"
+    )
     command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
 
 

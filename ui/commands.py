@@ -324,7 +324,7 @@ def eval_agents(options: argparse.Namespace) -> Outcome:
     with printing.counter(quiet=_json(options)) as progress:
         data, code = agent_commands.agents(
             options.data, options.bench, calls=options.calls, limit=options.limit, record=options.record,
-            replay=options.replay, out_dir=options.out, fail_under=options.fail_under,
+            replay=options.replay, customer=options.customer, out_dir=options.out, fail_under=options.fail_under,
             open_chat=lambda: open_chat(settings), deadline_s=settings.llm.deadline_s,
             progress=(lambda what, done, total: progress(done, total, what)) if progress else None,
         )  # fmt: skip

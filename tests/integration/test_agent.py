@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,16 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents import Agent, Budget, tool
+from agents.otlp import send, spans
 from agents.traces import RecordedChat, as_test, replayed
 from rag import Document, KnowledgeBase, Settings
 from rag.errors import CatalogError, ModelError, UsageError
 from tests.fakes.openai_server import OpenAIServer, calls, error_after, says, status
+from tests.web import site
 
 TEA = [
     Document("The Suez Canal was opened in 1869. Steamers could use it.", doc_id="suez", title="Suez"),
@@ -337,6 +342,55 @@ def test_a_run_is_kept_shown_and_made_into_a_test(tmp_path: Path) -> None:
     written["RUN"]["steps"][0]["args"] = {"expression": "6*8"}
     with pytest.raises(AssertionError):
         written["test_the_run_makes_the_same_calls"]()
+
+
+def test_a_run_becomes_spans(tmp_path: Path) -> None:
+    """The run above its replies and calls, in order; nothing that was said unless it is asked for; a collector gets it."""
+    script = [calls(("calculator", {"expression": "6*7"})), calls(("calculator", {"expression": "6*"})), says("42.")]
+    with OpenAIServer(script) as server, using(server, home=tmp_path) as agent:
+        record = agent.journal.run(agent.run("What is 6 times 7?").run_id)
+    body = spans(record)
+    listed = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    names = [one["name"].partition(" ")[0] for one in listed]
+    assert names == ["invoke_agent", "chat", "execute_tool", "chat", "execute_tool", "chat"]
+    assert {one["parentSpanId"] for one in listed[1:]} == {listed[0]["spanId"]} and len(
+        {one["spanId"] for one in listed}
+    ) == 6
+    assert [one["status"]["code"] for one in listed] == [1, 1, 1, 1, 2, 1]
+    assert int(listed[0]["endTimeUnixNano"]) >= int(listed[-1]["endTimeUnixNano"]) > int(listed[0]["startTimeUnixNano"])
+    assert (
+        "times" not in json.dumps(body)
+        and "6*7" not in json.dumps(body)
+        and "6*7" in json.dumps(spans(record, content=True))
+    )
+    with site({"/v1/traces": (404, {}, b"")}) as collector, pytest.raises(UsageError, match="did not take"):
+        send(body, collector.url)
+    taken: list[bytes] = []
+    with collecting(taken) as url:
+        send(body, url)
+    assert json.loads(taken[0]) == body
+
+
+@contextmanager
+def collecting(taken: list[bytes]) -> Iterator[str]:
+    """A collector that keeps what it is sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_budgets_come_from_the_settings() -> None:

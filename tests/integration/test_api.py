@@ -14,7 +14,7 @@ import pytest
 from rag.knowledge_base import KnowledgeBase
 from rag.types import Document
 from tests.api_server import Api, running
-from tests.fakes.openai_server import OpenAIServer, cut_after, says, status
+from tests.fakes.openai_server import OpenAIServer, calls, cut_after, says, status
 
 TEA = "Oolong is a tea that is partly oxidised. It is brewed at 90 degrees for three minutes."
 COFFEE = "Espresso is made under a pressure of nine bars."
@@ -111,6 +111,54 @@ def test_a_conversation_goes_on(api: Api) -> None:
     assert reply.model_extra["ragstone"]["question"] == "How long is oolong brewed?"  # type: ignore[index]
 
 
+STOCK: Any = {
+    "type": "function",
+    "function": {
+        "name": "stock_of",
+        "description": "grams of a tea in the shop",
+        "parameters": {"type": "object", "properties": {"tea": {"type": "string"}}, "required": ["tea"]},
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_openai_calls_the_clients_tools(api: Api, stream: bool) -> None:
+    """The model searches here, asks for a call there, and answers from both."""
+    messages: list[Any] = [{"role": "user", "content": "At how many degrees is oolong brewed, and how much is left?"}]
+    script = [calls(("search", {"query": "oolong degrees"})), calls(("stock_of", {"tea": "oolong"}))]
+    with OpenAIServer([*script, calls(("search", {"query": "oolong degrees"})), says("It is brewed at 90 degrees [1]; 250 g are left.")]) as model:  # fmt: skip
+        chatting(api, model)
+        ask = client(api).chat.completions.create
+        first = ask(model="default", messages=messages, tools=[STOCK], stream=stream)
+        call, finish = _only_call(first, stream)
+        assert (call["function"]["name"], json.loads(call["function"]["arguments"]), finish) == ("stock_of", {"tea": "oolong"}, "tool_calls")  # fmt: skip
+        messages += [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": call["id"], "content": "250 g"}]  # fmt: skip
+        last = ask(model="default", messages=messages, tools=[STOCK])
+        seen = json.dumps(model.requests[-1].json, ensure_ascii=False)
+    assert last.choices[0].message.content == "It is brewed at 90 degrees [1]; 250 g are left."
+    assert last.model_extra["citations"][0]["doc_id"] == "tea" and "250 g" in seen  # type: ignore[index]
+
+
+def _only_call(reply: Any, stream: bool) -> tuple[dict[str, Any], str]:
+    """The call in a reply, as a client puts it together, and the finish reason."""
+    if not stream:
+        return reply.choices[0].message.tool_calls[0].model_dump(), reply.choices[0].finish_reason
+    chunks = [chunk.choices[0] for chunk in reply]
+    (call,) = [one for chunk in chunks for one in chunk.delta.tool_calls or ()]
+    return call.model_dump(exclude={"index"}), chunks[-1].finish_reason
+
+
+def test_a_client_may_forbid_its_tools(api: Api) -> None:
+    with OpenAIServer([says("It is brewed at 90 degrees [1].")]) as model:
+        chatting(api, model)
+        reply = client(api).chat.completions.create(
+            model="default", tools=[STOCK], tool_choice="none",
+            messages=[{"role": "user", "content": "At how many degrees is oolong brewed?"}],
+        )  # fmt: skip
+        assert "stock_of" not in json.dumps(model.requests[-1].json)
+    assert reply.choices[0].finish_reason == "stop"
+
+
 def test_a_reply_that_breaks_off_never_looks_whole(api: Api) -> None:
     ask = {"model": "default", "messages": [{"role": "user", "content": "At how many degrees is oolong brewed?"}]}
     with OpenAIServer([cut_after("It is brewed at 90 "), cut_after("It is brewed at 90 ")]) as model:
@@ -135,7 +183,9 @@ def test_a_model_that_says_nothing_leaves_quotations(api: Api) -> None:
 @pytest.mark.parametrize(
     ("change", "says_so"),
     [
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tool"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
+        ({"messages": [{"role": "user", "content": "hello"}, {"role": "tool", "tool_call_id": "c9", "content": "9"}]}, "call with its id"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"messages": [{"role": "assistant", "content": "hello"}]}, "last message"),
         ({"messages": [{"role": "user", "content": "  "}]}, "empty"),
@@ -387,3 +437,16 @@ def test_an_expired_key_is_none(fresh: Api) -> None:
     assert fresh.http(secret).get("/v1/models").status_code == 401
     stored = (fresh.service.kb.home / "catalog.sqlite3").read_bytes()
     assert secret.encode() not in stored and secret.rpartition("_")[2].encode() not in stored
+
+
+@pytest.mark.parametrize("mode", ["bm25", "keywords", "hybrid+fields", "graph"])
+def test_every_mode_can_be_asked_for(api: Api, mode: str) -> None:
+    with api.http() as http:
+        answer = http.post("/v1/search", json={"query": "oolong tea brewed", "mode": mode})
+    assert answer.status_code == 200 or (mode == "graph" and "graph build" in answer.json()["error"]["message"])
+
+
+def test_an_unknown_mode_names_the_known_ones(api: Api) -> None:
+    with api.http() as http:
+        answer = http.post("/v1/search", json={"query": "oolong", "mode": "nope"})
+    assert answer.status_code == 400 and "hybrid" in answer.json()["error"]["message"]

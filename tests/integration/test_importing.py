@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from rag.import_pipeline import ImportPipeline
 from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from rag.types import Chunk, ChunkContext, Document, ParsedDocument
+from tests.web import page as web_page
+from tests.web import site
 
 
 def zipped(**members: bytes) -> bytes:
@@ -277,3 +280,49 @@ def test_a_loader_of_ones_own_may_refuse_with_a_code(tiny_kb: KnowledgeBase, doc
     (docs / "a.log").write_text("x")
     report = tiny_kb.ingest(docs, pipeline=ImportPipeline(loaders={".log": refuse}))
     assert [failure.code for failure in report.failures] == ["E_UNSUPPORTED"]
+
+
+def test_pages_that_a_sitemap_no_longer_lists_are_pruned(tmp_path: Path, tiny_settings: Settings) -> None:
+    def listing(*paths: str) -> tuple[int, dict[str, str], bytes]:
+        entries = "".join(f"<url><loc>{web.url}{path}</loc></url>" for path in paths)
+        return 200, {"Content-Type": "text/xml"}, f"<urlset>{entries}</urlset>".encode()
+
+    tea = {name: web_page(f"<main><h1>{name}</h1><p>{name} tea is steeped for a while and then drunk.</p></main>") for name in ("/green", "/black", "/white")}  # fmt: skip
+    with site(dict(tea)) as web:
+        web.answers["/sitemap.xml"] = listing("/green", "/black")
+        settings = tiny_settings.with_values(fetch__allow_hosts=["127.0.0.1"], fetch__ports=[web.port])
+        names = lambda: sorted(info.source.removeprefix(web.url) for info in kb.documents())  # noqa: E731
+        with KnowledgeBase.open(tmp_path / "home", settings=settings) as kb:
+            kb.ingest([f"{web.url}/sitemap.xml", f"{web.url}/white"])
+            assert names() == ["/black", "/green", "/white"]
+            web.answers["/sitemap.xml"] = listing("/green")
+            assert kb.ingest(f"{web.url}/sitemap.xml").deleted == 0, "only on request"
+            assert kb.ingest(f"{web.url}/sitemap.xml", prune=True).deleted == 1
+            assert names() == ["/green", "/white"], "what was named itself stays"
+            web.answers["/sitemap.xml"] = (200, {"Content-Type": "text/xml"}, f"<sitemapindex><sitemap><loc>{web.url}/lost.xml</loc></sitemap><sitemap><loc>{web.url}/new.xml</loc></sitemap></sitemapindex>".encode())  # fmt: skip
+            web.answers["/new.xml"] = listing("/black")
+            report = kb.ingest(f"{web.url}/sitemap.xml", prune=True)
+            assert (report.added, report.deleted) == (1, 0) and names() == ["/black", "/green", "/white"], "a part of the list is missing"  # fmt: skip
+
+
+def test_what_is_out_of_reach_is_not_gone(tiny_kb: KnowledgeBase, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe in a file's place, a folder that cannot be listed: pruning keeps what was imported from there."""
+    (docs / "closed").mkdir()
+    (docs / "odd.md").write_text("# Odd\n\nA file that becomes a pipe.\n", encoding="utf-8")
+    (docs / "closed" / "in.md").write_text("# In\n\nA file in a folder that is closed.\n", encoding="utf-8")
+    (docs / "gone.md").write_text("# Gone\n\nA file that is deleted.\n", encoding="utf-8")
+    tiny_kb.ingest(docs)
+    (docs / "odd.md").unlink()
+    (docs / "gone.md").unlink()
+    os.mkfifo(docs / "odd.md")
+    listed = os.scandir
+
+    def scandir(path: str) -> object:  # the tests may run as root, who is let in everywhere
+        if str(path).endswith("/closed"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    report = tiny_kb.ingest(docs, prune=True)
+    assert report.deleted == 1 and set(states(tiny_kb)) == {"odd.md", "closed/in.md"}
+    assert sorted(one.source.rpartition("/")[2] for one in report.failures) == ["closed", "odd.md"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from rag.errors import FingerprintError, LockedError, ModelError, SourceError, StoreError, UsageError
+from rag.settings import Settings
 from tests import milvus_server
+from tests.fakes.chat import ScriptedChat
 from tests.milvus_server import tcp_server
 
 
@@ -273,3 +276,49 @@ def test_a_second_writer_is_told_who_writes(tiny_kb: KnowledgeBase, tiny_setting
     named = pytest.raises(LockedError, match=f"process {os.getpid()}")
     with tiny_kb._writing(), KnowledgeBase.open(tiny_kb.home, settings=tiny_settings) as other, named:
         other.ingest(documents(1))
+
+
+def test_two_open_bases_on_one_home(tmp_path: Path, tiny_settings: Settings) -> None:
+    """A program may open a home twice: both see what the other writes, and closing one leaves the other its engine."""
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as left:
+        left.ingest([Document("Green tea is steeped at 80 degrees.", doc_id="green")])
+        with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as right:
+            right.ingest([Document("Black tea is steeped at 95 degrees.", doc_id="black")])
+            assert {hit.doc_id for hit in left.search("tea", top_k=5)} == {"green", "black"}
+        assert {hit.doc_id for hit in left.search("tea steeped", top_k=5)} == {"green", "black"}
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as again:
+        assert {hit.doc_id for hit in again.search("tea", top_k=5)} == {"green", "black"}
+
+
+def test_an_embedded_engine_that_died_is_started_again(tiny_kb: KnowledgeBase) -> None:
+    """The search that finds it dead answers by words and says so, with the same filters; the next one is whole again."""
+    tiny_kb.ingest([*documents(12), Document("A tea of its own.", doc_id="own", metadata={"number": 99})])
+    assert tiny_kb.search("tea").warnings == ()
+    note = json.loads((tiny_kb.home / "milvus.json").read_text())
+    os.kill(note["pid"], signal.SIGKILL)
+    hits = tiny_kb.search("tea", filter="number > 7", top_k=20)
+    assert {hit.doc_id for hit in hits} == {
+        "d8",
+        "d9",
+        "d10",
+        "d11",
+        "own",
+    } and "by their words alone" in hits.warnings[0]
+    hits = tiny_kb.search("tea", filter="number > 7", top_k=20)
+    assert len(hits) == 5 and hits.warnings == ()
+    assert tiny_kb.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("values", "n_asked"),
+    [({}, 0), ({"understand__auto": "always"}, 1), ({"llm__base_url": "http://127.0.0.1:9/v1"}, 1), ({"llm__base_url": "http://127.0.0.1:9/v1", "understand__auto": "never"}, 0)],
+)  # fmt: skip
+def test_the_mode_auto_asks_only_models_that_are_quick(
+    tmp_path: Path, tiny_settings: Settings, values: dict[str, str], n_asked: int
+) -> None:
+    chat = ScriptedChat(lambda _messages: '{"queries": ["zeppelin tea"]}')
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings.with_values(**values)) as kb:
+        kb.ingest(documents(3))
+        kb._chat, kb._chat_opened = chat, True
+        assert kb.search("what did airships over Friedrichshafen carry?", mode="auto")
+    assert bool(chat.asked) is bool(n_asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,43 @@ def test_the_schema_holds_a_reply_to_the_tools() -> None:
     assert problems(schema, {"x": {"thought": "t", "tool": "other", "args": {}}})
     assert problems(schema, {"x": {"thought": "t", "tool": "calculator", "args": {}}})
     assert len(action_schema(TOOLS, last=True)["anyOf"]) == 1
+
+
+def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() -> None:
+    step = AgentStep(n=1, thought="", tool="search", args={}, observation="Held in 1839, for the last time in 1,998.")
+    numbers = grounding.operands("How many years?", [step])
+    (held, *_) = action_schema([calculator_tool()], told="compute_known", numbers=numbers)["anyOf"]
+    pattern = re.compile(held["properties"]["args"]["properties"]["expression"]["pattern"])
+    assert all(pattern.match(text) for text in ("1998 - 1839", "(1998 - 1839) * 365", "1839 + 1998 / 2"))
+    assert not any(pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "__import__('os')"))
+
+
+@pytest.mark.parametrize(
+    ("task", "computes"),
+    [
+        ("How many years after the war was the bridge built?", True),
+        ("How old was the poet when she died?", True),
+        ("Two boxes of 12 cups: how many cups in total?", True),
+        ("桥建成多少年后城市更名？", True),
+        ("诗人活了多少岁？", True),
+        ("How many days after picking may the tea be drunk?", False),
+        ("How long should green tea steep?", False),
+        ("几天后可以喝？", False),
+        ("祁门红茶创制于哪一年？", False),
+    ],
+)
+def test_which_tasks_ask_for_a_number_that_no_text_states(task: str, computes: bool) -> None:
+    assert grounding.asks_to_compute(task) is computes
+
+
+def test_an_answer_without_the_computation_is_sent_back() -> None:
+    found = AgentStep(n=1, thought="", tool="search", args={}, observation="Built in 1907. The war ended in 1871.")
+    task = "How many years after the war was the bridge built?"
+    told = lambda text, steps: grounding.told(text, task, steps, [], "en", computes=False, searches=True)  # noqa: E731
+    assert (said := told("It was built in 1907.", [found])) is not None and said.what == "compute_asked"
+    assert told("The documents do not say.", [found]) is None, "it found nothing to compute with"
+    done = AgentStep(n=2, thought="", tool="calculator", args={"expression": "1907 - 1871"}, observation="36")
+    assert told("36 years after.", [found, done]) is None
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -218,7 +218,7 @@ def test_a_sitemap_becomes_its_pages() -> None:
             found = list(find(given, web.settings()))
             assert [item.source.removeprefix(web.url) for item in found] == ["/a", "/private/b", "/c", "/lost.xml"]
             assert [item.code for item in found if isinstance(item, Failure)] == ["E_URL_FORBIDDEN", "E_URL_STATUS"]
-            assert found[0] == FoundPage(source=f"{web.url}/a", last_modified="2026-11-02")
+            assert found[0] == FoundPage(source=f"{web.url}/a", last_modified="2026-11-02", listed_by=given)
         cut = list(find(f"{web.url}/one.xml", web.settings(max_pages=1)))
         assert cut == [FoundPage(source=f"{web.url}/one.xml")]  # its name does not say that it is a sitemap
         cut = list(find(f"sitemap:{web.url}/one.xml", web.settings(max_pages=1)))

@@ -28,8 +28,9 @@ from rag.accounts import Key
 from rag.errors import LockedError, RagstoneError
 from rag.ingest import file_doc_id
 from rag.jobs import Job, new_job_id
-from rag.types import Answer, DocumentInfo, Event
+from rag.types import DocumentInfo, Event, Usage
 from ui.api import chat, shapes
+from ui.api.client_tools import ToolCall
 from ui.api.guard import Guard, error_body
 from ui.api.service import Refused, Service, status_of
 from ui.api.worker import job_folder, upload_source
@@ -191,11 +192,11 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         kb = service.seen_by(key, name)
         explain = bool(body.ragstone and body.ragstone.explain)
 
-        def events_of() -> Iterator[Event]:
+        def events_of() -> Iterator[Event | ToolCall]:
             return chat.agent_stream(kb, kind, body) if kind else chat.open_stream(kb, body)
 
-        def spend(answer: Answer) -> None:
-            service.spend(key, answer.usage.n_prompt_tokens + answer.usage.n_answer_tokens)
+        def spend(usage: Usage) -> None:
+            service.spend(key, usage.n_prompt_tokens + usage.n_answer_tokens)
 
         if body.stream:
             events = events_of()
@@ -205,8 +206,11 @@ def _add_chat(app: FastAPI, service: Service) -> None:
 
         def whole() -> dict[str, Any]:
             for event in events_of():
+                if isinstance(event, ToolCall):
+                    spend(event.usage)
+                    return chat.call_completion(reply_id, body.model, event)
                 if event.answer is not None:
-                    spend(event.answer)
+                    spend(event.answer.usage)
                     return chat.completion(reply_id, body.model, event.answer, explain=explain)
             raise Refused(500, "E_BUG", "The answer did not arrive. The server's log says why.")
 

@@ -15,6 +15,7 @@ from agents.types import AgentResult
 from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
 from rag.types import Answer, Event, Step, Usage
+from ui.api.client_tools import ToolCall, tool_stream, wanted_tools
 from ui.api.guard import error_body
 from ui.api.service import Refused, status_of
 from ui.api.shapes import ChatRequest
@@ -24,13 +25,16 @@ MAX_TURNS = 10  # of the conversation that are read to understand the question
 
 def conversation(request: ChatRequest) -> tuple[str, list[tuple[str, str]]]:
     """The question and the (question, answer) pairs before it. Raises Refused for what a collection cannot answer."""
-    if request.tools:
-        raise Refused(400, "E_USAGE", "A collection answers from its documents and calls no tools. Leave out `tools`.")
     if request.response_format and request.response_format.get("type") not in (None, "text"):
         raise Refused(400, "E_USAGE", "A collection answers in text with citations. Leave out `response_format`.")
-    said = [message for message in request.messages if message.role in ("user", "assistant")]
+    asked_for = {str(call.get("id")) for message in request.messages for call in message.tool_calls or ()}
+    said = [message for message in request.messages if message.role in ("user", "assistant") and not message.tool_calls]
     if not all(message.is_text for message in said):
         raise Refused(400, "E_USAGE", "Only text can be asked; leave out pictures and sound.")
+    if request.messages[-1].role == "tool" and request.messages[-1].tool_call_id not in asked_for:
+        raise Refused(
+            400, "E_USAGE", "The last message is a tool's result, and no message before it holds a call with its id."
+        )
     if not said or said[-1].role != "user":
         raise Refused(400, "E_USAGE", "The last message must be the user's question.")
     if not said[-1].text.strip():
@@ -42,9 +46,11 @@ def conversation(request: ChatRequest) -> tuple[str, list[tuple[str, str]]]:
     return said[-1].text, pairs[-MAX_TURNS:]
 
 
-def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event]:
+def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event | ToolCall]:
     """The events of the answer. What is wrong with the request is raised here, before anything is sent."""
     question, history = conversation(request)
+    if tools := wanted_tools(request):
+        return tool_stream(kb, request, tools, question, history)
     answer = kb.settings.answer
     longest = request.max_completion_tokens or request.max_tokens or answer.max_tokens
     warmth = answer.temperature if request.temperature is None else request.temperature
@@ -55,13 +61,16 @@ def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event]:
     return kb.stream(question, history=history, **options)
 
 
-def agent_stream(kb: KnowledgeBase, kind: str, request: ChatRequest) -> Iterator[Event]:
+def agent_stream(kb: KnowledgeBase, kind: str, request: ChatRequest) -> Iterator[Event | ToolCall]:
     """An agent's work on the question, as the events of an answer; its steps are in the trace.
 
     It searches, reads and calculates with the rights of whoever asks; nothing that has effects is allowed, and nothing is
     kept of a run by somebody other than the owner.
     """
     question, history = conversation(request)
+    if tools := wanted_tools(request):
+        yield from tool_stream(kb, request, tools, question, history)
+        return
     before = "\n".join(f"User: {asked}\nYou: {answered}" for asked, answered in history)
     task = f"{before}\nUser: {question}" if before else question
     with ExitStack() as stack:
@@ -83,6 +92,16 @@ def _as_answer(result: AgentResult, question: str) -> Answer:
     )  # fmt: skip
 
 
+def call_completion(reply_id: str, model: str, call: ToolCall) -> dict[str, Any]:
+    """A reply that asks the client to make a call."""
+    message = {"role": "assistant", "content": None, "tool_calls": [call.to_dict()]}
+    return {
+        "id": reply_id, "object": "chat.completion", "created": int(time.time()), "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+        "usage": _usage(call.usage), "citations": [], "ragstone": {},
+    }  # fmt: skip
+
+
 def completion(reply_id: str, model: str, answer: Answer, *, explain: bool) -> dict[str, Any]:
     """The whole answer. Raises Refused 502 or 504 when the chat model broke off: half an answer must not look whole."""
     if answer.broke_off not in ("", "length"):
@@ -96,11 +115,17 @@ def completion(reply_id: str, model: str, answer: Answer, *, explain: bool) -> d
 
 
 def chunks(
-    reply_id: str, model: str, events: Iterator[Event], done: Callable[[Answer], None], *, usage: bool, explain: bool
+    reply_id: str,
+    model: str,
+    events: Iterator[Event | ToolCall],
+    done: Callable[[Usage], None],
+    *,
+    usage: bool,
+    explain: bool,
 ) -> Iterator[str]:
     """The answer as server-sent events, ending with `[DONE]` when it is whole, else with an error event.
 
-    The chunk with the finish reason carries the citations. `done` is called with the answer before the last chunk.
+    The chunk with the finish reason carries the citations. `done` is called with what was spent before the last chunk.
     An answer that the check withdraws, after it was streamed, is followed by the sentence that takes its place.
     """
     head = {"id": reply_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
@@ -112,13 +137,21 @@ def chunks(
     shown = ""
     try:
         for event in events:
+            if isinstance(event, ToolCall):
+                done(event.usage)
+                yield chunk({"tool_calls": [{"index": 0, **event.to_dict()}]})
+                yield chunk({}, "tool_calls")
+                if usage:
+                    yield _event({**head, "choices": [], "usage": _usage(event.usage)})
+                yield "data: [DONE]\n\n"
+                return
             if event.kind == "text" and event.text:
                 shown += event.text
                 yield chunk({"content": event.text})
             if event.answer is None:
                 continue
             answer = event.answer
-            done(answer)
+            done(answer.usage)
             if answer.broke_off not in ("", "length"):
                 yield _event(error_body(answer.broke_off, answer.warnings[-1], 502))
                 return

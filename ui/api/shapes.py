@@ -34,7 +34,9 @@ class SearchOptions(_Shape):
     """How to search; what is left out is as the server's settings say."""
 
     top_k: int | None = Field(None, ge=1, le=200)
-    mode: Literal["bm25", "dense", "hybrid", "auto"] | None = None
+    mode: str | None = Field(
+        None, max_length=100, pattern=r"^[a-z0-9+]+$", description="hybrid, dense, bm25, auto, graph, …, joined by +"
+    )
     filter: str | None = Field(None, max_length=10_000, description="such as: type == 'pdf' and year >= 2024")
     mmr: float | None = Field(None, ge=0, le=1, description="1 is relevance alone, 0 diversity alone")
     rerank: bool | None = None
@@ -86,6 +88,8 @@ class Part(_Open):
 class ChatMessage(_Open):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Annotated[str, StringConstraints(max_length=MAX_TEXT)] | list[Part] | None = None
+    tool_calls: list[dict[str, Any]] | None = Field(None, max_length=100, description="of an assistant's message")
+    tool_call_id: str = Field("", max_length=200, description="of a tool's message: which call this is the result of")
 
     @property
     def text(self) -> str:
@@ -113,7 +117,8 @@ class ChatRequest(_Open):
     max_completion_tokens: int | None = Field(None, ge=8, le=32_000)
     temperature: float | None = Field(None, ge=0, le=2)
     n: int | None = Field(None, ge=1, le=1)
-    tools: list[Any] | None = None
+    tools: list[Any] | None = Field(None, max_length=128, description="the client's; a reply may ask for a call of one")
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     ragstone: SearchOptions | None = Field(None, description="how to search for the passages")
 
