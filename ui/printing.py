@@ -417,6 +417,19 @@ def shorten(text: str, width: int) -> str:
 # ---------------------------------------------------------------- evaluation, models, health
 
 
+def trained(data: Mapping[str, Any]) -> None:
+    """What the training of a reranker came to."""
+    low, high = data["ci"]
+    out.print(
+        f"{data['n_questions']} questions, {data['n_steps']} steps in {data['seconds']:.0f} s. On {data['n_tried']} questions of documents that it did "
+        f"not see, the right passage's mean reciprocal rank goes from {data['before']:.3f} to {data['after']:.3f} ({low:+.3f} to {high:+.3f})."
+    )
+    if data["kept"]:
+        err.print(f'To use it: [rerank] model = "{escape(data["folder"])}", weight = {data["weight"]}')
+    else:
+        err.print("That is no certain gain, so it was not kept. More documents or more --minutes may help.")
+
+
 def evaluation(data: Mapping[str, Any]) -> None:
     _systems(data["systems"])
     for name, one in data.get("failures", {}).items():
