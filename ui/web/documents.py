@@ -36,7 +36,7 @@ def show(view: View) -> None:
     views = ("all", "duplicates")
     chosen = st.segmented_control(
         word("documents.title"), views, default="all", required=True, label_visibility="collapsed",
-        format_func=lambda name: word(f"documents.view_{name}"), key="documents-view",
+        format_func=lambda name: word(f"documents.view_{name}"), key="documents-view", persist_state="session",
     )  # fmt: skip
     if chosen == "duplicates":
         duplicates(view)

@@ -22,7 +22,7 @@ def add(view: View, *, opened: bool) -> None:
         ways = ["files", "folder", "web", *(["server"] if may_name_paths(view) else [])]
         way = st.segmented_control(
             word("documents.add"), ways, default="files", required=True, label_visibility="collapsed",
-            format_func=lambda name: word(f"documents.from_{name}"), key="documents-way",
+            format_func=lambda name: word(f"documents.from_{name}"), key="documents-way", persist_state="session",
         )  # fmt: skip
         if way == "web":
             _web(view)
@@ -82,6 +82,7 @@ def _web(view: View) -> None:
             help=word("documents.urls_help"),
             placeholder="https://example.org/handbook.html",
             key="documents-urls",
+            persist_state="session",
         )
         sent = st.form_submit_button(word("documents.import"), type="primary")
     if not sent:
@@ -96,7 +97,12 @@ def _web(view: View) -> None:
 def _server(view: View) -> None:
     word, allowed = view.word, view.home.kb.settings.ui.import_folders
     with st.form("documents-server", clear_on_submit=False, border=False):
-        path = st.text_input(word("documents.server_path"), help=word("documents.server_help"), key="documents-path")
+        path = st.text_input(
+            word("documents.server_path"),
+            help=word("documents.server_help"),
+            key="documents-path",
+            persist_state="session",
+        )
         sent = st.form_submit_button(word("documents.import"), type="primary")
     if allowed:
         st.caption(word("documents.server_only", folders=plain(", ".join(allowed))))

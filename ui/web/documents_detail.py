@@ -184,7 +184,7 @@ def _extracted(view: View, text: str, chunks: Sequence[Chunk], start: int, end: 
         st.subheader(word("documents.extracted"), width="content")
         way = st.segmented_control(
             word("documents.extracted"), ("chunks", "text"), default="chunks", required=True, label_visibility="collapsed",
-            format_func=lambda name: word(f"documents.{name}"), key="document-way",
+            format_func=lambda name: word(f"documents.{name}"), key="document-way", persist_state="session",
         )  # fmt: skip
     with st.container(height=640, key="document-extracted"):
         if way == "text":

@@ -151,6 +151,7 @@ WORDS = {
     "size": ("Tokens per passage", "每段词元数"),
     "overlap": ("Overlap in tokens", "重叠词元数"),
     "save": ("Save", "保存"),
+    "saving": ("Saving…", "正在保存…"),
     "saved": ("Saved. It stays so when the document is imported again.", "已保存，重新导入后仍然保留。"),
     "busy": ("Something else is writing just now: {why}", "暂时有其他写入操作：{why}"),
     # ---- duplicates
