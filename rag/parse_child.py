@@ -104,16 +104,20 @@ def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO, walls: _Memory
     walls.narrow()
 
 
-def _drawn(data: bytes, wanted: dict[str, int], passwords: Sequence[str]) -> ParsedDocument:
+def _drawn(data: bytes, wanted: dict[str, Any], passwords: Sequence[str]) -> ParsedDocument:
     """A page as a picture, with the first password that opens the file."""
     from rag.loaders.pdf import page_image
 
+    def draw(password: str) -> ParsedDocument:
+        number, width, quotes = wanted["page"], wanted["width"], wanted.get("quotes", [])
+        return page_image(data, number, width=width, quotes=quotes, password=password)
+
     for password in passwords:
         try:
-            return page_image(data, wanted["page"], width=wanted["width"], password=password)
+            return draw(password)
         except DocumentError:
             continue
-    return page_image(data, wanted["page"], width=wanted["width"])
+    return draw("")
 
 
 def _reply(parsed: ParsedDocument) -> tuple[dict[str, Any], list[bytes]]:

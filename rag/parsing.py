@@ -210,15 +210,25 @@ def page_image(data: bytes, page: int, *, settings: ParseSettings, width: int = 
 
     Raises: DocumentError.
     """
+    drawn = _drawn(data, {"page": page, "width": width}, settings)
+    return drawn.parts[0].data, drawn.n_pages or 1
+
+
+def quoted_page(
+    data: bytes, page: int, quotes: Sequence[str], *, settings: ParseSettings, width: int = 1000
+) -> tuple[bytes, int, float]:
+    """The same with quotes marked on it; how many of their lines are, and how far down the first one lies (0 to 1)."""
+    drawn = _drawn(data, {"page": page, "width": width, "quotes": list(quotes)}, settings)
+    return drawn.parts[0].data, int(drawn.metadata["marked"]), float(drawn.metadata["top"])
+
+
+def _drawn(data: bytes, wanted: dict[str, Any], settings: ParseSettings) -> ParsedDocument:
     child = _Child(settings.model_copy(update={"ocr": "off"}), threads=1)
     passwords = [secret.get_secret_value() for secret in settings.passwords]
     try:
-        drawn = child.parse(
-            data, "page.pdf", passwords, timeout_s=settings.timeout_s, draw={"page": page, "width": width}
-        )
+        return child.parse(data, "page.pdf", passwords, timeout_s=settings.timeout_s, draw=wanted)
     finally:
         child.close()
-    return drawn.parts[0].data, drawn.n_pages or 1
 
 
 def side_by_side(n_threads: int, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
@@ -258,7 +268,7 @@ class _Child:
         return self._process.poll() is None and self._n_files < MAX_FILES_PER_CHILD
 
     def parse(
-        self, data: bytes, name: str, passwords: Sequence[str], *, timeout_s: float, draw: dict[str, int] | None = None
+        self, data: bytes, name: str, passwords: Sequence[str], *, timeout_s: float, draw: dict[str, Any] | None = None
     ) -> ParsedDocument:
         """draw: page and width of a picture that is asked for in place of the text. Raises: DocumentError."""
         self._n_files += 1
@@ -281,7 +291,7 @@ class _Child:
         self._process.wait()
 
     def _exchange(
-        self, data: bytes, name: str, passwords: Sequence[str], guard: _Guard, draw: dict[str, int] | None
+        self, data: bytes, name: str, passwords: Sequence[str], guard: _Guard, draw: dict[str, Any] | None
     ) -> ParsedDocument | None:
         """The child's answer; None when it died or answered nonsense. Raises: DocumentError that the child reports."""
         try:

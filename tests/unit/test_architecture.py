@@ -16,7 +16,7 @@ HOMES = {
     "pymilvus": {"rag/store.py"},
     "openai": {"rag/chat.py"},
     "xllamacpp": {"rag/local_chat.py"},
-    "sqlalchemy": {"rag/catalog.py", "rag/accounts.py", "rag/jobs.py"},
+    "sqlalchemy": {"rag/catalog.py", "rag/accounts.py", "rag/jobs.py", "rag/threads.py"},
     "fastapi": {"ui/api/app.py", "ui/api/model_app.py"},
     "starlette": {"ui/api/app.py", "ui/api/model_app.py"},
     "opentelemetry": {"ui/api/server.py"},

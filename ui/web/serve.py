@@ -14,6 +14,32 @@ from rag.errors import RagstoneError, UsageError
 
 PAGE = Path(__file__).parents[1] / "page.py"
 
+THEME = {  # calm paper and ink; marked passages yellow as with a marker, doubts orange
+    "baseRadius": "10px",
+    "showWidgetBorder": "true",
+    "chartCategoricalColors": '["#2f6f5e","#c9822b","#4a6fa5","#a3485b","#7a6bb0","#6b7280"]',
+    "light.primaryColor": "#2f6f5e",
+    "light.backgroundColor": "#ffffff",
+    "light.secondaryBackgroundColor": "#f4f6f3",
+    "light.textColor": "#22292a",
+    "light.borderColor": "#dfe3de",
+    "light.greenBackgroundColor": "#dcefe6",
+    "light.greenTextColor": "#1f5f4d",
+    "light.yellowBackgroundColor": "#ffe892",
+    "light.orangeBackgroundColor": "#ffe3cf",
+    "light.sidebar.backgroundColor": "#f7f8f6",
+    "dark.primaryColor": "#6fbfa4",
+    "dark.backgroundColor": "#151a1a",
+    "dark.secondaryBackgroundColor": "#1f2626",
+    "dark.textColor": "#e6ebe8",
+    "dark.borderColor": "#334040",
+    "dark.greenBackgroundColor": "#1f4438",
+    "dark.greenTextColor": "#a5e3ca",
+    "dark.yellowBackgroundColor": "#665310",
+    "dark.orangeBackgroundColor": "#5c3418",
+    "dark.sidebar.backgroundColor": "#111515",
+}
+
 
 def serve(
     *,
@@ -41,7 +67,8 @@ def serve(
     command = [
         sys.executable, "-m", "streamlit", "run", str(PAGE), "--server.address", host, "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
-        "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none", "--theme.primaryColor", "#2f6f5e",
+        "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
+        *(f"--theme.{key}={value}" for key, value in THEME.items()),
     ]  # fmt: skip
     sys.stderr.write(
         f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n"
