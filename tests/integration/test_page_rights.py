@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from rag.knowledge_base import KnowledgeBase
 from rag.principals import Principal
+from rag.threads import Threads
 from rag.types import Document
 from ui.api.service import Service
 from ui.web.documents_add import may_name_paths
@@ -24,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Any:
     with KnowledgeBase.open(tmp_path_factory.mktemp("rights") / "home", settings=tiny_settings) as kb:
         kb.ingest([Document("Tea is steeped.", doc_id="tea", title="Tea")])
         kb.ingest([Document("Salaries of all.", doc_id="pay", title="Salaries")], acl=("g:staff",))
-        yield Home(service=Service(kb, open_to_all=True))
+        yield Home(service=Service(kb, open_to_all=True), threads=Threads(kb.catalog.engine))
 
 
 def page(home: Home, user: User, module: str, **address: str) -> AppTest:
@@ -62,7 +63,14 @@ def test_a_reader_starts_no_evaluation(home: Home) -> None:
 def test_paths_of_the_server_are_for_administrators_inside_the_folders_allowed(home: Home, tmp_path: Path) -> None:
     def may(user: User, **settings: Any) -> bool:
         kb = home.kb.view(settings=home.kb.settings.with_values(**settings)) if settings else home.kb
-        return may_name_paths(View(home=Home(service=Service(kb, open_to_all=True)), kb=kb, user=user, language="en"))
+        return may_name_paths(
+            View(
+                home=Home(service=Service(kb, open_to_all=True), threads=Threads(kb.catalog.engine)),
+                kb=kb,
+                user=user,
+                language="en",
+            )
+        )
 
     admin = User(name="root", role="admin", principal=Principal(names=("u:root",)))
     assert may(User()), "nobody signs in: the page is its owner's"

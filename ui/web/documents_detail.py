@@ -38,7 +38,7 @@ def detail(view: View, doc_id: str) -> None:
     if not info.version:
         return
     text, blocks, chunks = view.kb.text(doc_id), view.kb.blocks(doc_id), view.kb.chunks(doc_id)
-    paged = original is not None and original.startswith(_PDF) and bool(info.n_pages)
+    paged = original is not None and _PDF in original[:1024] and bool(info.n_pages)
     if paged:
         n = info.n_pages or 1
         page = st.pagination(n, key=f"page-{doc_id}") if n > 1 else 1
