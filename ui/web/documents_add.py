@@ -9,6 +9,7 @@ import streamlit as st
 
 from rag.errors import RagstoneError
 from ui.api.accepting import accept, accept_files, allowed_folder, labels
+from ui.web.documents_names import counted
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -63,7 +64,7 @@ def _upload(view: View, *, whole_folder: bool) -> None:
         key=f"documents-upload-{whole_folder}-{n}",
         max_upload_size=int(view.home.kb.settings.parse.max_file_mb),
     )
-    if files and st.button(word("documents.import_files", n=len(files)), type="primary", key="documents-import"):
+    if files and st.button(counted(view, "import_files", len(files)), type="primary", key="documents-import"):
         named = list(zip(labels([file.name for file in files]), files, strict=True))
         for start in range(0, len(named), PER_JOB):
             _tell(

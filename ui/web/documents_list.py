@@ -12,7 +12,7 @@ import streamlit as st
 from rag.errors import RagstoneError
 from rag.types import DocumentInfo
 from ui.api import accepting
-from ui.web.documents_names import advice, badge, name_of, quoted, shown_title, state_of, state_word
+from ui.web.documents_names import advice, badge, counted, name_of, quoted, shown_title, state_of, state_word
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -135,9 +135,10 @@ def _row(view: View, info: DocumentInfo) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"row-{info.doc_id}"):
         if view.user.may_edit:
             key = f"pick-{info.doc_id}"
+            st.session_state.setdefault(key, info.doc_id in _picked(view))
             st.checkbox(
-                word("documents.select", name=plain(title)), info.doc_id in _picked(view), key=key, on_change=_toggle,
-                args=(view, info.doc_id, key), label_visibility="collapsed", width=24,
+                word("documents.select", name=plain(title)), key=key, on_change=_toggle, args=(view, info.doc_id, key),
+                label_visibility="collapsed", width=24,
             )  # fmt: skip
         with st.container(gap=None, width="stretch"):
             st.button(
@@ -158,8 +159,8 @@ def _facts(view: View, info: DocumentInfo) -> list[str]:
     name = name_of(info.source)
     facts = [plain(name)] if name != shown_title(info) else []
     facts += [plain(info.type)] if info.type else []
-    facts += [view.word("documents.n_pages", n=info.n_pages)] if info.n_pages else []
-    facts += [view.word("documents.n_chunks", n=info.n_chunks)] if info.version else []
+    facts += [counted(view, "n_pages", info.n_pages)] if info.n_pages else []
+    facts += [counted(view, "n_chunks", info.n_chunks)] if info.version else []
     return [*facts, info.updated_at[:10]]
 
 
@@ -212,7 +213,7 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
             st.caption(word("documents.and_more", n=len(doc_ids) - NAMED))
         st.caption(word("documents.delete_one"))
         with st.container(horizontal=True):
-            sure = st.button(word("documents.delete_n", n=len(doc_ids)), type="primary", key="documents-delete-sure")
+            sure = st.button(counted(view, "delete_n", len(doc_ids)), type="primary", key="documents-delete-sure")
             if st.button(word("documents.keep")):
                 st.rerun()
         if sure:
@@ -224,7 +225,7 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
             for doc_id in doc_ids:
                 _picked(view).discard(doc_id)
             st.query_params.pop("doc", None)
-            st.toast(word("documents.delete_queued") if job else word("documents.deleted", n=len(doc_ids)))
+            st.toast(word("documents.delete_queued") if job else counted(view, "deleted", len(doc_ids)))
             st.rerun()
 
     ask()

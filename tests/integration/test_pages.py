@@ -1,4 +1,4 @@
-"""What the pages offer to whom, run without a browser: who may only read gets nothing to change anything with."""
+"""The pages without a browser: who may only read gets nothing to change anything with; evaluations in the background."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from eval import library
 from rag.knowledge_base import KnowledgeBase
 from rag.principals import Principal
 from rag.threads import Threads
 from rag.types import Document
 from ui.api.service import Service
 from ui.web.documents_add import may_name_paths
+from ui.web.evaluation_run import start
 from ui.web.view import Home, User, View
 
 VIEWER = User(name="ann", role="viewer", principal=Principal(names=("u:ann",)))
@@ -77,3 +79,36 @@ def test_paths_of_the_server_are_for_administrators_inside_the_folders_allowed(h
     assert not may(User(), ui__behind_proxy=True), "several people may be behind a proxy"
     assert not may(admin) and may(admin, ui__import_folders=str(tmp_path))
     assert not may(EDITOR, ui__import_folders=str(tmp_path)) and not may(VIEWER, ui__import_folders=str(tmp_path))
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.csv"
+    path.write_text(
+        "question,source\n" + "".join(f"How is tea number {n} steeped?,tea\n" for n in range(40)), encoding="utf-8"
+    )
+    return path
+
+
+def test_an_evaluation_is_stored_when_it_is_done(home: Home, questions: Path, tmp_path: Path) -> None:
+    view = View(home=home, kb=home.kb, user=User(), language="en")
+    task = start(view, tmp_path, questions, ["bm25", "dense"], limit=5)
+    while task.running:
+        task.since(10_000, timeout_s=1)
+    (stored,) = library.results(tmp_path)
+    assert task.state == "done" and stored.name == task.result
+    assert stored.systems == ["bm25", "dense"] and len(stored.questions) == 5 and task.since(0)[-1] == ("dense", 5, 5)
+
+
+def test_an_evaluation_that_is_stopped_or_fails_leaves_nothing(home: Home, questions: Path, tmp_path: Path) -> None:
+    view = View(home=home, kb=home.kb, user=User(), language="en")
+    task = start(view, tmp_path, questions, ["bm25", "dense"], limit=None)
+    task.since(0, timeout_s=30)
+    task.stop.set()
+    while task.running:
+        task.since(10_000, timeout_s=1)
+    assert task.state == "stopped" and library.results(tmp_path) == [] and not list((tmp_path / "results").glob("*"))
+    task = start(view, tmp_path, questions, ["hybrid(embedding.model=other)"], limit=None)
+    while task.running:
+        task.since(10_000, timeout_s=1)
+    assert task.state == "failed" and "embedding.model" in task.error
