@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from eval import library
+from eval.dataset import load_dataset
 from rag.knowledge_base import KnowledgeBase
 from rag.principals import Principal
 from rag.threads import Threads
@@ -112,3 +113,18 @@ def test_an_evaluation_that_is_stopped_or_fails_leaves_nothing(home: Home, quest
     while task.running:
         task.since(10_000, timeout_s=1)
     assert task.state == "failed" and "embedding.model" in task.error
+
+
+def test_answers_rated_in_chats_become_a_test_set(home: Home) -> None:
+    thread = home.threads.create("eve", "Tea")
+    turn = home.threads.ask(thread.thread_id, "How is tea made?", collection="default", mode="bm25")
+    home.threads.save(turn.turn_id, state="done", answer=home.kb.ask("How is tea steeped?"))
+    home.threads.rate(turn.turn_id, 1)
+    test = page(home, EDITOR, "evaluation")
+    next(button for button in test.button if button.label == "Make a test set of them").click()
+    assert not test.run().exception
+    (path,) = library.test_sets(library.folder_of(home.kb.home, "default"))
+    assert load_dataset(path).questions == {turn.turn_id: "How is tea made?"} and load_dataset(path).qrels == {
+        turn.turn_id: {"tea": 1}
+    }
+    assert "Make a test set of them" not in buttons(page(home, VIEWER, "evaluation"))
