@@ -248,7 +248,7 @@ class RerankSettings(_Section):
     )
     base_url: str = Field("", description="endpoint with /rerank; empty: the model runs here")
     api_key: SecretStr = Field(SecretStr(""), description="key for the endpoint")
-    depth: int = Field(30, ge=1, le=1000, description="candidates that are read")
+    depth: int = Field(20, ge=1, le=1000, description="candidates that are read")
     weight: float | None = Field(
         None, ge=0, le=1, description="of its scores; the first ranking's get the rest; none: 1, and 0.2 for sentences"
     )

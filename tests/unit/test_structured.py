@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.errors import ChatError, ModelError, UsageError
@@ -141,6 +141,7 @@ def test_references_lead_nowhere_else(reference: str) -> None:
         asked('{"a": 1}', schema={"properties": {"a": {"$ref": reference}}})
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_reply_can_be_read(reply: str) -> None:
     found, value = read_json(reply)
@@ -152,6 +153,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_JSON)
 def test_mending_never_breaks_what_is_valid(value: Any) -> None:
     shape = Shape(SCHEMA)
