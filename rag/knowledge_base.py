@@ -182,8 +182,16 @@ class KnowledgeBase:
 
         principal: collections are the tenant's, and documents those whose access list lets it in. None: the home's owner.
         settings: for what happens per call, such as answer.max_tokens; open parts stay as they are.
+        collection: left out, this one, or the principal's first where this one is not for it.
+        Raises: UsageError for a collection that is not there for the principal.
         """
         name = shown_name(self.collection) if collection is None else collection
+        if principal and not principal.may_see(name):
+            if collection is not None:
+                raise UsageError(
+                    f"There is no collection {name[:100]!r}. There are: {', '.join(principal.collections)}."
+                )
+            name = principal.collections[0]
         _check_collection(name)
         seen = copy.copy(self)
         seen.collection = stored_name(principal.tenant if principal else "", name)
@@ -447,8 +455,9 @@ class KnowledgeBase:
         return True
 
     def collections(self) -> list[str]:
-        tenant = self._principal.tenant if self._principal else ""
-        return [shown_name(name) for name in self.catalog.collections() if belongs(name, tenant)]
+        seer = self._principal or Principal()
+        mine = [shown_name(name) for name in self.catalog.collections() if belongs(name, seer.tenant)]
+        return [name for name in mine if seer.may_see(name)]
 
     def reindex(self, *, progress: Callable[[Progress], None] | None = None) -> Reindexed:
         """Build the collection again for the embedding model and chunk settings in force; searches go on meanwhile.
@@ -1116,9 +1125,14 @@ class KnowledgeBase:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer per home. Raises LockedError, naming the process that writes, after a second."""
+        """One writer per home. Raises LockedError, naming the process that writes, after a second.
+
+        Raises: UsageError when this view is of somebody who may only read.
+        """
         from filelock import FileLock, Timeout
 
+        if self._principal and not self._principal.writes:
+            raise UsageError("You may read here, and change nothing. Ask an admin for the role editor.")
         check_open_files()
         owner = self.home / "writer.pid"
         lock = FileLock(self.home / "writer.lock")
