@@ -112,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--schema", metavar="FILE", help="a JSON schema: the answer is a value that is valid for it")
     _search_options(ask)
     chat = command("chat", "ask questions one after the other in the terminal", "chat")
     _search_options(chat)
@@ -159,6 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="port (default 8300)")
     command("worker", "work on imports that the API accepted, in a process of its own", "serve_commands:worker")
     _keys_commands(group("keys", "keys of the HTTP API"), command)
+    _users_commands(group("users", "who may sign in to the page"), command)
     command("doctor", "what works here, and what to do about the rest", "doctor")
     config = group("config", "settings")
     command("show", "every setting with its value and origin", "config_show", config)
@@ -218,6 +220,17 @@ def _model_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
             "--context", type=int, default=0, metavar="N", help="tokens of a conversation (default: what fits)"
         )
         one.add_argument("--parallel", type=int, default=1, metavar="N", help="conversations at once (default 1)")
+    train = command(
+        "train-reranker",
+        "train a reranker on the collection's documents; kept when it ranks better",
+        "model_commands:train_reranker",
+        group,
+    )
+    train.add_argument("--minutes", type=float, default=30, metavar="N", help="of training alone (default 30)")
+    train.add_argument("--questions", type=int, default=4000, metavar="N", help="made of the documents (default 4000)")
+    train.add_argument("--base", metavar="MODEL", help="encoder to start from (default: the embedding model)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="which questions are made (default 0)")
+    train.add_argument("-o", "--out", metavar="DIR", help="where it is kept (default: among the models)")
     bench = command(
         "bench",
         "measure a model: first token, tokens a second, and the machine's limits",
@@ -257,6 +270,40 @@ def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
     revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
     revoke.add_argument("key", metavar="KEY", help="its id or name")
+
+
+def _users_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    add = command("add", "make an account; asks for the password, or reads it from a pipe", "user_commands:add", group)
+    command("list", "all accounts and their rights", "user_commands:list_", group)
+    change = command("set", "change an account; sessions end when its password changes", "user_commands:set_", group)
+    remove = command("remove", "end an account and its sessions", "user_commands:remove", group)
+    for one in (add, change, remove):
+        one.add_argument("name", metavar="NAME")
+    change.add_argument("--password", action="store_true", help="ask for a new password, or read it from a pipe")
+    for one, kept in ((add, False), (change, True)):
+        one.add_argument(
+            "--role",
+            choices=("viewer", "editor", "admin"),
+            default=None if kept else "viewer",
+            help="viewer reads, editor changes documents, admin does everything"
+            + ("" if kept else " (default: viewer)"),
+        )
+        one.add_argument(
+            "--tenant",
+            default=None if kept else "",
+            metavar="T",
+            help="whose collections (default: those of no tenant)",
+        )
+        one.add_argument(
+            "--as", dest="as_name", action="append", metavar="NAME", help="a name on access lists, such as g:staff"
+        )
+        one.add_argument(
+            "--only",
+            dest="rights",
+            action="append",
+            metavar="C",
+            help='a collection that may be seen (default: all; "" with set)',
+        )
 
 
 def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

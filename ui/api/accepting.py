@@ -37,8 +37,10 @@ def accept(
     """Queue an import into `kb`, a view of the service's home as somebody sees it.
 
     request: what the worker needs (files, urls, paths or documents). keep: puts the content into the job's folder.
-    Raises: Refused for a document that this person cannot see and would replace.
+    Raises: Refused for somebody who may only read, and for a document that this person cannot see and would replace.
     """
+    if kb.principal and not kb.principal.writes:
+        raise Refused(403, "E_ACCESS", "You may read here, and change nothing. Ask an admin for the role editor.")
     for doc_id in doc_ids:
         if kb.principal and not kb.documents(doc_id) and service.kb.catalog.documents(kb.collection, doc_id):
             raise Refused(403, "E_ACCESS", f"The name {doc_id[:100]!r} is taken. Choose another doc_id.")
