@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,13 +48,15 @@ def handbook() -> bytes:
     return out.getvalue()
 
 
+def open_form(page: Any) -> None:
+    """Open what documents are added with; in an empty collection it is open."""
+    form = page.locator(".st-key-documents-add")
+    if form.locator("details").get_attribute("open") is None:
+        form.locator("summary").click()
+
+
 def upload(page: Any, *files: tuple[str, bytes]) -> None:
-    expander = page.locator(".st-key-documents-add")
-    if (
-        not expander.locator("input[type=file]").first.is_visible()
-        and not expander.get_by_text("Drop files here").is_visible()
-    ):
-        expander.locator("summary").click()
+    open_form(page)
     payload = [{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files]
     page.locator("input[type=file]").first.set_input_files(payload)
     page.locator(".st-key-documents-import button").click()
@@ -118,14 +121,16 @@ def test_an_import_goes_on_after_its_tab_is_closed_and_the_server_was_killed(
     server: PageServer, address: str, browser: Any
 ) -> None:
     page = opened(browser, address)
-    files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(120)]
+    files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(60)]
     upload(page, *files)
     page.get_by_text("You can close this page: the import goes on.").first.wait_for()
     page.context.close()
     server.restart()
     page = opened(browser, address)
-    page.get_by_text("122 documents, 1 could not be read").wait_for()
-    page.get_by_label("Search by name or title").fill("note 11")
+    page.get_by_label("Search by name or title").fill("note-0")
+    page.get_by_label("Search by name or title").press("Enter")
+    page.get_by_text("1–25 of 60").wait_for()
+    page.get_by_label("Search by name or title").fill("note 05")
     page.get_by_label("Search by name or title").press("Enter")
     page.get_by_text("1–11 of 11").wait_for()
     idle(page)
@@ -167,3 +172,21 @@ def test_nothing_that_a_document_names_is_loaded(
         assert hits == [] and page.evaluate("window.owned") is None
         assert page.locator(f"img[src*='{url}'], a[href*='{url}']").count() == 0
         page.context.close()
+
+
+def test_a_folder_keeps_the_names_of_its_folders(address: str, browser: Any, tmp_path: Path) -> None:
+    for name in ("2024", "2025"):
+        (tmp_path / "reports" / name).mkdir(parents=True)
+        (tmp_path / "reports" / name / "report.md").write_text(f"# Report of {name}\n\nSales rose.", encoding="utf-8")
+    page = opened(browser, address)
+    open_form(page)
+    page.get_by_text("A folder", exact=True).click()
+    page.get_by_text("Choose a folder of your computer").wait_for()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "reports")
+    page.locator(".st-key-documents-import button").click()
+    page.get_by_text("2 new, 0 updated, 0 unchanged", exact=True).first.wait_for()
+    page.get_by_label("Search by name or title").fill("report of")
+    page.get_by_label("Search by name or title").press("Enter")
+    for name in ("2024", "2025"):
+        row(page, f"Report of {name}").get_by_text(f"reports/{name}/report.md").wait_for()
+    page.context.close()
