@@ -38,7 +38,11 @@ export default function ({ data, setTriggerValue }) {
   const seen = data.source && window.ragstoneSource === data.source;
   window.ragstoneSource = data.source;
   if (opened && data.source && !seen) {
-    setTimeout(() => opened.scrollIntoView({ behavior: 'smooth', block: 'nearest' }), 300);
+    setTimeout(() => {
+      const marks = [...opened.querySelectorAll('.stMarkdownColoredBackground')].filter((mark) => mark.offsetParent);
+      opened.scrollIntoView({ block: 'nearest' });
+      if (marks.length) marks[0].scrollIntoView({ block: 'center' });
+    }, 400);
   }
   return () => {
     observer.disconnect();

@@ -40,7 +40,7 @@ def show(view: View, turn: Turn, number: int, cited: Sequence[Citation]) -> None
     """The panel for what one marker stands for: quotes of one passage."""
     word, citation = view.word, cited[0]
     with st.container(border=True, key=f"source-{number}-{citation.marker}"):
-        with st.container(horizontal=True, vertical_alignment="top"):
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             st.markdown(f":green-badge[{citation.marker}] **{plain(label(citation))}**", width="stretch")
             st.button(
                 "", icon=":material/close:", key=f"close-source-{number}", type="tertiary", help=word("chat.close"),
