@@ -18,7 +18,7 @@ from ui.web.markup import highlighted, plain
 from ui.web.view import View
 
 AROUND = 450  # characters of the document shown on each side of a quote
-LONG = 1800  # characters from which the text scrolls inside the panel
+LONG = 500  # characters from which the text scrolls inside the panel
 
 
 def surroundings(
@@ -91,7 +91,7 @@ def _around(text: str, cited: Sequence[Citation]) -> None:
         _quotes(cited)
         return
     shown, spans = surroundings(text, apart([(one.start, one.end) for one in cited]))
-    with st.container(height=520, border=False, key="source-text") if len(shown) > LONG else st.container():
+    with st.container(height=400, border=False, key="source-text") if len(shown) > LONG else st.container():
         st.markdown(highlighted(shown, *spans))
 
 
