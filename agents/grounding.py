@@ -15,6 +15,7 @@ from agents.types import AgentStep
 
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?|(?<=[^\x00-\x7f])\d[\d,]*(?:\.\d+)?")
 _MARKER = re.compile(r"[\[【［]\s*\d+(?:\s*[,，]\s*\d+)*\s*[\]】］]")
+_PASSAGE = re.compile(r"^\[(\d+)\] ", re.MULTILINE)
 _FACTORS = frozenset(
     (24.0, 30.0, 52.0, 60.0, 100.0, 360.0, 365.0, 1000.0, 1024.0, 3600.0)
 )  # of units; nobody looks them up
@@ -73,12 +74,26 @@ def known(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> l
     return [_value(number) for text in texts for number in numbers(text)]
 
 
+def found_nothing_new(steps: Sequence[AgentStep]) -> bool:
+    """Whether the last step was a search that gave only passages which earlier ones had given."""
+    if len(steps) < 2 or steps[-1].tool != "search" or not steps[-1].ok:
+        return False
+    seen = {number for step in steps[:-1] if step.ok for number in _PASSAGE.findall(step.observation)}
+    return set(_PASSAGE.findall(steps[-1].observation)) <= seen and bool(seen)
+
+
 def operands(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> list[str]:
-    """What may be computed with: the numbers as they were written, the latest observations first, and the constants."""
+    """What may be computed with: the numbers as they were written, the latest observations first, and the constants.
+
+    Beginnings of the number that the model was just told about are left out: it would start to write that one again.
+    """
+    told = steps[-1].observation if steps and steps[-1].code == "compute_known" else ""
+    refused = next(iter(numbers(told)), "").replace(",", "")
     texts = [task, *(step.observation for step in reversed(steps) if step.ok), *facts]
     found = [number.replace(",", "") for text in texts for number in numbers(text)]
     constants = [f"{one:g}" for one in (*range(1, int(MAX_SMALL) + 1), *sorted(_FACTORS))]
-    return list(dict.fromkeys([*found[:MAX_OPERANDS], *constants]))
+    listed = dict.fromkeys([*found[:MAX_OPERANDS], *constants])
+    return [one for one in listed if not refused.startswith(one)]
 
 
 def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) -> str:

@@ -87,6 +87,8 @@ def _native(how: Asking, at: Situation, deadline_s: float, on_text: Callable[[st
 def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     sent = prompts.text_messages(at)
     told = at.steps[-1].code if at.steps else ""
+    if not told and grounding.found_nothing_new(at.steps):
+        told = "nothing_new"  # a small model would go on searching
     numbers = grounding.operands(at.task, at.steps, at.facts) if told in grounding.HELD else ()
     schema = prompts.action_schema(at.tools, last=at.last, told=told, numbers=numbers)
     started = time.perf_counter()

@@ -70,6 +70,7 @@ def text_messages(at: Situation) -> list[Message]:
 
 _ONLY = {
     "search_first": ("search", "read_document"),
+    "nothing_new": ("calculator", "read_document", ANSWER),
     "compute_first": ("calculator",),
     "compute_asked": ("calculator",),
     "compute_known": ("calculator", "search"),

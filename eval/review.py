@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from eval.generate import COLUMNS
 from eval.lines import read_text
 from eval.problems import ProblemLog
 from rag.errors import UsageError
+from rag.text import language
 
 YES, NO = "yes", "no"
+_ADDING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,36 @@ def decide(path: Path, question_id: str, keep: str, *, question: str, answer: st
         raise UsageError(f"{path} has no question {question_id!r}. It was changed meanwhile; load it again.")
     for row in own:
         row |= {"keep": keep, "question": " ".join(question.split()), "answer": " ".join(answer.split())}
+    _write(path, rows)
+
+
+def add_question(path: Path, question: str, answer: str, places: Sequence[tuple[str, str]]) -> str:
+    """Put a question at the end of a table, made when it is not there, and keep it. Returns its id.
+
+    places: (source, chunk id) of the passages that answer it.
+    Raises: UsageError for a question without words or places, and for a file that is another table or cannot be written.
+    """
+    text = " ".join(question.split())
+    if not text or not places:
+        raise UsageError("A test question needs its text and at least one passage that answers it.")
+    with _ADDING:
+        rows = _rows(path) if path.exists() else []
+        numbers = [int(row["id"][1:]) for row in rows if row["id"][:1] == "q" and row["id"][1:].isdigit()]
+        question_id = f"q{max(numbers, default=0) + 1}"
+        new = {
+            "id": question_id,
+            "question": text,
+            "answer": " ".join(answer.split()),
+            "kind": "by-hand",
+            "language": language(text),
+            "keep": YES,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, [*rows, *({**new, "source": source, "chunk": chunk} for source, chunk in places)])
+    return question_id
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -31,5 +31,5 @@ def set_access(
             store_row(one.pk, one.chunk, source=one.source, title=one.title, type=one.type, metadata=one.metadata, acl=one.acl)
             for one in stored
         ]  # fmt: skip
-        if rows:
+        if rows and documents[name].state != "disabled":
             store.upsert(index, rows, [vectors[one.vector_key] for one in stored])

@@ -34,7 +34,7 @@ from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, Sett
 from rag.principals import EVERYONE, PUBLIC, Principal
 from rag.types import Chunk, DocumentInfo, chunk_id
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
 MAX_WORDS = 32  # of a question that is looked up without an index
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
@@ -59,7 +59,7 @@ documents_table = sa.Table(
     sa.Column("source", sa.String, nullable=False),
     sa.Column("title", sa.String, nullable=False, default=""),
     sa.Column("type", sa.String, nullable=False, default=""),
-    sa.Column("state", sa.String, nullable=False),  # waiting, new, live, duplicate or failed
+    sa.Column("state", sa.String, nullable=False),  # waiting, new, live, disabled, duplicate or failed
     sa.Column("version", sa.Integer, nullable=False, default=0),  # the one that searches see; 0: none
     sa.Column("pending", sa.Integer, nullable=False, default=0),  # the one being written; 0: none
     sa.Column("content_hash", sa.String, nullable=False, default=""),
@@ -78,6 +78,7 @@ documents_table = sa.Table(
     sa.Column("copy_of", sa.String, nullable=False, server_default=""),  # doc_id that holds the same content's chunks
     sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag, last_modified and listed_by
     sa.Column("acl", sa.String, nullable=False, server_default=f"|{EVERYONE}|"),  # who finds it: |u:ann|g:staff|
+    sa.Column("edits", sa.String, nullable=False, server_default="{}"),  # what people set, see rag/edits.py
 )  # fmt: skip
 sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
 texts_table = sa.Table(
@@ -174,6 +175,7 @@ class Known:
     copy_of: str = ""
     validators: Mapping[str, str] = field(default_factory=dict)
     acl: tuple[str, ...] = PUBLIC
+    edits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,12 @@ class Draft:
     vector_keys: Sequence[str] = ()
     blocks: bytes | None = None  # packed, so that the text can be cut again without its source
     acl: tuple[str, ...] = PUBLIC
+    edits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def disabled(self) -> bool:
+        """Kept, and found by no search."""
+        return bool(self.edits.get("disabled"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,15 +380,16 @@ class Catalog:
         d = documents_table.c
         query = sa.select(
             d.doc_id, d.source, d.state, d.version, d.content_hash, d.recipe, d.size, d.mtime_ns, d.code, d.message,
-            d.container, d.copy_of, d.validators, d.acl,
+            d.container, d.copy_of, d.validators, d.acl, d.edits,
         ).where(d.collection == collection)  # fmt: skip
         if doc_id is not None:
             query = query.where(d.doc_id == doc_id)
         with self._engine.connect() as db:
             return {
-                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators), "acl": _names(row.acl)})
+                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators), "acl": _names(row.acl),
+                                     "edits": json.loads(row.edits)})
                 for row in db.execute(query)
-            }
+            }  # fmt: skip
 
     def documents(self, collection: str, doc_id: str | None = None) -> list[DocumentInfo]:
         """Documents in order of their source."""
@@ -398,6 +407,62 @@ class Catalog:
             for copy in db.execute(copies):
                 aliases.setdefault(copy.copy_of, []).append(copy.source)
         return [_info(row, tuple(aliases.get(row.doc_id, ()))) for row in rows]
+
+    def find_documents(
+        self,
+        collection: str,
+        *,
+        text: str,
+        state: str,
+        type: str,
+        limit: int | None,
+        offset: int,
+        doc_ids: Sequence[str] | None = None,
+    ) -> tuple[list[DocumentInfo], int]:
+        """A page of the documents that fit, in order of their source, and how many fit; see KnowledgeBase.find_documents."""
+        d = documents_table.c
+        fits = [d.collection == collection, self._visible()]
+        for word in text.split():
+            fits.append(sa.or_(d.title.icontains(word, autoescape=True), d.source.icontains(word, autoescape=True)))
+        if doc_ids is not None:
+            fits.append(d.doc_id.in_(doc_ids))
+        if type:
+            fits.append(d.type == type)
+        if state:
+            fits.append(_STATES[state] if state in _STATES else (d.state == state) & (d.pending == 0) & (d.code == ""))
+        page = sa.select(documents_table).where(*fits).order_by(d.source, d.doc_id).limit(limit).offset(offset)
+        with self._engine.connect() as db:
+            rows = db.execute(page).all()
+            total = db.execute(sa.select(sa.func.count()).select_from(documents_table).where(*fits)).scalar_one()
+        return [_info(row, ()) for row in rows], int(total)
+
+    def states(self, collection: str) -> dict[str, dict[str, int]]:
+        """How many documents there are of each state and of each type: {"state": {...}, "type": {...}}."""
+        d = documents_table.c
+        state = sa.case((d.pending > 0, "importing"), (d.code != "", "failed"), else_=d.state)
+        mine = (d.collection == collection) & self._visible()
+        found: dict[str, dict[str, int]] = {}
+        with self._engine.connect() as db:
+            for name, column in (("state", state), ("type", d.type)):
+                counted = (
+                    sa.select(column, sa.func.count()).where(mine).group_by(column).order_by(sa.func.count().desc())
+                )
+                found[name] = {str(row[0]): int(row[1]) for row in db.execute(counted) if row[0]}
+        return found
+
+    def set_edits(self, collection: str, doc_id: str, edits: Mapping[str, Any]) -> None:
+        """Note what people set on a live document; with `disabled` no search finds it from now on."""
+        d = documents_table.c
+        mine = (d.collection == collection) & (d.doc_id == doc_id) & (d.version > 0)
+        values = {"edits": json.dumps(dict(edits), ensure_ascii=False), "updated_at": utc_now(),
+                  "state": "disabled" if edits.get("disabled") else "live"}  # fmt: skip
+        with self._engine.begin() as db:
+            db.execute(sa.update(documents_table).where(mine).values(values))
+
+    def content_hashes(self) -> set[str]:
+        """Hashes of the sources of all documents, in every collection."""
+        with self._engine.connect() as db:
+            return set(db.execute(sa.select(documents_table.c.content_hash).distinct()).scalars())
 
     def text(self, collection: str, doc_id: str) -> str | None:
         """The live version's text."""
@@ -586,7 +651,8 @@ class Catalog:
             doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, text=self.text(collection, doc_id) or "",
             content_hash=row.content_hash, recipe=row.recipe, size=row.size, mtime_ns=row.mtime_ns, n_pages=row.n_pages,
             metadata=json.loads(row.meta), warnings=json.loads(row.warnings), container=row.container,
-            validators=json.loads(row.validators), acl=_names(row.acl), chunks=[one.chunk for one in stored],
+            validators=json.loads(row.validators), acl=_names(row.acl), edits=json.loads(row.edits),
+            chunks=[one.chunk for one in stored],
             vector_keys=[one.vector_key for one in stored],
         )  # fmt: skip
 
@@ -605,7 +671,8 @@ class Catalog:
         rights = {"acl": _acl(draft.acl)}
         with self._engine.begin() as db:
             if db.execute(sa.select(d.doc_id).where(mine)).first():
-                db.execute(sa.update(documents_table).where(mine).values(values))
+                still = sa.case((d.state == "waiting", "failed"), else_=d.state)  # it was noted before it was read
+                db.execute(sa.update(documents_table).where(mine).values(values | {"state": still}))
             else:
                 new = {
                     "collection": collection,
@@ -659,7 +726,7 @@ class Catalog:
         The collection is compared here: in the statement it makes SQLite read every chunk of the collection instead of
         looking the keys up.
         """
-        query = query.where(self._visible())
+        query = query.where(self._visible(), _ENABLED)
         with self._engine.connect() as db:
             for start in range(0, len(pks), _BATCH):
                 for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))):
@@ -684,7 +751,7 @@ class Catalog:
         c = chunks_table.c
         query = (
             sa.select(c.pk, c.doc_id, c.start, c.end, c.level)
-            .join(documents_table, _SAME_VERSION)
+            .join(documents_table, _SEARCHED)
             .where(c.collection == collection)
         )
         found: dict[str, str] = {}
@@ -718,7 +785,7 @@ class Catalog:
         c, d = chunks_table.c, documents_table.c
         query = (
             sa.select(c.doc_id, c.start, c.end, c.level, c.page, d.source, d.title, d.type, d.meta)
-            .join(documents_table, _SAME_VERSION)
+            .join(documents_table, _SEARCHED)
             .where(c.collection == collection)
             .execution_options(yield_per=1000)
         )
@@ -730,9 +797,7 @@ class Catalog:
 
     def live_keys(self, collection: str) -> set[str]:
         d, c = documents_table.c, chunks_table.c
-        query = (
-            sa.select(c.pk).join(documents_table, _SAME_VERSION).where(c.collection == collection, d.state == "live")
-        )
+        query = sa.select(c.pk).join(documents_table, _SEARCHED).where(c.collection == collection, d.state == "live")
         with self._engine.connect() as db:
             return set(db.execute(query).scalars())
 
@@ -741,7 +806,7 @@ class Catalog:
         c = chunks_table.c
         query = (
             sa.select(sa.func.substr(c.text, 1, 400))
-            .join(documents_table, _SAME_VERSION)
+            .join(documents_table, _SEARCHED)
             .where(c.collection == collection, c.level == 0, self._visible())
             .order_by(c.pk)
             .limit(n)
@@ -753,7 +818,7 @@ class Catalog:
         """Differs whenever another set of documents or versions is live than before."""
         d = documents_table.c
         query = sa.select(sa.func.count(), sa.func.sum(d.version), sa.func.max(d.updated_at)).where(
-            d.collection == collection, d.version > 0, self._visible()
+            d.collection == collection, d.version > 0, _ENABLED, self._visible()
         )
         with self._engine.connect() as db:
             return tuple(db.execute(query).one())
@@ -1082,11 +1147,14 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+_STATES = {"importing": documents_table.c.pending > 0, "failed": documents_table.c.code != ""}
 _SAME_VERSION = (
     (documents_table.c.collection == chunks_table.c.collection)
     & (documents_table.c.doc_id == chunks_table.c.doc_id)
     & (documents_table.c.version == chunks_table.c.version)
 )
+_ENABLED = documents_table.c.state != sa.literal_column("'disabled'")
+_SEARCHED = _SAME_VERSION & (documents_table.c.state != "disabled")
 _LIVE = sa.select(
     chunks_table,
     documents_table.c.source,
@@ -1094,7 +1162,7 @@ _LIVE = sa.select(
     documents_table.c.type,
     documents_table.c.meta,
     documents_table.c.acl,
-).join(documents_table, _SAME_VERSION)
+).join(documents_table, _SAME_VERSION)  # also of disabled documents: `_by_key` leaves those out
 
 
 def _migrate(db: sa.Connection) -> None:
@@ -1209,13 +1277,14 @@ def _chunk_rows(collection: str, draft: Draft, version: int, pks: Sequence[str])
 
 
 def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
-    return {"source": draft.source, "title": draft.title, "type": draft.type, "state": "live", "version": version,
+    return {"source": draft.source, "title": draft.title, "type": draft.type,
+            "state": "disabled" if draft.disabled else "live", "version": version,
             "pending": 0, "content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size,
             "mtime_ns": draft.mtime_ns, "n_chunks": len(draft.chunks), "n_chars": len(draft.text),
             "n_pages": draft.n_pages, "meta": json.dumps(dict(draft.metadata), ensure_ascii=False),
             "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "container": draft.container, "copy_of": "",
             "validators": json.dumps(dict(draft.validators)), "code": "", "message": "", "acl": _acl(draft.acl),
-            "updated_at": now}  # fmt: skip
+            "edits": json.dumps(dict(draft.edits), ensure_ascii=False), "updated_at": now}  # fmt: skip
 
 
 def _retire(db: sa.Connection, collection: str, doc_id: str) -> None:
@@ -1250,7 +1319,7 @@ def _info(row: Any, aliases: tuple[str, ...]) -> DocumentInfo:
         state="importing" if row.pending else row.state, version=row.version,
         n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
         metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
-        container=row.container, copy_of=row.copy_of, aliases=aliases, size=row.size, acl=_names(row.acl),
+        container=row.container, copy_of=row.copy_of, aliases=aliases, size=row.size, acl=_names(row.acl), edits=json.loads(row.edits),
     )  # fmt: skip
 
 

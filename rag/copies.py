@@ -26,7 +26,7 @@ def release(catalog: Catalog, store: MilvusStore, collection: str, index: str, d
         known = catalog.known_one(collection, heirs[0])
         taken = replace(
             draft, doc_id=heirs[0], source=info.source, container=info.container, size=known.size, mtime_ns=known.mtime_ns,
-            recipe=known.recipe, validators=known.validators, acl=known.acl,
+            recipe=known.recipe, validators=known.validators, acl=known.acl, edits=known.edits,
             chunks=[replace(chunk, doc_id=heirs[0]) for chunk in draft.chunks],
         )  # fmt: skip
         vectors = catalog.vectors(list(taken.vector_keys))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from rag import copies, describing, import_pipeline
+from rag import copies, describing, edits, import_pipeline
 from rag.catalog import Catalog, Draft, Known, vector_key
 from rag.chunking import chunk_recipe, chunker
 from rag.enrich import price, reserve, words_of
@@ -355,6 +355,7 @@ class _Run:
                 and not known.code
                 and self.options.ingest.dedupe
                 and known.acl == PUBLIC  # who finds the copy might not find the original
+                and not known.edits.get("disabled")
                 and known.doc_id == file_doc_id(known.source)
             ):
                 self.first.setdefault(known.content_hash, known.doc_id)
@@ -367,10 +368,11 @@ class _Run:
         outside = describing.fingerprint(found.source, root=root, patterns=self.patterns, sidecar=beside)
         doc_id = file_doc_id(found.source)
         stat = (found.size, found.mtime_ns) if isinstance(found, FoundFile) else (0, 0)
+        known = self.known.get(doc_id)
         draft = Draft(doc_id=doc_id, source=found.source, title="", type="", text="", content_hash="",
                       recipe=self.recipe + (f" +described={outside}" if outside else ""), size=stat[0], mtime_ns=stat[1],
-                      acl=self._acl(self.known.get(doc_id)))  # fmt: skip
-        return _Item(draft=draft, known=self.known.get(doc_id), found=found, described=(root, beside))
+                      acl=self._acl(known))  # fmt: skip
+        return _Item(draft=_as_edited(draft, known), known=known, found=found, described=(root, beside))
 
     def _looks_unchanged(self, item: _Item) -> bool:
         known, draft = item.known, item.draft
@@ -494,8 +496,9 @@ class _Run:
             self.tally.n_total += 1
             draft = replace(container.draft, doc_id=doc_id, source=source, content_hash=part.digest, size=part.size,
                             container=container.draft.doc_id, validators={})  # fmt: skip
-            item = replace(container, draft=draft, known=self.known.get(doc_id))
-            if item.known and self._same_recipe(item.known, draft) and item.known.content_hash == part.digest:
+            known = self.known.get(doc_id)
+            item = replace(container, draft=_as_edited(draft, known), known=known)
+            if item.known and self._same_recipe(item.known, item.draft) and item.known.content_hash == part.digest:
                 self._count_unchanged(item.known)
                 self._done(source)
                 continue
@@ -569,15 +572,17 @@ class _Run:
             assert item.parsed is not None
             with self.tally.timed("cut"):
                 parsed = import_pipeline.clean(item.parsed, pipeline.cleaners)
+                if called := item.draft.edits.get("title"):
+                    parsed = replace(parsed, title=called)
                 metadata, notes = self._describe(item, parsed)
                 warnings = (*parsed.warnings, *notes)
                 chunks = import_pipeline.cut(
                     parsed, self._context(item), chunker=self.chunker, enrichers=self.enrichers
                 ) if parsed.text.strip() else []  # fmt: skip
-                metadata |= words_of(chunks, self.options.enrich)
+                metadata = edits.metadata({**metadata, **words_of(chunks, self.options.enrich)}, item.draft.edits)
                 keys = [vector_key(embedder.fingerprint, chunk.indexed_text) for chunk in chunks]
             self.tally.warnings.extend(f"{item.draft.source}: {warning}" for warning in warnings)
-            title = item.draft.title or parsed.title or Path(item.draft.source).name
+            title = called or item.draft.title or parsed.title or Path(item.draft.source).name
             yield item, replace(
                 item.draft, title=title, type=parsed.type, text=parsed.text, n_pages=parsed.n_pages, metadata=metadata,
                 warnings=warnings, chunks=chunks, vector_keys=keys, blocks=pack_blocks(parsed.blocks),
@@ -598,8 +603,9 @@ class _Run:
 
     def _context(self, item: _Item) -> ChunkContext:
         embedder, chunk = self.parts.embedder, self.options.chunk
+        size, overlap = edits.chunk_sizes(self.size, chunk.overlap, item.draft.edits, most=embedder.max_tokens)
         return ChunkContext(
-            doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=self.size, overlap=chunk.overlap,
+            doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=size, overlap=overlap,
             context_tokens=chunk.context_tokens, overhead=embedder.passage_overhead(), embed=embedder.embed_passages,
         )  # fmt: skip
 
@@ -649,12 +655,15 @@ class _Run:
         own: list[tuple[_Item, Draft]] = []
         twins: list[tuple[Draft, str]] = []
         for item, draft in batch:
-            first = self.first.get(draft.content_hash) if item.found is not None and draft.acl == PUBLIC else None
+            alike = (
+                item.found is not None and draft.acl == PUBLIC and not draft.edits
+            )  # edited, it is a document of its own
+            first = self.first.get(draft.content_hash) if alike else None
             if first is not None and first != draft.doc_id and draft.chunks:
                 twins.append((draft, first))
                 continue
             own.append((item, draft))
-            if item.found is not None and draft.chunks and draft.acl == PUBLIC:
+            if item.found is not None and draft.chunks and draft.acl == PUBLIC and not draft.disabled:
                 self.first[draft.content_hash] = draft.doc_id
             if item.known and self.first.get(item.known.content_hash) == draft.doc_id != self.first.get(
                 draft.content_hash
@@ -674,9 +683,10 @@ class _Run:
         assert store is not None
         with self.tally.timed("write"):
             keys = catalog.stage(name, drafts)
-            rows = [row for draft, pks in zip(drafts, keys, strict=True) for row in store_rows(draft, pks)]
+            found = [(draft, pks) for draft, pks in zip(drafts, keys, strict=True) if not draft.disabled]
+            rows = [row for draft, pks in found for row in store_rows(draft, pks)]
             if rows:
-                store.upsert(self.parts.index, rows, [vectors[key] for draft in drafts for key in draft.vector_keys])
+                store.upsert(self.parts.index, rows, [vectors[key] for draft, _ in found for key in draft.vector_keys])
             catalog.publish(name, drafts)
 
     def _embed(self, drafts: Sequence[Draft]) -> _Embedding:
@@ -874,9 +884,16 @@ def _document_item(
     draft = Draft(doc_id=_valid(doc_id), source=_valid(document.source) or doc_id, title=title, type=document.type, text="",
                   content_hash=content_hash(identity.encode("utf-8")), recipe=recipe, size=len(text),
                   acl=acl(known.get(_valid(doc_id))))  # fmt: skip
+    draft = _as_edited(draft, known.get(draft.doc_id))
     blocks = markdown.blocks(text) if document.type == "markdown" else ()
     parsed = ParsedDocument(text=text, title=title, type=document.type, metadata=meta, blocks=tuple(blocks))
     return _Item(draft=draft, known=known.get(draft.doc_id), parsed=parsed)
+
+
+def _as_edited(draft: Draft, known: Known | None) -> Draft:
+    """With what people set on the document before."""
+    set_before = known.edits if known else {}
+    return replace(draft, edits=set_before, recipe=edits.marked(draft.recipe, set_before))
 
 
 def _valid(text: str) -> str:

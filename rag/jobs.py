@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ jobs_table = sa.Table(
     sa.Column("key_id", sa.String, nullable=False),
     sa.Column("collection", sa.String, nullable=False),  # as people know it
     sa.Column("kind", sa.String, nullable=False),  # import or delete
-    sa.Column("state", sa.String, nullable=False),  # queued, running, done, failed or cancelled
+    sa.Column("state", sa.String, nullable=False),  # queued, running, stopping, done, failed or cancelled
     sa.Column("request", sa.String, nullable=False),  # JSON: all that the work needs
     sa.Column("progress", sa.String, nullable=False),  # JSON
     sa.Column("result", sa.String, nullable=False),  # JSON
@@ -115,6 +115,15 @@ class Jobs:
             left = sa.update(jobs_table).where(j.state == "running").values(state="queued", updated_at=utc_now())
             return db.execute(left).rowcount
 
+    def end_stopping(self) -> Sequence[str]:
+        """End what was being stopped when its worker died. Only for the one worker of a home. Returns the jobs' ids."""
+        j = jobs_table.c
+        with self._engine.begin() as db:
+            left = list(db.execute(sa.select(j.job_id).where(j.state == "stopping")).scalars())
+            stopped = sa.update(jobs_table).where(j.job_id.in_(left))
+            db.execute(stopped.values(state="cancelled", updated_at=utc_now()))
+        return left
+
     def put_back(self, job_id: str) -> None:
         self._move(job_id, "running", "queued")
 
@@ -132,6 +141,14 @@ class Jobs:
     def cancel(self, job_id: str) -> bool:
         """Call off a job that nobody has begun. False when somebody has."""
         return self._move(job_id, "queued", "cancelled")
+
+    def stop(self, job_id: str) -> bool:
+        """Call off a job, also one that is being done: it ends after the documents that are being written. False when it has ended."""
+        return self.cancel(job_id) or self._move(job_id, "running", "stopping")
+
+    def is_stopping(self, job_id: str) -> bool:
+        job = self.get(job_id)
+        return job is not None and job.state == "stopping"
 
     def _move(self, job_id: str, old: str, new: str) -> bool:
         j = jobs_table.c

@@ -182,8 +182,16 @@ class KnowledgeBase:
 
         principal: collections are the tenant's, and documents those whose access list lets it in. None: the home's owner.
         settings: for what happens per call, such as answer.max_tokens; open parts stay as they are.
+        collection: left out, this one, or the principal's first where this one is not for it.
+        Raises: UsageError for a collection that is not there for the principal.
         """
         name = shown_name(self.collection) if collection is None else collection
+        if principal and not principal.may_see(name):
+            if collection is not None:
+                raise UsageError(
+                    f"There is no collection {name[:100]!r}. There are: {', '.join(principal.collections)}."
+                )
+            name = principal.collections[0]
         _check_collection(name)
         seen = copy.copy(self)
         seen.collection = stored_name(principal.tenant if principal else "", name)
@@ -290,6 +298,78 @@ class KnowledgeBase:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""
         return self.catalog.documents(self.collection, doc_id)
 
+    def find_documents(
+        self,
+        text: str = "",
+        *,
+        state: str = "",
+        type: str = "",
+        filter: str = "",
+        limit: int | None = 50,
+        offset: int = 0,
+    ) -> tuple[list[DocumentInfo], int]:
+        """A page of the documents that fit, in order of their source, and how many fit. Without `aliases`.
+
+        text: words that all stand in title or source. state: as in DocumentInfo; failed: also of documents whose update
+        failed. filter: as in a search. Raises: FilterError.
+        """
+        from rag import filters
+
+        condition = filters.parse(filter) if filter.strip() else None
+        if condition is None:
+            return self.catalog.find_documents(
+                self.collection, text=text, state=state, type=type, limit=limit, offset=offset
+            )
+        found, _ = self.catalog.find_documents(self.collection, text=text, state=state, type=type, limit=None, offset=0)
+        fit = [one for one in found if filters.matches(condition, {
+            "doc_id": one.doc_id, "source": one.source, "title": one.title, "type": one.type, "page": 0, "meta": one.metadata,
+        })]  # fmt: skip
+        return fit[offset : None if limit is None else offset + limit], len(fit)
+
+    def edit(
+        self,
+        doc_id: str,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        enabled: bool | None = None,
+        chunk_size: int | None = None,
+        overlap: int | None = None,
+    ) -> bool:
+        """Change a document for good: later imports of it keep what was set. False when there is no such document.
+
+        metadata: values to set; None takes a key away. enabled: False, and no search finds it, though it is kept.
+        chunk_size, overlap: tokens, for this document alone; it is cut again from the catalog's text.
+        Raises: UsageError for a value that cannot be, and for a document that was not imported or is a copy; LockedError.
+        """
+        from rag.editing import checked_change, edit
+        from rag.ingest import IngestOptions, IngestParts
+
+        found = self.documents(doc_id)
+        collection = self.catalog.collection(self.collection)
+        if not found or collection is None:
+            return False
+        sized = chunk_size is not None or overlap is not None
+        change = checked_change(
+            title=title, metadata=metadata, enabled=enabled, chunk_size=chunk_size, overlap=overlap,
+            embedder=self.embedder if sized else None, info=found[0],
+        )  # fmt: skip
+        settings = self.settings
+        with self._writing():
+            self._follow_clock(collection)
+            parts = IngestParts(
+                catalog=self.catalog, store=self.store, embedder=self._query_embedder(collection), collection=self.collection,
+                index=self._index(collection.generation),
+            )  # fmt: skip
+            options = IngestOptions(
+                chunk=settings.chunk, parse=settings.parse, enrich=settings.enrich,
+                enrichers=self._enrichers(settings, self._notify),
+            )  # fmt: skip
+            edit(parts, options, doc_id, change)
+            self.catalog.note_write(self.collection, time.time())
+            self._refresh_graph()
+        return True
+
     def text(self, doc_id: str) -> str:
         """A document's text as it was extracted; citations' offsets count in it. Raises UsageError for an unknown id."""
         text = self.catalog.text(self.collection, doc_id)
@@ -298,6 +378,15 @@ class KnowledgeBase:
                 f"There is no document {doc_id!r} in collection {self.collection}. `ragstone docs list` shows all."
             )
         return text
+
+    def original(self, doc_id: str) -> bytes | None:
+        """The bytes of the file that a document was read from; None when they are not kept, or not the same any more."""
+        from rag.originals import original
+
+        if not (found := self.documents(doc_id)):
+            return None
+        digest = self.catalog.known_one(self.collection, doc_id).content_hash
+        return original(self.home, found[0].source, digest, int(self.settings.parse.max_file_mb * 1_000_000))
 
     def blocks(self, doc_id: str) -> list[Block]:
         """Where headings, tables and paragraphs of a document's text lie, in order."""
@@ -328,6 +417,7 @@ class KnowledgeBase:
 
         Returns how many there were.
         """
+        from rag import originals
         from rag.ingest import delete
         from rag.rows import sweep
 
@@ -344,6 +434,8 @@ class KnowledgeBase:
                 sweep(self.catalog, self.store, self.collection, index)
                 self.catalog.drop_unused_vectors()
                 _graph_package().forget(self, wanted)
+            if n_deleted and (self.home / originals.FOLDER).exists():
+                originals.sweep(self.home, self.catalog.content_hashes())
         return n_deleted
 
     def set_access(self, doc_id: str, acl: Sequence[str]) -> bool:
@@ -363,8 +455,9 @@ class KnowledgeBase:
         return True
 
     def collections(self) -> list[str]:
-        tenant = self._principal.tenant if self._principal else ""
-        return [shown_name(name) for name in self.catalog.collections() if belongs(name, tenant)]
+        seer = self._principal or Principal()
+        mine = [shown_name(name) for name in self.catalog.collections() if belongs(name, seer.tenant)]
+        return [name for name in mine if seer.may_see(name)]
 
     def reindex(self, *, progress: Callable[[Progress], None] | None = None) -> Reindexed:
         """Build the collection again for the embedding model and chunk settings in force; searches go on meanwhile.
@@ -1032,9 +1125,14 @@ class KnowledgeBase:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer per home. Raises LockedError, naming the process that writes, after a second."""
+        """One writer per home. Raises LockedError, naming the process that writes, after a second.
+
+        Raises: UsageError when this view is of somebody who may only read.
+        """
         from filelock import FileLock, Timeout
 
+        if self._principal and not self._principal.writes:
+            raise UsageError("You may read here, and change nothing. Ask an admin for the role editor.")
         check_open_files()
         owner = self.home / "writer.pid"
         lock = FileLock(self.home / "writer.lock")

@@ -1,7 +1,7 @@
 """The child process that reads documents: `python -m rag.parse_child`, spoken to over stdin and stdout.
 
-A request is a frame: 4 bytes length, a JSON head {"name", "passwords", "ocr", "size"}, then `size` bytes of the
-document. The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text, the
+A request is a frame: 4 bytes length, a JSON head {"name", "passwords", "ocr", "draw", "size"}, then `size` bytes of the
+document; with `draw`, a page as a picture is asked for. The answer is a frame with the JSON head of `_reply` or {"code", "message"}, followed by the text, the
 blocks and the bytes of each file found inside. A frame {"page"} before it says that OCR begins with a page: reading
 one takes seconds, so the parent allows time for each.
 Nothing is opened for it: the parent has read the file, so this process needs no files, no network, no other programs.
@@ -72,7 +72,10 @@ def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO, walls: _Memory
         reader = None
         if ocr and is_installed():
             reader = Reader(max_pages=ocr["pages"], threads=ocr["threads"], before_page=before_page)
-        reply, body = _reply(load_document(data, name, head["passwords"], ocr=reader))
+        if drawn := head.get("draw"):
+            reply, body = _reply(_drawn(data, drawn, head["passwords"]))
+        else:
+            reply, body = _reply(load_document(data, name, head["passwords"], ocr=reader))
     except DocumentError as error:
         reply, body = {"code": error.code, "message": str(error)}, []
     except MemoryError:
@@ -99,6 +102,22 @@ def _answer(head: dict[str, Any], data: bytes, answers: BinaryIO, walls: _Memory
         )
     write_frame(answers, reply, body)
     walls.narrow()
+
+
+def _drawn(data: bytes, wanted: dict[str, Any], passwords: Sequence[str]) -> ParsedDocument:
+    """A page as a picture, with the first password that opens the file."""
+    from rag.loaders.pdf import page_image
+
+    def draw(password: str) -> ParsedDocument:
+        number, width, quotes = wanted["page"], wanted["width"], wanted.get("quotes", [])
+        return page_image(data, number, width=width, quotes=quotes, password=password)
+
+    for password in passwords:
+        try:
+            return draw(password)
+        except DocumentError:
+            continue
+    return draw("")
 
 
 def _reply(parsed: ParsedDocument) -> tuple[dict[str, Any], list[bytes]]:

@@ -205,6 +205,32 @@ def _parse_parts(
         _parse_parts(parsers, inner, source, f"{name}!/", depth + 1, found, warnings, left)
 
 
+def page_image(data: bytes, page: int, *, settings: ParseSettings, width: int = 1000) -> tuple[bytes, int]:
+    """A page of a PDF as a PNG of about `width` pixels, drawn in a child process, and how many pages there are.
+
+    Raises: DocumentError.
+    """
+    drawn = _drawn(data, {"page": page, "width": width}, settings)
+    return drawn.parts[0].data, drawn.n_pages or 1
+
+
+def quoted_page(
+    data: bytes, page: int, quotes: Sequence[str], *, settings: ParseSettings, width: int = 1000
+) -> tuple[bytes, int, float]:
+    """The same with quotes marked on it; how many of their lines are, and how far down the first one lies (0 to 1)."""
+    drawn = _drawn(data, {"page": page, "width": width, "quotes": list(quotes)}, settings)
+    return drawn.parts[0].data, int(drawn.metadata["marked"]), float(drawn.metadata["top"])
+
+
+def _drawn(data: bytes, wanted: dict[str, Any], settings: ParseSettings) -> ParsedDocument:
+    child = _Child(settings.model_copy(update={"ocr": "off"}), threads=1)
+    passwords = [secret.get_secret_value() for secret in settings.passwords]
+    try:
+        return child.parse(data, "page.pdf", passwords, timeout_s=settings.timeout_s, draw=wanted)
+    finally:
+        child.close()
+
+
 def side_by_side(n_threads: int, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """`work` on each item in threads; results in order, a few made ahead."""
     waiting: deque[Future[_R]] = deque()
@@ -241,12 +267,14 @@ class _Child:
         """Whether another file may be given to it."""
         return self._process.poll() is None and self._n_files < MAX_FILES_PER_CHILD
 
-    def parse(self, data: bytes, name: str, passwords: Sequence[str], *, timeout_s: float) -> ParsedDocument:
-        """Raises: DocumentError."""
+    def parse(
+        self, data: bytes, name: str, passwords: Sequence[str], *, timeout_s: float, draw: dict[str, Any] | None = None
+    ) -> ParsedDocument:
+        """draw: page and width of a picture that is asked for in place of the text. Raises: DocumentError."""
         self._n_files += 1
         guard = _Guard(self._process, timeout_s)
         try:
-            answer = self._exchange(data, name, passwords, guard)
+            answer = self._exchange(data, name, passwords, guard, draw)
         finally:
             guard.stop()
         if answer is None:
@@ -262,10 +290,12 @@ class _Child:
                 stream.close()
         self._process.wait()
 
-    def _exchange(self, data: bytes, name: str, passwords: Sequence[str], guard: _Guard) -> ParsedDocument | None:
+    def _exchange(
+        self, data: bytes, name: str, passwords: Sequence[str], guard: _Guard, draw: dict[str, Any] | None
+    ) -> ParsedDocument | None:
         """The child's answer; None when it died or answered nonsense. Raises: DocumentError that the child reports."""
         try:
-            request = {"name": name, "passwords": list(passwords), "ocr": self._ocr, "size": len(data)}
+            request = {"name": name, "passwords": list(passwords), "ocr": self._ocr, "draw": draw, "size": len(data)}
             protocol.write_frame(self._requests, request, [data])
             head = protocol.read_head(self._answers)
             n_pages = 0

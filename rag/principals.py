@@ -24,15 +24,24 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Somebody who is not the owner of the home. names: such as `u:ann`, `g:staff`; `all` is always meant, too."""
+    """Somebody who is not the owner of the home. names: such as `u:ann`, `g:staff`; `all` is always meant, too.
+
+    collections: the only ones that are there for this one; empty: all of the tenant. writes: may change what is in them.
+    """
 
     tenant: str = ""
     names: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    writes: bool = True
 
     @property
     def readers(self) -> tuple[str, ...]:
         """The names on an access list that let this one in."""
         return tuple(dict.fromkeys((EVERYONE, *self.names)))
+
+    def may_see(self, collection: str) -> bool:
+        """collection: as its people know it."""
+        return not self.collections or collection in self.collections
 
 
 def checked_names(names: Iterable[str]) -> tuple[str, ...]:

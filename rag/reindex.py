@@ -161,11 +161,11 @@ def _documents(
         one = known[info.doc_id]
         draft = Draft(doc_id=info.doc_id, source=info.source, title=info.title, type=info.type, text="",
                       content_hash=one.content_hash, recipe=recipes[info.doc_id], size=one.size, mtime_ns=one.mtime_ns,
-                      container=info.container, validators=one.validators, acl=one.acl)  # fmt: skip
-        yield draft, _parsed(info, *found)
+                      container=info.container, validators=one.validators, acl=one.acl, edits=one.edits)  # fmt: skip
+        yield draft, parsed_again(info, *found)
 
 
-def _parsed(info: DocumentInfo, text: str, blocks: bytes | None) -> ParsedDocument:
+def parsed_again(info: DocumentInfo, text: str, blocks: bytes | None) -> ParsedDocument:
     """The document as its loader gave it. A catalog of an earlier version has no blocks; its text is Markdown."""
     cut = unpack_blocks(blocks, len(text)) if blocks is not None else tuple(markdown.blocks(text))
     title = (

@@ -99,6 +99,9 @@ class IngestSettings(_Section):
         [], description='metadata from paths below the imported folder: ["{department}/{year:int}/*"]'
     )
     dedupe: bool = Field(True, description="files with the same content share one copy; all their sources are kept")
+    keep_uploads: bool = Field(
+        True, description="keep uploaded files, so that the page can show them beside their text"
+    )
 
 
 class FetchSettings(_Section):
@@ -349,6 +352,14 @@ class UiSettings(_Section):
         False,
         description="listen beyond this machine: something in front asks for a password, or forwards loopback alone",
     )
+    import_folders: list[str] = Field(
+        [], description="folders of this machine that may be imported from the page where several people use it"
+    )
+
+    @field_validator("import_folders", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 class ApiSettings(_Section):

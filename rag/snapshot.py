@@ -386,13 +386,14 @@ def _record(line: Any) -> dict[str, Any]:
         raise ValueError("its access list is none")
     text = _typed(line, "text", (str, type(None)))
     live = document["version"] > 0
+    document["edits"] = line["document"].get("edits", "{}")
     if (
-        document["state"] not in ("live", "failed", "duplicate")
+        document["state"] not in ("live", "disabled", "failed", "duplicate")
         or live != isinstance(text, str)
         or not document["doc_id"]
     ):
         raise ValueError("its state and its text do not fit")
-    shapes = {"meta": dict, "validators": dict, "warnings": list}
+    shapes = {"meta": dict, "validators": dict, "warnings": list, "edits": dict}
     if not all(isinstance(json.loads(document[key]), shape) for key, shape in shapes.items()):
         raise ValueError("its metadata is none")
     blocks = None if line["blocks"] is None else base64.b64decode(line["blocks"], validate=True)

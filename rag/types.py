@@ -211,7 +211,7 @@ class DocumentInfo:
     source: str
     title: str
     type: str
-    state: str  # waiting, importing, live, duplicate or failed
+    state: str  # waiting, importing, live, disabled, duplicate or failed
     version: int
     n_chunks: int
     n_chars: int
@@ -226,6 +226,7 @@ class DocumentInfo:
     aliases: tuple[str, ...] = ()  # sources of the documents that are copies of this one
     size: int = 0  # of the file in bytes; of a document given in code in characters
     acl: tuple[str, ...] = ("all",)  # who finds it, see rag/principals.py
+    edits: Mapping[str, Any] = field(default_factory=dict)  # what people set, see rag/edits.py
 
 
 # ---------------------------------------------------------------- search

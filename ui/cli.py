@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from rag.errors import RagstoneError, UsageError, disk_error
 
-STATES = ("waiting", "importing", "live", "duplicate", "failed")
+STATES = ("waiting", "importing", "live", "disabled", "duplicate", "failed")
 AGENT_KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 GRAPH_METHODS = ("auto", "rules", "names", "chat", "triples")
 GRAPH_SEARCHES = ("walk", "local", "paths", "keywords", "global", "drift")
@@ -160,6 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="port (default 8300)")
     command("worker", "work on imports that the API accepted, in a process of its own", "serve_commands:worker")
     _keys_commands(group("keys", "keys of the HTTP API"), command)
+    _users_commands(group("users", "who may sign in to the page"), command)
     command("doctor", "what works here, and what to do about the rest", "doctor")
     config = group("config", "settings")
     command("show", "every setting with its value and origin", "config_show", config)
@@ -269,6 +270,40 @@ def _keys_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) 
     command("list", "all keys, and what they used today", "serve_commands:keys_list", group)
     revoke = command("revoke", "end a key, or all keys of a name", "serve_commands:keys_revoke", group)
     revoke.add_argument("key", metavar="KEY", help="its id or name")
+
+
+def _users_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    add = command("add", "make an account; asks for the password, or reads it from a pipe", "user_commands:add", group)
+    command("list", "all accounts and their rights", "user_commands:list_", group)
+    change = command("set", "change an account; sessions end when its password changes", "user_commands:set_", group)
+    remove = command("remove", "end an account and its sessions", "user_commands:remove", group)
+    for one in (add, change, remove):
+        one.add_argument("name", metavar="NAME")
+    change.add_argument("--password", action="store_true", help="ask for a new password, or read it from a pipe")
+    for one, kept in ((add, False), (change, True)):
+        one.add_argument(
+            "--role",
+            choices=("viewer", "editor", "admin"),
+            default=None if kept else "viewer",
+            help="viewer reads, editor changes documents, admin does everything"
+            + ("" if kept else " (default: viewer)"),
+        )
+        one.add_argument(
+            "--tenant",
+            default=None if kept else "",
+            metavar="T",
+            help="whose collections (default: those of no tenant)",
+        )
+        one.add_argument(
+            "--as", dest="as_name", action="append", metavar="NAME", help="a name on access lists, such as g:staff"
+        )
+        one.add_argument(
+            "--only",
+            dest="rights",
+            action="append",
+            metavar="C",
+            help='a collection that may be seen (default: all; "" with set)',
+        )
 
 
 def _graph_commands(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -422,11 +422,15 @@ def models_pull(options: argparse.Namespace) -> Outcome:
 
 
 def ui(options: argparse.Namespace) -> Outcome:
+    from rag.users import Users
     from ui.web.serve import serve
 
     settings = _settings(options)
+    with _open(options) as kb:
+        accounts = Users(kb.catalog.engine).any()
     serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
-          host=options.host or settings.ui.host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy)  # fmt: skip
+          host=options.host or settings.ui.host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy,
+          accounts=accounts)  # fmt: skip
     return Outcome(data={}, show=lambda _: None)
 
 

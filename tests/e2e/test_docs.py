@@ -21,6 +21,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
         "docs/graph.md",
         "docs/evaluation.md",
         "docs/agents.md",
+        "docs/page-documents.md",
         "README.md",
         "README.zh-CN.md",
     ],

@@ -13,6 +13,7 @@ from agents import grounding
 from agents.passages import focus
 from agents.prompts import Situation, action_schema, fitted, native_messages, read_action, read_trace, text_messages
 from agents.schema import problems
+from agents.tooling import Tool, from_schema
 from agents.tools.calculator import calculator_tool
 from agents.types import AgentStep, Call
 
@@ -69,6 +70,8 @@ def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() ->
     pattern = re.compile(held["properties"]["args"]["properties"]["expression"]["pattern"])
     assert all(pattern.match(text) for text in ("1998 - 1839", "(1998 - 1839) * 365", "1839 + 1998 / 2"))
     assert not any(pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "__import__('os')"))
+    told = AgentStep(n=2, thought="", tool="", args={}, observation="18,399 stands in no observation.", ok=False, code="compute_known")  # fmt: skip
+    assert "1839" in numbers and "1839" not in grounding.operands("How many years?", [step, told])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,19 @@ def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() ->
 )
 def test_which_tasks_ask_for_a_number_that_no_text_states(task: str, computes: bool) -> None:
     assert grounding.asks_to_compute(task) is computes
+
+
+def test_who_finds_nothing_new_searches_no_further() -> None:
+    found = lambda n, *numbers: AgentStep(n=n, thought="", tool="search", args={"query": f"{n}"}, observation="\n\n".join(f"[{one}] text" for one in numbers))  # noqa: E731  # fmt: skip
+    assert not grounding.found_nothing_new([found(1, 1, 2)])
+    assert not grounding.found_nothing_new([found(1, 1, 2), found(2, 2, 3)])
+    assert grounding.found_nothing_new([found(1, 1, 2), found(2, 2)])
+    kinds = [one["properties"]["tool"]["const"] for one in action_schema([search_like(), calculator_tool()], told="nothing_new")["anyOf"]]  # fmt: skip
+    assert kinds == ["calculator", "answer"]
+
+
+def search_like() -> Tool:
+    return from_schema("search", "find", {"type": "object", "properties": {}}, lambda args, context: "")
 
 
 def test_an_answer_without_the_computation_is_sent_back() -> None:

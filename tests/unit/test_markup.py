@@ -36,4 +36,4 @@ def test_markers_and_tables_stay() -> None:
 
 
 def test_the_marked_part_is_one_line() -> None:
-    assert highlighted("before the\nquote after", 7, 16) == "before :orange-background[the quote] after"
+    assert highlighted("before the\nquote after", (7, 16)) == "before :yellow-background[the quote] after"

@@ -14,7 +14,7 @@ import pytest
 
 from rag.errors import DocumentError
 from rag.parse_child import KINDS, pack_blocks, unpack_blocks
-from rag.parsing import ParserPool, parse_parts
+from rag.parsing import ParserPool, page_image, parse_parts
 from rag.settings import ParseSettings
 from rag.sources import FoundFile, content_hash, find
 from rag.types import Block, Failure, ParsedDocument, Part
@@ -247,7 +247,7 @@ def ends(pid: int, within_s: float) -> bool:
 def test_no_child_outlives_its_parent(hostile: Path, busy: bool) -> None:
     script = textwrap.dedent(f"""
         import os, threading
-        from rag.parsing import ParserPool, parse_parts
+        from rag.parsing import ParserPool, page_image, parse_parts
         from rag.settings import ParseSettings
         pool = ParserPool(ParseSettings(timeout_s=100), workers=1)
         pool.parse(b"text", "a.md")
@@ -294,3 +294,26 @@ def test_the_hostile_collection(shared: Path) -> None:
                 assert result not in ("E_PARSE", "E_CRASH", "E_TIMEOUT"), name
                 n_text += isinstance(result, ParsedDocument)
     assert n_text >= 5
+
+
+def test_a_page_is_drawn_in_a_child() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+    from reportlab.pdfgen import canvas
+
+    out = BytesIO()
+    drawing = canvas.Canvas(out, pagesize=(400, 600))
+    for number in (1, 2):
+        drawing.drawString(50, 500, f"Page {number}")
+        drawing.rect(0, 0, 400, 100, fill=number == 2)
+        drawing.showPage()
+    drawing.save()
+    png, n_pages = page_image(out.getvalue(), 2, settings=ParseSettings(), width=800)
+    image = Image.open(BytesIO(png))
+    assert n_pages == 2 and image.size == (800, 1200)
+    assert image.getpixel((400, 1100)) == (0, 0, 0) and image.getpixel((400, 400)) == (255, 255, 255)
+    with pytest.raises(DocumentError, match="no page 3"):
+        page_image(out.getvalue(), 3, settings=ParseSettings())
+    with pytest.raises(DocumentError, match="cannot be drawn"):
+        page_image(b"%PDF-1.4 broken", 1, settings=ParseSettings())

@@ -25,22 +25,22 @@ from starlette.exceptions import HTTPException
 
 from agents.agent import KINDS
 from rag.accounts import Key
-from rag.errors import LockedError, RagstoneError
+from rag.errors import RagstoneError
 from rag.ingest import file_doc_id
-from rag.jobs import Job, new_job_id
+from rag.jobs import Job
+from rag.knowledge_base import KnowledgeBase
 from rag.types import DocumentInfo, Event, Usage
-from ui.api import chat, shapes
+from ui.api import accepting, chat, shapes
 from ui.api.client_tools import ToolCall
 from ui.api.guard import Guard, error_body
 from ui.api.service import Refused, Service, status_of
-from ui.api.worker import job_folder, upload_source
+from ui.api.worker import job_folder
 
 AGENT = "agent:"  # what an agent's name as a model begins with
 MAX_FILES = 100
 MAX_WAIT_S = 60
 POLL_S = 0.2
 KEEP_ALIVE_S = 15.0
-PIECE = 1 << 20
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": shapes.Error, "description": text}
     for code, text in {
@@ -321,22 +321,21 @@ def _add_documents(app: FastAPI, service: Service) -> None:
         With an Idempotency-Key header a request that is sent again gets the first one's job.
         """
         if (request.headers.get("content-type") or "").lower().startswith("multipart/form-data"):
-            body, wanted, keep = await _from_form(request)
+            body, collection, take = await _from_form(service, request)
         else:
-            body, wanted, keep = await _from_json(request)
+            body, collection, take = await _from_json(service, request)
 
-        def accept() -> tuple[int, dict[str, Any]]:
-            job = _accept(service, key, wanted, keep)
-            return 202, job_json(job)
+        def accepted() -> tuple[int, dict[str, Any]]:
+            return 202, job_json(take(service.seen_by(key, collection), key.key_id))
 
-        status, answer = await run_in_threadpool(_outcome, service, key, request, body, accept)
+        status, answer = await run_in_threadpool(_outcome, service, key, request, body, accepted)
         return await _waited(service, status, answer, wait)
 
     @app.get("/v1/documents", tags=["documents"])
     def listed(
         key: Reader,
         collection: Collection = None,
-        state: Annotated[str | None, Query(pattern="^(waiting|importing|live|duplicate|failed)$")] = None,
+        state: Annotated[str | None, Query(pattern="^(waiting|importing|live|disabled|duplicate|failed)$")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
     ) -> shapes.DocumentList:
@@ -379,22 +378,20 @@ def _add_documents(app: FastAPI, service: Service) -> None:
         def remove() -> Job | None:
             kb = service.seen_by(key, collection)
             _found(kb.documents(doc_id), doc_id)
-            try:
-                if not kb.delete(doc_id):
-                    _found([], doc_id)
-                return None
-            except LockedError:  # an import is running: the deletion comes right after it
-                return service.jobs.add("delete", key_id=key.key_id, collection=_shown(service, collection), request={"doc_ids": [doc_id], **_who(key)})  # fmt: skip
+            return accepting.delete(service, kb, [doc_id], key_id=key.key_id)
 
         job = await run_in_threadpool(remove)
         if job is None:
             return {"doc_id": doc_id, "deleted": True}
-        service.wake.set()
         return await _waited(service, 202, job_json(job), 0)
 
 
-async def _from_json(request: Request) -> tuple[str, dict[str, Any], Callable[[Any], None]]:
-    """The request's identity, the job it asks for, and what puts its content into the job's folder."""
+Take = Callable[[KnowledgeBase, str], Job]
+"""(the collection as the caller sees it, the key's id) → the job, accepted"""
+
+
+async def _from_json(service: Service, request: Request) -> tuple[str, str | None, Take]:
+    """The request's identity, the collection, and what accepts its content."""
     raw = await request.body()
     try:
         asked = shapes.DocumentsRequest.model_validate_json(raw)
@@ -402,28 +399,25 @@ async def _from_json(request: Request) -> tuple[str, dict[str, Any], Callable[[A
         raise RequestValidationError(error.errors()) from error
     if bool(asked.documents) == bool(asked.urls):
         raise Refused(400, "E_USAGE", "Send `documents` or `urls`, one of them. Files come as multipart/form-data, in parts named `file`.")  # fmt: skip
-    wanted: dict[str, Any] = {"collection": asked.collection, "acl": asked.acl}
     documents = [{**one.model_dump(), "doc_id": one.doc_id or (file_doc_id(one.source) if one.source else secrets.token_hex(8))}
                  for one in asked.documents]  # fmt: skip
-    wanted |= {"urls": asked.urls} if asked.urls else {"doc_ids": [one["doc_id"] for one in documents]}
 
-    def keep(folder: Any) -> None:
-        if documents:
-            _write(
-                folder / "documents.json", [json.dumps(documents, ensure_ascii=False).encode("utf-8", "surrogatepass")]
-            )
+    def take(kb: KnowledgeBase, key_id: str) -> Job:
+        if asked.urls:
+            return accepting.accept(service, kb, key_id=key_id, request={"acl": asked.acl, "urls": asked.urls})
+        return accepting.accept_documents(service, kb, documents, key_id=key_id, acl=asked.acl)
 
-    return hashlib.sha256(raw).hexdigest(), wanted, keep
+    return hashlib.sha256(raw).hexdigest(), asked.collection, take
 
 
-async def _from_form(request: Request) -> tuple[str, dict[str, Any], Callable[[Any], None]]:
+async def _from_form(service: Service, request: Request) -> tuple[str, str | None, Take]:
     form = await request.form(max_files=MAX_FILES, max_fields=MAX_FILES + 2)
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise Refused(
             400, "E_USAGE", "No file came. Send each in a part named `file`, as `curl -F file=@report.pdf` does."
         )
-    names = [_label(one.filename or "", at) for at, one in enumerate(files, start=1)]
+    names = [accepting.label(one.filename or "", at) for at, one in enumerate(files, start=1)]
     fields = {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in ("collection", "acl")}
     try:
         asked = shapes.DocumentsRequest(collection=next(iter(fields["collection"]), None), acl=fields["acl"])
@@ -431,75 +425,22 @@ async def _from_form(request: Request) -> tuple[str, dict[str, Any], Callable[[A
         raise RequestValidationError(error.errors()) from error
     if len(set(names)) < len(names):
         raise Refused(400, "E_USAGE", "Two files have the same name. Send them one after the other, or rename one.")
-    wanted = {"collection": asked.collection, "acl": asked.acl, "doc_ids": [file_doc_id(upload_source(name)) for name in names],
-              "files": [{"name": name, "stored": f"{at:03d}"} for at, name in enumerate(names)]}  # fmt: skip
     identity = await run_in_threadpool(_digest_of, files, json.dumps([names, fields]))
+    named = [(name, one.file) for name, one in zip(names, files, strict=True)]
 
-    def keep(folder: Any) -> None:
-        for at, one in enumerate(files):
-            one.file.seek(0)
-            _write(folder / f"{at:03d}", iter(lambda file=one.file: file.read(PIECE), b""))  # type: ignore[misc]
+    def take(kb: KnowledgeBase, key_id: str) -> Job:
+        return accepting.accept_files(service, kb, named, key_id=key_id, acl=asked.acl)
 
-    return identity, wanted, keep
+    return identity, asked.collection, take
 
 
 def _digest_of(files: list[UploadFile], more: str) -> str:
     digest = hashlib.sha256(more.encode("utf-8", "surrogatepass"))
     for one in files:
         one.file.seek(0)
-        for piece in iter(lambda file=one.file: file.read(PIECE), b""):  # type: ignore[misc]
+        for piece in iter(lambda file=one.file: file.read(accepting.PIECE), b""):  # type: ignore[misc]
             digest.update(piece)
     return digest.hexdigest()
-
-
-def _write(path: Any, pieces: Any) -> None:
-    """On disk when this returns, for the job will be acknowledged."""
-    import os
-
-    with open(path, "xb") as out:
-        for piece in pieces:
-            out.write(piece)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _label(name: str, at: int) -> str:
-    """A file's name as people know it: its last part, one line. It is never opened by it."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    kept = "".join(char for char in last if char.isprintable()).strip()[-200:]
-    return kept if kept.strip(".") else f"file-{at}"
-
-
-def _accept(service: Service, key: Key, wanted: dict[str, Any], keep: Callable[[Any], None]) -> Job:
-    """Put a job and its content on disk. Raises Refused for a document that this key may not replace."""
-    collection = _shown(service, wanted.pop("collection"))
-    kb = service.seen_by(key, collection)
-    for doc_id in wanted.pop("doc_ids", ()):
-        if kb.principal and not kb.documents(doc_id) and service.kb.catalog.documents(kb.collection, doc_id):
-            raise Refused(403, "E_ACCESS", f"The name {doc_id[:100]!r} is taken. Choose another doc_id.")
-    job_id = new_job_id()
-    folder = job_folder(service.kb.home, job_id)
-    folder.mkdir(parents=True)
-    try:
-        keep(folder)
-        job = service.jobs.add(
-            "import", key_id=key.key_id, collection=collection, request={**wanted, **_who(key)}, job_id=job_id
-        )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    service.wake.set()
-    return job
-
-
-def _shown(service: Service, collection: str | None) -> str:
-    return collection or service.kb.collection
-
-
-def _who(key: Key) -> dict[str, Any]:
-    """The principal, for the worker."""
-    principal = key.principal
-    return {"principal": None if principal is None else {"tenant": principal.tenant, "names": list(principal.names)}}
 
 
 def _found(documents: list[DocumentInfo], doc_id: str) -> DocumentInfo:

@@ -223,7 +223,7 @@ class Job(_Open):
     object: Literal["job"]
     kind: str
     collection: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    state: Literal["queued", "running", "stopping", "done", "failed", "cancelled"]
     progress: dict[str, Any]
     result: dict[str, Any]
     created_at: str

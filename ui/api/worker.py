@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from rag import originals
 from rag.errors import LockedError, RagstoneError, StoreError
 from rag.ingest import Progress
 from rag.jobs import Job, Jobs
@@ -41,6 +42,7 @@ class Worker:
     def __init__(self, kb: KnowledgeBase, jobs: Jobs, wake: threading.Event) -> None:
         self._kb, self._jobs, self._wake = kb, jobs, wake
         self._stop = threading.Event()
+        self._end_job = threading.Event()  # of the job that is being done: this worker stops, or somebody called it off
         self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -49,6 +51,7 @@ class Worker:
     def stop(self, timeout_s: float | None = None) -> None:
         """End after the documents that are being written. Returns when it has, or after the time."""
         self._stop.set()
+        self._end_job.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -59,6 +62,8 @@ class Worker:
         while not self._stop.is_set():
             try:
                 with lock.acquire(timeout=0):
+                    for job_id in self._jobs.end_stopping():
+                        shutil.rmtree(job_folder(self._kb.home, job_id), ignore_errors=True)
                     self._jobs.requeue_running()
                     self._work()
             except Timeout:  # another process is the worker
@@ -79,9 +84,12 @@ class Worker:
     def _do(self, job: Job) -> None:
         """One job to its end, or back into the queue."""
         deadline = time.monotonic() + PATIENCE_S
+        self._end_job.clear()
+        if self._stop.is_set():
+            self._end_job.set()
         while True:
             try:
-                result = self._result(job)
+                outcome = ("cancelled", {}) if self._jobs.is_stopping(job.job_id) else self._result(job)
             except (LockedError, StoreError) as error:
                 if time.monotonic() < deadline and not self._stop.is_set():
                     self._jobs.note(job.job_id, {"waiting_for": str(error)})
@@ -97,31 +105,43 @@ class Worker:
                 log.exception("job %s failed", job.job_id)
                 state, result = "failed", {"error": {"code": "E_BUG", "message": f"{type(error).__name__}: see the server's log."}}  # fmt: skip
             else:
-                if result is None:
+                if outcome is None:
                     self._jobs.put_back(job.job_id)
                     return
-                state = "done"
+                state, result = outcome
             self._jobs.end(job.job_id, state, result)
             shutil.rmtree(job_folder(self._kb.home, job.job_id), ignore_errors=True)
             log.info("job %s: %s %s", job.job_id, job.kind, state)
             return
 
-    def _result(self, job: Job) -> dict[str, Any] | None:
-        """What came of the job; None when it was stopped."""
+    def _result(self, job: Job) -> tuple[str, dict[str, Any]] | None:
+        """The job's last state and what came of it; None when this worker stops."""
         kb = self._kb.view(collection=job.collection, principal=_principal(job.request))
         if job.kind == "delete":
-            return {"deleted": kb.delete(*job.request["doc_ids"])}
+            return "done", {"deleted": kb.delete(*job.request["doc_ids"])}
         report = kb.ingest(
-            self._sources(job), acl=job.request.get("acl", ()), stop=self._stop, progress=self._progress(job)
+            self._sources(job), acl=job.request.get("acl", ()), stop=self._end_job, progress=self._progress(job)
         )
-        return None if report.stopped else report_json(report)
+        if report.stopped and self._stop.is_set():
+            return None
+        self._keep_originals(job)
+        return "cancelled" if report.stopped else "done", report_json(report)
+
+    def _keep_originals(self, job: Job) -> None:
+        """The uploads of a job that has ended, so that they can be shown beside their text."""
+        if not self._kb.settings.ingest.keep_uploads:
+            return
+        folder = job_folder(self._kb.home, job.job_id)
+        for one in job.request.get("files", ()):
+            originals.keep(self._kb.home, folder / one["stored"])
+        originals.sweep(self._kb.home, self._kb.catalog.content_hashes())
 
     def _sources(self, job: Job) -> list[Any]:
         folder = job_folder(self._kb.home, job.job_id)
         if "files" in job.request:
             return [_upload(folder / one["stored"], one["name"]) for one in job.request["files"]]
-        if "urls" in job.request:
-            return list(job.request["urls"])
+        if places := job.request.get("urls") or job.request.get("paths"):
+            return list(places)
         documents = json.loads((folder / "documents.json").read_text(encoding="utf-8"))
         return [Document(**one) for one in documents]
 
@@ -133,6 +153,8 @@ class Worker:
                 last[0] = time.monotonic()
                 self._jobs.note(job.job_id, {"done": progress.n_done, "total": progress.n_total, "chunks": progress.n_chunks,
                                              "source": progress.source, "seconds_left": progress.seconds_left})  # fmt: skip
+                if self._jobs.is_stopping(job.job_id):
+                    self._end_job.set()
 
         return note
 

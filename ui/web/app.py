@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
+from threading import Timer
 
 import streamlit as st
 
 from rag.errors import RagstoneError
 from ui.web.markup import plain
 from ui.web.sign_in import current_user
-from ui.web.view import View, open_home
+from ui.web.view import Home, View, open_home
 from ui.web.words import LANGUAGES, word
 
 # module → icon; a module has `show(view)` and a table of words with its `menu` entry
@@ -25,11 +27,31 @@ PAGES = {
     "settings": ":material/settings:",
 }
 
+WARM_AFTER_S = 2.0  # the browser is drawing the first page until then
+
 log = logging.getLogger("ragstone.page")
+
+
+STYLE = """<style>
+[data-testid="stLayoutWrapper"]:has(> .st-key-frame-foot) { order: 90; }
+[data-testid="stMainBlockContainer"] { max-width: 80rem; padding-top: 3.5rem; }
+[data-testid="stSidebarUserContent"] { padding-top: 0.75rem; }
+.st-key-welcome { max-width: 46rem; margin: 4vh auto 0; }
+.st-key-thread-list button { justify-content: flex-start; text-align: left; padding: 0.25rem 0.6rem; min-height: 2rem; }
+.st-key-thread-list button > div { justify-content: flex-start; }
+[class*="st-key-answer-"] .stMarkdownBadge[role="button"] { cursor: pointer; }
+[class*="st-key-answer-"] .stMarkdownBadge[role="button"]:hover { text-decoration: underline; }
+[class*="st-key-answer-"] .stMarkdownBadge[role="button"]:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
+@media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] { padding: 3.5rem 1rem 1rem; }
+  .st-key-welcome h1 { font-size: 1.9rem; }
+}
+</style>"""
 
 
 def main() -> None:
     st.set_page_config(page_title="ragstone", page_icon="🪨", layout="wide")
+    st.html(STYLE)
     language = _language()
     _guarded(language, lambda: _frame(language))
 
@@ -51,6 +73,22 @@ def _frame(language: str) -> None:
         for name, icon in PAGES.items()
     ]
     st.navigation(pages).run()
+    _warm(home)
+
+
+@st.cache_resource(show_spinner=False)
+def _warm(_home: Home) -> None:
+    """Once the first page is on screen: open what the first question needs, while it is being typed."""
+
+    def open_parts() -> None:
+        with suppress(RagstoneError):  # said when a question needs it
+            if _home.kb.collections():
+                _home.kb.embedder.embed_queries(["?"])
+                _home.kb.store.indexes(_home.kb.settings.milvus.prefix)
+
+    timer = Timer(WARM_AFTER_S, open_parts)
+    timer.daemon = True
+    timer.start()
 
 
 def _page(name: str, view: View) -> Callable[[], None]:
@@ -72,11 +110,12 @@ def _guarded(language: str, work: Callable[[], None]) -> None:
 
 
 def _language() -> str:
-    """English or Chinese: as chosen, else as the browser says."""
-    names = list(LANGUAGES)
-    preferred = 1 if (st.context.locale or "").lower().startswith("zh") else 0
-    with st.sidebar:
+    """English or Chinese: as chosen, which the address keeps; else as the browser says."""
+    preferred = "zh" if (st.context.locale or "").lower().startswith("zh") else "en"
+    names = {code: name for name, code in LANGUAGES.items()}
+    with st.sidebar.container(key="frame-foot"):
         chosen = st.segmented_control(
-            "Language", names, default=names[preferred], key="language", label_visibility="collapsed", required=True
-        )
-    return LANGUAGES.get(chosen or "", "en")
+            "Language", list(names), default=preferred, format_func=lambda code: names[code], key="lang", label_visibility="collapsed",
+            required=True, bind="query-params",
+        )  # fmt: skip
+    return chosen or preferred

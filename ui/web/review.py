@@ -6,6 +6,7 @@ Run by `ragstone eval review FILE`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -34,13 +35,13 @@ def main() -> None:
     language = LANGUAGES.get(chosen or "", "en")
     try:
         questions = read_review(path)
-        review(path, questions, language)
+        review(path, questions, language, text_of=lambda doc_id: open_kb().text(doc_id))
     except RagstoneError as error:  # the edge: a person reads one sentence, never a traceback
         st.error(safe(str(error)))
 
 
-def review(path: Path, questions: list[Reviewed], language: str) -> None:
-    """The first question that nobody has decided on; all of them in the sidebar."""
+def review(path: Path, questions: list[Reviewed], language: str, *, text_of: Callable[[str], str]) -> None:
+    """The first question that nobody has decided on; all of them in the sidebar. text_of: a document's text."""
     open_ones = [one for one in questions if not one.keep]
     st.title(word("review.review", language))
     kept = sum(one.keep == YES for one in questions)
@@ -66,15 +67,15 @@ def review(path: Path, questions: list[Reviewed], language: str) -> None:
         decide(path, one.question_id, NO, question=question, answer=answer)
         st.rerun()
     for source, chunk_id in zip(one.sources, one.chunk_ids, strict=True):
-        passage(source, chunk_id, language)
+        passage(source, chunk_id, language, text_of)
 
 
-def passage(source: str, chunk_id: str, language: str) -> None:
+def passage(source: str, chunk_id: str, language: str, text_of: Callable[[str], str]) -> None:
     """The text that the question was made from."""
     doc_id, _, span = chunk_id.rpartition("#")
     start, _, end = span.partition("-")
     with st.expander(safe(Path(source).name), expanded=True):
         try:
-            st.markdown(plain(open_kb().text(doc_id)[int(start) : int(end)]))
+            st.markdown(plain(text_of(doc_id)[int(start) : int(end)]))
         except (RagstoneError, ValueError):
             st.caption(word("review.passage_gone", language))

@@ -26,9 +26,9 @@ class Task:
     state: running, done, failed or stopped. result: what the work returned. error: one sentence for people.
     """
 
-    def __init__(self, owner: str, kind: str, title: str) -> None:
+    def __init__(self, owner: str, kind: str, title: str, about: str = "") -> None:
         self.task_id = secrets.token_hex(8)
-        self.owner, self.kind, self.title = owner, kind, title
+        self.owner, self.kind, self.title, self.about = owner, kind, title, about
         self.state = "running"
         self.result: Any = None
         self.error = ""
@@ -67,9 +67,9 @@ class Tasks:
         self._lock = threading.Lock()
         self._tasks: dict[str, Task] = {}
 
-    def start(self, owner: str, kind: str, title: str, work: Callable[[Task], Any]) -> Task:
-        """Do `work(task)` in a thread of its own."""
-        task = Task(owner, kind, title)
+    def start(self, owner: str, kind: str, title: str, work: Callable[[Task], Any], *, about: str = "") -> Task:
+        """Do `work(task)` in a thread of its own. about: the id of what it works on, by which it is found again."""
+        task = Task(owner, kind, title, about)
         with self._lock:
             self._tasks[task.task_id] = task
             ended = sorted((one for one in self._tasks.values() if one.ended), key=lambda one: one.ended or 0)
@@ -82,6 +82,10 @@ class Tasks:
         """The owner's task; None also for somebody else's."""
         task = self._tasks.get(task_id)
         return task if task is not None and task.owner == owner else None
+
+    def on(self, owner: str, kind: str, about: str) -> Task | None:
+        """The owner's newest task of a kind on one thing."""
+        return next((task for task in self.list(owner, kind) if task.about == about), None)
 
     def list(self, owner: str, kind: str = "") -> list[Task]:
         """The owner's tasks, of one kind or all, the newest first."""

@@ -12,6 +12,7 @@ from rag.jobs import Jobs
 from rag.knowledge_base import KnowledgeBase
 from rag.principals import Principal
 from rag.settings import Settings
+from rag.threads import Threads
 from ui.api.service import Service
 from ui.api.worker import Worker
 from ui.web.tasks import Tasks
@@ -23,6 +24,7 @@ class Home:
     """The open home, once for the process: all tabs and threads share it."""
 
     service: Service
+    threads: Threads  # conversations
     tasks: Tasks = field(default_factory=Tasks)
 
     @property
@@ -74,7 +76,7 @@ def open_home() -> Home:
         settings=Settings.load(os.environ.get("RAGSTONE_PAGE_CONFIG")),
         collection=os.environ.get("RAGSTONE_PAGE_COLLECTION", "default"),
     )
-    home = Home(service=Service(kb, open_to_all=True))
+    home = Home(service=Service(kb, open_to_all=True), threads=Threads(kb.catalog.engine))
     Worker(kb, home.jobs, home.service.wake).start()
     return home
 

@@ -1,0 +1,133 @@
+"""The documents page in a real browser: upload, progress, the list, one document, editing, deleting; closing the tab stops nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.page_server import CHROMIUM, Server, browsing, idle, opened, served
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any, repo: Path) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("documents") / "home", tiny_settings, repo) as server:
+        yield server
+
+
+@pytest.fixture
+def address(server: Server) -> str:
+    return f"{server.address}/documents"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as browser:
+        yield browser
+
+
+def handbook() -> bytes:
+    from reportlab.pdfgen import canvas
+
+    out = BytesIO()
+    drawing = canvas.Canvas(out, pagesize=(400, 300))
+    drawing.setTitle("The handbook")
+    for number in (1, 2):
+        drawing.drawString(40, 200, f"Chapter {number}: the kettle is descaled every {number + 3} weeks.")
+        drawing.showPage()
+    drawing.save()
+    return out.getvalue()
+
+
+def upload(page: Any, *files: tuple[str, bytes]) -> None:
+    expander = page.locator(".st-key-documents-add")
+    if (
+        not expander.locator("input[type=file]").first.is_visible()
+        and not expander.get_by_text("Drop files here").is_visible()
+    ):
+        expander.locator("summary").click()
+    payload = [{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files]
+    page.locator("input[type=file]").first.set_input_files(payload)
+    page.locator(".st-key-documents-import button").click()
+
+
+def row(page: Any, title: str) -> Any:
+    return page.locator("[class*=st-key-row-]").filter(has=page.get_by_role("button", name=title, exact=True))
+
+
+def test_an_upload_is_seen_through_to_its_passages(address: str, browser: Any) -> None:
+    page = opened(browser, address)
+    page.get_by_text("This collection is empty").wait_for()
+    upload(
+        page,
+        ("handbook.pdf", handbook()),
+        ("notes.md", b"# Tea notes\n\nGreen tea is steeped at 80 degrees."),
+        ("broken.pdf", b"%PDF-1.4 no"),
+    )
+    page.get_by_text("2 new, 0 updated, 0 unchanged; 1 could not be read").wait_for()
+    page.get_by_text("The file is damaged. Open it in its program and save it again.").first.wait_for()
+    page.get_by_text("3 documents, 1 could not be read").wait_for()
+    row(page, "broken.pdf").get_by_text("not readable").wait_for()
+    row(page, "Tea notes").get_by_text("ready").wait_for()
+
+    page.get_by_role("button", name="The handbook", exact=True).click()
+    page.get_by_role("heading", name="What was read").wait_for()
+    image = page.get_by_role("img", name="Page 1 of 2")
+    image.wait_for()
+    assert image.evaluate("image => image.complete && image.naturalWidth") >= 800
+    page.locator(".st-key-document-extracted").get_by_text("descaled every 4 weeks").first.wait_for()
+    page.get_by_role("button", name=re.compile("2")).filter(has_text=re.compile("^2$")).click()
+    page.get_by_role("img", name="Page 2 of 2").wait_for()
+    page.locator(".st-key-document-extracted").get_by_text("descaled every 5 weeks").first.wait_for()
+    page.reload()
+    page.get_by_role("img", name="Page 1 of 2").wait_for()
+    page.context.close()
+
+
+def test_a_document_is_renamed_switched_off_and_deleted_in_chinese(address: str, browser: Any) -> None:
+    page = opened(browser, address, chinese=True)
+    page.get_by_role("button", name="Tea notes", exact=True).click()
+    page.locator(".st-key-document-edit button").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("标题").fill("绿茶笔记")
+    dialog.get_by_label("标题").press("Tab")
+    page.locator(".st-key-document-save button").click()
+    page.get_by_role("heading", name="绿茶笔记").wait_for()
+    page.locator(".st-key-document-switch button:visible").first.click()
+    page.get_by_text("已停用：重新启用之前").wait_for()
+    page.locator(".st-key-documents-back button").click()
+    row(page, "绿茶笔记").get_by_text("已停用").wait_for()
+    row(page, "绿茶笔记").locator("[data-testid=stCheckbox] label").click()
+    page.get_by_text("已选 1 个").wait_for()
+    page.locator(".st-key-documents-delete button").click()
+    page.locator(".st-key-documents-delete-sure button").click()
+    page.get_by_text("2 个文档，其中 1 个无法读取").wait_for()
+    page.get_by_role("button", name="绿茶笔记", exact=True).wait_for(state="detached")
+    page.context.close()
+
+
+def test_an_import_goes_on_after_its_tab_is_closed_and_the_server_was_killed(
+    server: Server, address: str, browser: Any
+) -> None:
+    page = opened(browser, address)
+    files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(120)]
+    upload(page, *files)
+    page.get_by_text("You can close this page: the import goes on.").first.wait_for()
+    page.context.close()
+    server.kill()
+    server.start()
+    page = opened(browser, address)
+    page.get_by_text("122 documents, 1 could not be read").wait_for()
+    page.get_by_label("Search by name or title").fill("note 11")
+    page.get_by_label("Search by name or title").press("Enter")
+    page.get_by_text("1–11 of 11").wait_for()
+    idle(page)
+    assert page.locator("[class*=st-key-row-]").count() == 11
+    page.context.close()

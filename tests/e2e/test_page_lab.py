@@ -1,0 +1,91 @@
+"""The retrieval lab in a real browser: strategies side by side, why a passage is not found, a test question saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval import library
+from eval.dataset import load_dataset
+from rag import Document, KnowledgeBase
+from tests.e2e.page_server import CHROMIUM, browsing, idle, opened, served
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Path:
+    home = tmp_path_factory.mktemp("lab") / "home"
+    with KnowledgeBase.open(home, settings=tiny_settings) as kb:
+        kb.ingest([
+            Document("Green tea is steeped at 80 degrees for 2 minutes.", doc_id="green", title="Green tea", source="green.md"),
+            Document("Black tea is steeped at 95 degrees for 4 minutes.", doc_id="black", title="Black tea", source="black.md"),
+            Document("The museum of clocks opens at nine.", doc_id="clocks", title="Clocks", source="clocks.md", metadata={"city": "Basel"}),
+        ])  # fmt: skip
+    return home
+
+
+@pytest.fixture(scope="module")
+def address(home: Path, tiny_settings: Any, repo: Path) -> Iterator[str]:
+    with served(home, tiny_settings, repo) as server:
+        yield f"{server.address}/lab"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as browser:
+        yield browser
+
+
+def test_compare_ask_why_and_save(address: str, browser: Any, home: Path) -> None:
+    page = opened(browser, address)
+    page.get_by_label("Question or words").fill("How many degrees for green tea?")
+    page.get_by_role("textbox", name="Filter").fill("city != 'Basel'")
+    page.get_by_role("button", name="Compare").click()
+    for name in ("dense", "bm25", "hybrid"):
+        page.get_by_role("heading", name=name, exact=True).wait_for()
+    assert page.get_by_text(re.compile(r"\d passages in \d+ ms")).count() == 3
+    page.get_by_text("Green tea is steeped at 80 degrees").first.wait_for()
+    page.locator(".st-key-lab-steps summary").click()
+    page.get_by_role("tab", name="hybrid").click()
+    page.get_by_label("First candidates after").last.wait_for()
+    assert page.locator(".st-key-lab-steps").get_by_text("0-49").count() >= 1, "candidates by their place"
+
+    page.get_by_label("A sentence of the passage (optional)").fill("the Museum of clocks OPENS at nine")
+    page.get_by_label("A sentence of the passage (optional)").press("Control+Enter")
+    idle(page)
+    page.locator(".st-key-lab-why-ask button").click()
+    page.get_by_text("Not among the results. It was lost at: filter").wait_for()
+    page.get_by_text("The filter leaves its document out.").wait_for()
+
+    idle(page)
+    page.get_by_test_id("stCheckbox").filter(has_text="Green tea:").locator("label").click()
+    page.get_by_text("The filter leaves its document out.").wait_for()  # what was explained stays
+    page.get_by_label("The right answer (optional)").fill("80 degrees")
+    page.get_by_label("The right answer (optional)").press("Tab")
+    idle(page)
+    page.locator(".st-key-lab-save button").click()
+    page.get_by_text("Saved. You find it on the evaluation page.").wait_for()
+    saved = load_dataset(library.saved_questions(library.folder_of(home, "default")))
+    assert saved.questions == {"q1": "How many degrees for green tea?"} and saved.qrels == {"q1": {"green.md": 1}}
+    page.context.close()
+
+
+def test_a_strategy_of_ones_own_in_chinese(address: str, browser: Any) -> None:
+    page = opened(browser, address, chinese=True)
+    page.get_by_role("heading", name="检索实验室").wait_for()
+    page.get_by_label("问题或关键词").fill("black tea")
+    field = page.locator(".st-key-lab-strategies input")
+    field.fill("hybrid(chunk.size=32)")
+    field.press("Enter")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="比较").click()
+    page.get_by_text("chunk.size changes what is in the index").wait_for()
+    page.get_by_text(re.compile("个段落，用时")).first.wait_for()
+    assert page.get_by_text("Traceback").count() == 0
+    page.context.close()

@@ -1,0 +1,121 @@
+"""The page as a process of its own, and a Chromium to look at it with. For the tests of ui/web/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from tests.integration.test_kill import environment
+
+REPO = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+class PageServer:
+    """`ragstone ui` over a home; `url` stays the same over a restart. llm_url: a scripted model's endpoint."""
+
+    def __init__(self, home: Path, settings: Any, *, llm_url: str = "", **values: str) -> None:
+        self.home = home
+        self._environment = environment(settings) | {f"RAGSTONE__{key}": value for key, value in values.items()}
+        if llm_url:
+            self._environment |= {"RAGSTONE__LLM__BASE_URL": llm_url, "RAGSTONE__LLM__MODEL": "fake-model"}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._start()
+
+    @property
+    def log(self) -> str:
+        return (self.home.parent / "page.log").read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def restart(self) -> None:
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "ui.cli", "ui", "--home", str(self.home), "--port", str(self.port)]
+        with open(self.home.parent / "page.log", "ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=REPO, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1).close()
+                return
+            except OSError:
+                assert self._process.poll() is None and time.monotonic() < deadline, self.log
+                time.sleep(0.05)
+
+
+@contextmanager
+def serving(home: Path, settings: Any, **options: str) -> Iterator[PageServer]:
+    server = PageServer(home, settings, **options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """A canary: a listener that nothing on the page may ever reach, and what reached it."""
+    hits: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            hits.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        do_POST = do_HEAD = do_OPTIONS = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", hits
+    server.shutdown()
+    server.server_close()
+
+
+def idle(page: Any) -> None:
+    """Wait until Streamlit has run the script to its end."""
+    page.locator("[data-test-script-state=notRunning]").first.wait_for()
+
+
+def ask(page: Any, question: str) -> None:
+    """Type a question and send it."""
+    page.get_by_test_id("stChatInputTextArea").fill(question)
+    page.get_by_test_id("stChatInputSubmitButton").click()
+
+
+def answered(page: Any, n: int = 0) -> Any:
+    """The n-th answer of the thread, when it is whole: its rating can be given then."""
+    answer = page.locator(f".st-key-answer-{n}")
+    answer.locator("[class*='st-key-rating-']").wait_for()
+    idle(page)
+    return answer

@@ -1,0 +1,105 @@
+"""Why is this passage not found? Choose one or paste a sentence of it; every step says where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from eval.systems import parse_system
+from rag.errors import RagstoneError
+from rag.explaining import Explanation
+from rag.types import Hit
+from ui.web.lab_search import Outcome, holds, passages, passages_with, seen_as
+from ui.web.lab_steps import step_word
+from ui.web.markup import plain
+from ui.web.view import View
+
+SNIPPET = 140
+
+
+def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
+    word = view.word
+    st.subheader(word("lab.why"), anchor=False)
+    st.caption(word("lab.why_intro"))
+    sentence = st.text_area(word("lab.sentence"), key="lab-sentence", persist_state="session", height=80)
+    try:
+        found = passages_with(view.kb, sentence) if sentence.strip() else [hit for hit, _ in passages(outcomes)]
+    except RagstoneError as error:
+        st.error(plain(str(error)))
+        return
+    if not found:
+        st.info(word("lab.why_nothing"))
+        return
+    if sentence.strip() and not holds(found[0], sentence):
+        st.warning(word("lab.why_near"))
+    by_id = {hit.chunk_id: hit for hit in found}
+    left, right = st.columns([3, 1])
+    chunk_id = left.selectbox(
+        word("lab.passage"),
+        list(by_id),
+        format_func=lambda one: snippet(by_id[one]),
+        key=f"lab-passage-{hash(tuple(by_id))}",
+    )
+    name = right.selectbox(
+        word("lab.strategy"),
+        [one.name for one in outcomes if not one.error],
+        key="lab-why-strategy",
+        persist_state="session",
+    )
+    asked = (query, chunk_id, name)
+    if name and st.button(word("lab.why_ask"), type="primary", key="lab-why-ask"):
+        try:
+            st.session_state["lab-told"] = (asked, _explained(view, *asked))
+        except RagstoneError as error:
+            st.error(plain(str(error)))
+    told = st.session_state.get("lab-told")
+    if told is not None and told[0] == asked:
+        _told(view, told[1])
+
+
+def _explained(view: View, query: str, chunk_id: str, name: str) -> Explanation:
+    """Asked as the comparison above was: as many results, the same filter."""
+    system = parse_system(name)
+    top_k, condition = st.session_state.get("lab-asked", (None, ""))
+    return seen_as(view.kb, system).explain(query, chunk_id, top_k=top_k, filter=condition or None, **system.options)
+
+
+def snippet(hit: Hit) -> str:
+    text = " ".join(hit.text.split())
+    return f"{hit.title or hit.source}: {text[:SNIPPET]}{'…' if len(text) > SNIPPET else ''}"
+
+
+def _told(view: View, told: Explanation) -> None:
+    word, lost = view.word, told.lost_at
+    if told.rank:
+        st.success(word("lab.found_at", rank=told.rank), icon=":material/check:")
+    else:
+        st.warning(word("lab.lost_at", step=step_word(view, lost)), icon=":material/call_missed:")
+        st.markdown(plain(reason(view, told)))
+        for one in advice(view, told):
+            st.markdown(f"- {plain(one)}")
+    rows = [{word("lab.step"): step_word(view, one.step), word("lab.rank"): str(one.rank or "–"), word("lab.of"): one.n,
+             word("lab.score"): one.score, word("lab.detail"): one.note} for one in told.standings]  # fmt: skip
+    st.dataframe(rows, hide_index=True, key="lab-standings")
+    shared = ", ".join(told.shared_words) or word("lab.none")
+    missing = ", ".join(told.missing_words) or word("lab.none")
+    st.caption(plain(word("lab.words", shared=shared, missing=missing)))
+
+
+def reason(view: View, told: Explanation) -> str:
+    """The explanation's own sentence; in Chinese the one for its step."""
+    if view.language != "zh":
+        return told.reason
+    key = f"lost_{told.lost_at.replace('-', '_')}"
+    return view.word(f"lab.{key}") if key in _TOLD else told.reason
+
+
+def advice(view: View, told: Explanation) -> Sequence[str]:
+    if view.language != "zh":
+        return told.advice
+    key = f"do_{told.lost_at.replace('-', '_')}"
+    return [view.word(f"lab.{key}")] if key.replace("do_", "lost_") in _TOLD else told.advice
+
+
+_TOLD = ("lost_filter", "lost_auto_filter", "lost_recall", "lost_rerank", "lost_collapse", "lost_mmr", "lost_top_k")
