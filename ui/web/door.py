@@ -43,7 +43,7 @@ _BACK = re.compile(r"/[a-z]{0,40}")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer a form's own Origin is null
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -124,9 +124,9 @@ async def _form(request: Request) -> Response:
     try:
         token = await run_in_threadpool(users().sign_in, name, fields.get("password", ""), address)
     except RagstoneError:
-        return _page(request, back, name=name, problem="settings.sign_in_tries", status=429)
+        return _page(request, back, name=name, problem="sign_in.tries", status=429)
     if not token:
-        return _page(request, back, name=name, problem="settings.sign_in_wrong", status=401)
+        return _page(request, back, name=name, problem="sign_in.wrong", status=401)
     answer = RedirectResponse(back if _is_ours(back) else "/", 303, headers=_HEADERS)
     safe = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     answer.set_cookie(COOKIE, token, max_age=SESSION_DAYS * 86_400, httponly=True, samesite="lax", secure=safe)
@@ -151,9 +151,9 @@ def _page(request: Request, back: str, *, name: str = "", problem: str = "", sta
         return html.escape(word(key, language))
 
     page = _FORM.format(
-        language="zh-CN" if language == "zh" else "en", title=said("settings.sign_in"), hint=said("settings.sign_in_hint"),
-        problem=f'<p role="alert">{said(problem)}</p>' if problem else "", name_label=said("settings.user_name"),
-        password_label=said("settings.password"), button=said("settings.sign_in"), name=html.escape(name[:64]),
+        language="zh-CN" if language == "zh" else "en", title=said("sign_in.sign_in"), hint=said("sign_in.hint"),
+        problem=f'<p role="alert">{said(problem)}</p>' if problem else "", name_label=said("sign_in.name"),
+        password_label=said("sign_in.password"), button=said("sign_in.sign_in"), name=html.escape(name[:64]),
         back=html.escape(back if _is_ours(back) else "/"), focus_name="" if name else " autofocus", focus_password=" autofocus" if name else "",
     )  # fmt: skip
     return HTMLResponse(page, status, headers=_HEADERS)

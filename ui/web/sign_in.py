@@ -19,10 +19,10 @@ def current_user(home: Home, language: str) -> User | None:
         return User()
     account = door.users().signed_in(st.context.cookies.get(door.COOKIE, ""))
     if account is None:
-        st.title(word("settings.signed_out", language))
-        st.html(f'<a href="/sign-in" target="_self">{word("settings.sign_in", language)}</a>')
+        st.title(word("sign_in.signed_out", language))
+        st.html(f'<a href="/sign-in" target="_self">{word("sign_in.sign_in", language)}</a>')
         return None
     with st.sidebar.container(key="frame-who", horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/person: {plain(account.name)}", width="stretch")
-        st.html(f'<a href="/sign-out" target="_self">{word("settings.sign_out", language)}</a>', width="content")
+        st.html(f'<a href="/sign-out" target="_self">{word("sign_in.sign_out", language)}</a>', width="content")
     return User(name=account.name, role=account.role, principal=account.principal)
