@@ -67,7 +67,7 @@ def changed_accounts(server: PageServer, tiny_settings):  # type: ignore[no-unty
 
 def test_two_people_see_only_their_own_and_a_session_lasts(server: PageServer, browser, tiny_settings) -> None:  # type: ignore[no-untyped-def]
     ann = tab(browser)
-    ann.goto(f"{server.url}/documents?lang=zh")
+    ann.goto(f"{server.url}/documents?lang=中文")
     assert ann.url.startswith(f"{server.url}/sign-in")
     enter(ann, "ann", "a wrong password")
     assert "不正确" in ann.get_by_role("alert").inner_text()
@@ -95,7 +95,7 @@ def test_two_people_see_only_their_own_and_a_session_lasts(server: PageServer, b
     assert bob.locator(".st-key-answer-0").count() == 0 and bob.get_by_text("vault").count() == 0
     seen = {}
     for name, page in (("ann", ann), ("bob", bob)):
-        page.goto(f"{server.url}/documents?lang=en")
+        page.goto(f"{server.url}/documents?lang=English")
         page.locator("h1").first.wait_for()
         idle(page)
         seen[name] = page.get_by_test_id("stMain").inner_text()

@@ -16,7 +16,7 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -28,7 +28,7 @@ from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from rag.users import SESSION_DAYS, Users
-from ui.web.words import word
+from ui.web.words import LANGUAGES, word
 
 COOKIE = "ragstone_session"
 MAX_FORM = 8_000  # bytes
@@ -92,8 +92,6 @@ def _to_form(asking: HTTPConnection) -> Response:
     back = asking.url.path + (f"?{asking.url.query}" if asking.url.query else "")
     if back == "/" or not _is_ours(back):
         return RedirectResponse("/sign-in", 303, headers=_HEADERS)
-    from urllib.parse import quote
-
     return RedirectResponse(f"/sign-in?back={quote(back, safe='')}", 303, headers=_HEADERS)
 
 
@@ -144,8 +142,9 @@ async def _out(request: Request) -> Response:
 
 def _page(request: Request, back: str, *, name: str = "", problem: str = "", status: int = 200) -> Response:
     language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
-    if (chosen := parse_qs(urlsplit(back).query).get("lang", [""])[0]) in ("en", "zh"):
-        language = chosen
+    language = LANGUAGES.get(
+        parse_qs(urlsplit(back).query).get("lang", [""])[0], language
+    )  # as the page's address keeps it
 
     def said(key: str) -> str:
         return html.escape(word(key, language))
