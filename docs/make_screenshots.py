@@ -1,6 +1,7 @@
-"""Takes the pictures in docs/images: the chat page over the sample documents, in both languages.
+"""Takes the pictures in docs/images: every page of the menu over the sample documents, in both languages.
 
-Run `make screenshots`; it needs a Chromium on the PATH, and the home that `make demo` filled.
+Run `make screenshots`; it needs a Chromium on the PATH, and the home that `make demo` filled. A page that needs more than to
+be opened gets a function in STEPS: it is given the browser's page and the language, and leaves on screen what is to be seen.
 """
 
 from __future__ import annotations
@@ -14,26 +15,46 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from ui.web.words import LANGUAGES, word
+from ui.web.app import PAGES
 
 IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
 QUESTIONS = {
-    "chat.png": ("English", "At what temperature should green tea be brewed, and for how long?"),
-    "chat-zh.png": ("中文", "《茶经》的作者是谁，大约写于什么年代？"),
+    "en": "When did the first shipments of tea reach Amsterdam?",
+    "zh": "《茶经》的作者是谁，大约写于什么年代？",
 }
+
+
+def chat(page: Any, language: str) -> None:
+    """A question, its answer, and the source open beside it."""
+    page.get_by_test_id("stChatInputTextArea").fill(QUESTIONS[language])
+    page.get_by_test_id("stChatInputSubmitButton").click()
+    page.locator("[class*='st-key-rating-']").first.wait_for()
+    idle(page)
+    page.locator(".st-key-answer-0 .stMarkdownBadge[role=button]").first.click()
+    page.locator("[class*='st-key-source-0-']").first.wait_for()
+    idle(page)
+
+
+STEPS: dict[str, Callable[[Any, str], None]] = {"chat": chat}  # page of the menu → what is done on it first
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", default=".ragstone/demo")
+    parser.add_argument("--pages", nargs="*", default=list(PAGES), help="only these")
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    parser.add_argument("--dark", action="store_true", help="the dark theme; into NAME-dark.png")
+    parser.add_argument("--phone", action="store_true", help="390 pixels wide; into NAME-phone.png")
     options = parser.parse_args()
-    IMAGES.mkdir(exist_ok=True)
+    options.out.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -43,15 +64,37 @@ def main() -> None:
         _wait(f"http://127.0.0.1:{port}/_stcore/health")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            for name, (language, question) in QUESTIONS.items():
-                page = browser.new_page(viewport={"width": 1200, "height": 860}, color_scheme="light")
-                page.set_default_timeout(180_000)
-                page.goto(f"http://127.0.0.1:{port}")
-                _take(page, language, question, IMAGES / name)
-                print(IMAGES / name)
+            for name in options.pages:
+                for language in LANGUAGES:
+                    print(_take(browser, f"http://127.0.0.1:{port}", name, language, options))
             browser.close()
     finally:
         os.killpg(server.pid, signal.SIGKILL)
+
+
+def idle(page: Any) -> None:
+    """Wait until the page's script has run to its end."""
+    page.locator("[data-test-script-state=notRunning]").first.wait_for()
+
+
+def _take(browser: Any, address: str, name: str, language: str, options: argparse.Namespace) -> Path:
+    page = browser.new_page(
+        viewport={"width": 390 if options.phone else 1280, "height": 844 if options.phone else 860},
+        color_scheme="dark" if options.dark else "light", locale=LANGUAGES[language],
+    )  # fmt: skip
+    page.set_default_timeout(180_000)
+    page.goto(address if name == "chat" else f"{address}/{name}")
+    page.locator("[data-testid=stSidebarNav], [data-testid=stMain] h1, [data-testid=stChatInput]").first.wait_for(
+        state="attached"
+    )
+    idle(page)
+    if name in STEPS:
+        STEPS[name](page, language)
+    page.wait_for_timeout(1500)  # pictures and animations
+    target = Path(options.out) / f"{name}-{language}{'-dark' * options.dark}{'-phone' * options.phone}.png"
+    page.screenshot(path=str(target))
+    page.close()
+    return target
 
 
 def _wait(url: str) -> None:
@@ -62,22 +105,6 @@ def _wait(url: str) -> None:
         except OSError:
             time.sleep(0.1)
     raise SystemExit(f"{url} did not answer")
-
-
-def _take(page: Any, language: str, question: str, target: Path) -> None:
-    idle = page.locator("[data-test-script-state=notRunning]").first
-    page.get_by_text(language, exact=True).click()
-    page.get_by_role("heading", name=word("chat.title", LANGUAGES[language])).wait_for()
-    idle.wait_for()
-    page.get_by_test_id("stChatInputTextArea").fill(question)
-    page.get_by_test_id("stChatInputSubmitButton").click()
-    page.get_by_test_id("stExpander").first.wait_for()
-    idle.wait_for()
-    page.wait_for_timeout(1000)  # the page scrolls to the answer by itself; a click on the way would miss
-    page.get_by_test_id("stExpander").first.locator("summary").click()
-    page.locator(".stMarkdownColoredBackground").first.wait_for()
-    page.wait_for_timeout(500)  # the fold's animation
-    page.screenshot(path=str(target))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from math import log
 from rag import prompts
 from rag.chat import complete
 from rag.citations import Checked, Passage, check, missing_names, terms, with_markers
+from rag.conflicts import conflicts
 from rag.errors import ChatError
 from rag.settings import AnswerSettings
 from rag.text import is_han, language, sentences, words
@@ -48,7 +49,7 @@ def answer_events(
     """
     lang = language(question)
     if not hits:
-        yield from _finish(_abstained(question, lang, ()), question, hits, trace)
+        yield from _finish(abstention(question, lang, ()), question, hits, trace)
         return
     if chat is None:
         yield from _extract(question, hits, (NO_MODEL,), trace)
@@ -65,7 +66,7 @@ def answer_events(
         step.detail["tokens"] = sum(estimate_tokens(passage.text) for passage in passages)
     yield Event(kind="step", step=trace.steps[-1])
     if not passages:  # the hits hold blanks only
-        yield from _finish(_abstained(question, lang, ()), question, hits, trace)
+        yield from _finish(abstention(question, lang, ()), question, hits, trace)
         return
     reply = _Generation()
     yield from _generate(reply, question, passages, chat, settings, trace, deadline_s)
@@ -298,11 +299,11 @@ def _generate(
 def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passage]) -> Answer:
     lang = language(question)
     if prompts.says_no_answer(reply.text):
-        return _abstained(question, lang, passages, usage=reply.usage)
+        return abstention(question, lang, passages, usage=reply.usage)
     checked = check(reply.text.strip(), passages, question=question)
     whole = reply.error is None  # a reply that broke off is shown as far as it came, and said to be incomplete
     if whole and (_nothing_holds(checked) or _beside_the_question(question, checked, passages)):
-        return _abstained(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)
+        return abstention(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)
     warnings = []
     if reply.error is not None:
         warnings.append(f"The answer is incomplete ({reply.error.code}): {reply.error}")
@@ -354,7 +355,7 @@ def _with_context(citation: Citation, passage: Passage) -> str:
     return "\n".join([passage.header, *headings[-1:], near + citation.quote])
 
 
-def _abstained(
+def abstention(
     question: str,
     lang: str,
     passages: Sequence[Passage],
@@ -382,7 +383,13 @@ def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
 
 
 def _finish(answer: Answer, question: str, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:
-    yield Event(kind="answer", answer=replace(answer, question=question, hits=tuple(hits), trace=tuple(trace.steps)))
+    yield Event(kind="answer", answer=finished(answer, question, hits, trace))
+
+
+def finished(answer: Answer, question: str, hits: Sequence[Hit], trace: Trace) -> Answer:
+    """The answer with what it was made from, and with what other documents among the hits say against it."""
+    found = conflicts(answer.citations, hits)
+    return replace(answer, question=question, hits=tuple(hits), trace=tuple(trace.steps), conflicts=found)
 
 
 # ---------------------------------------------------------------- without a chat model
@@ -421,7 +428,7 @@ def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str
     found = sorted(_candidates(question, passages), key=lambda one: (-one.score, one.passage.number, one.start))
     same_language = any(language(passage.text) == lang for passage in passages[:3])
     if not found or (same_language and content_terms(question) and found[0].coverage < MIN_COVERAGE):
-        return _abstained(question, lang, passages, warnings=warnings)
+        return abstention(question, lang, passages, warnings=warnings)
     chosen = _with_second(found)
     parts, citations = [], []
     for number, one in enumerate(chosen, start=1):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -368,8 +368,8 @@ def numbers_and_dates(text: str) -> set[str]:
     Single small numbers in words ("one", 一) are no claims.
     """
     folded = unicodedata.normalize("NFKC", text)
-    dates, rest = _dates(folded)
-    return {_date_key(date) for date in dates} | {_number_key(value) for value in _numbers(rest, spelled_from=10)}
+    dates, rest = found_dates(folded)
+    return {date_key(date) for date in dates} | {_number_key(value) for value in _numbers(rest, spelled_from=10)}
 
 
 def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
@@ -379,10 +379,10 @@ def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
 
 def missing_numbers(sentence: str, text: str) -> set[str]:
     folded, held_in = unicodedata.normalize("NFKC", sentence), unicodedata.normalize("NFKC", text)
-    dates, rest = _dates(folded)
-    held_dates, _ = _dates(held_in)
+    dates, rest = found_dates(folded)
+    held_dates, _ = found_dates(held_in)
     held = _numbers(held_in, spelled_from=0)
-    missing = {_date_key(date) for date in dates if not _date_held(date, held_dates, held)}
+    missing = {date_key(date) for date in dates if not _date_held(date, held_dates, held)}
     return missing | {_number_key(value) for value in _numbers(rest, spelled_from=10) if not _number_held(value, held)}
 
 
@@ -407,7 +407,7 @@ def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
     return missing
 
 
-def _date_key(date: Date) -> str:
+def date_key(date: Date) -> str:
     return "-".join(str(part) for part in date if part is not None)
 
 
@@ -419,8 +419,8 @@ def _number_held(value: float, held: set[float]) -> bool:
     return any(abs(value - other) <= 1e-9 * max(1.0, abs(value)) for other in held)
 
 
-def _dates(text: str) -> tuple[set[Date], str]:
-    """The dates in a text and the text without them."""
+def found_dates(text: str) -> tuple[set[Date], str]:
+    """The dates in a text, and the text with blanks in their place."""
     found: set[Date] = set()
     for pattern in _DATES:
         for match in pattern.finditer(text):
@@ -447,23 +447,23 @@ def _date_held(date: Date, held: set[Date], numbers: set[float]) -> bool:
 
 def _numbers(text: str, *, spelled_from: int) -> set[float]:
     """Values of the numbers in a text; of those in words only from `spelled_from` on: "one" and 一 are mostly no numbers."""
-    found = set()
+    return {value for value, _, _ in found_numbers(text, spelled_from=spelled_from)}
+
+
+def found_numbers(text: str, *, spelled_from: int) -> Iterator[tuple[float, int, int]]:
+    """Each number of a text: its value and where it stands, a scale ("million") and 百分之 included."""
     for match in _NUMBER.finditer(text):
-        value = float(re.sub("[,，]", "", match["digits"]))
-        found.add(value)
-        if match["scale"]:
-            found.discard(value)
-            found.add(value * _SCALES[match["scale"].lower()])
+        scale = _SCALES[match["scale"].lower()] if match["scale"] else 1.0
+        yield float(re.sub("[,，]", "", match["digits"])) * scale, *match.span()
     for match in _ENGLISH_NUMBER.finditer(text):
         value = _ENGLISH[match["tens"].lower()] + _ENGLISH.get((match["ones"] or "zero").lower(), 0)
-        found |= (
-            {scaled} if (scaled := value * _SCALES.get((match["scale"] or "").lower(), 1.0)) >= spelled_from else set()
-        )
+        scaled = value * _SCALES.get((match["scale"] or "").lower(), 1.0)
+        if scaled >= spelled_from:
+            yield scaled, *match.span()
     for match in _HAN_FOUND.finditer(text):
         spelled = han_value(match["han"])
         if spelled is not None and (spelled >= spelled_from or match["percent"] or match["tenths"]):
-            found.add(spelled * 10 if match["tenths"] else spelled)
-    return found
+            yield spelled * 10 if match["tenths"] else spelled, *match.span()
 
 
 def han_value(numeral: str) -> float | None:
@@ -555,15 +555,20 @@ NEGATED_TERMS = 2  # behind a negation, taken to be what it denies
 
 def negation_differs(sentence: str, quote: str) -> bool:
     """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
-    claimed = terms(sentence)
+    claimed = terms(affirmed(sentence))
     clauses = [quote[start:end] for start, end in sentences(quote)]
     clauses = [clause for one in clauses for clause in (one, *_CLAUSE.split(one)) if clause.strip()]
-    scored = [(len(claimed & terms(clause)), -len(clause), clause) for clause in clauses]
+    scored = [(len(claimed & terms(affirmed(clause))), -len(clause), clause) for clause in clauses]
     if not scored or max(scored)[0] < NEGATION_OVERLAP * len(claimed):
         return False
     clause = max(scored)[2]
     denied, denied_there = negated_terms(sentence), negated_terms(clause)
-    return bool((denied - denied_there) & terms(clause) or (denied_there - denied) & claimed)
+    return bool((denied - denied_there) & terms(affirmed(clause)) or (denied_there - denied) & claimed)
+
+
+def affirmed(text: str) -> str:
+    """A text without its negations: in Chinese they run into the words behind them, 不适用于 into 不适 and 用于."""
+    return _NOT.sub(" ", text)
 
 
 def negated_terms(text: str) -> set[str]:

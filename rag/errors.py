@@ -152,8 +152,8 @@ class ChatError(RagstoneError):
     """The chat model failed.
 
     `code` is one of E_LLM_UNREACHABLE, E_LLM_AUTH, E_LLM_RATE_LIMIT, E_LLM_DEADLINE, E_LLM_PROTOCOL,
-    E_LLM_INCOMPLETE, E_LLM_TOO_LARGE, E_LLM_REDIRECT, E_LLM_REFUSED, E_LLM_NO_TOOLS. `partial` holds the text that had
-    arrived.
+    E_LLM_INCOMPLETE, E_LLM_TOO_LARGE, E_LLM_REDIRECT, E_LLM_REFUSED, E_LLM_NO_TOOLS, E_LLM_SCHEMA. `partial` holds the
+    text that had arrived.
     """
 
     def __init__(self, code: str, message: str, *, partial: str = "") -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from rag.errors import (
     disk_full,
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
-from rag.settings import FORMS, Settings
+from rag.settings import FORMS, SENTENCES, Settings
 from rag.text import language
 from rag.trace import Trace
 from rag.types import (
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from rag.index_forms import IndexForms
     from rag.ingest import Progress
     from rag.lite import LiteServer
-    from rag.pipeline import Retriever
+    from rag.pipeline import Retriever, SearchOptions
     from rag.reindex import Reindexed
     from rag.reply_cache import ReplyCache
     from rag.snapshot import Snapshot
@@ -83,6 +83,16 @@ CLOCK_WARNING = (
 )
 MIN_OPEN_FILES = 64
 FULL_BYTES = 16_000_000  # with less than that free, a write of the embedded engine may not fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """The options of one search. wanted: what the chat model does with the question first."""
+
+    mode: str
+    wanted: UnderstandOptions
+    reranker: Reranker | None
+    options: SearchOptions
 
 
 class KnowledgeBase:
@@ -526,7 +536,6 @@ class KnowledgeBase:
         Raises: UsageError for a chunk that is not in the collection, and what `search` raises.
         """
         from rag.explaining import explain
-        from rag.search_options import search_options
 
         collection = self.catalog.collection(self.collection)
         doc_id = chunk_id.rpartition("#")[0]
@@ -538,22 +547,40 @@ class KnowledgeBase:
             if stored:
                 why = f"Its document has {len(stored)} chunks, none of that span; `ragstone docs show {doc_id} --chunks` lists them."
             raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
-        chosen = {"top_k": None, "mode": None, "filter": None, "mmr": None, "rerank": None, "history": (), **options}
-        reranker = self._reranker_for(chosen.pop("rerank"))
-        asked = {name: chosen.pop(name) for name in ("top_k", "filter", "mmr")}
-        asked["mode"] = chosen.pop("mode") or self.settings.search.mode
-        wanted = self._understanding(chosen, chosen.pop("history"))
-        search = search_options(
-            self.settings.search, self.settings.rerank if reranker else None, explain=False, **asked
-        )
-        return explain(query, found, parts=self._search_parts(collection, wanted, reranker), options=search)
+        shown = ("expand", "highlight", "explain")  # how hits are shown; what is found does not hang on it
+        chosen = self._chosen(**{name: value for name, value in options.items() if name not in shown})
+        parts = self._search_parts(collection, chosen.wanted, chosen.reranker)
+        return explain(query, found, parts=parts, options=chosen.options)
 
-    def ask(self, question: str, **options: Any) -> Answer:
-        """A cited answer; takes the options of `search`. Raises what `search` raises; a failing chat model does not raise."""
+    def ask(self, question: str, *, schema: Mapping[str, Any] | None = None, **options: Any) -> Answer:
+        """A cited answer; takes the options of `search`. A failing chat model does not raise.
+
+        schema: a JSON schema (draft 2020-12). `Answer.data` is then a value that is valid for it, taken from the documents,
+            and the text lists its parts with their citations.
+        Raises: what `search` raises; with a schema also UsageError when it is none, ModelError without a chat model, and
+            ChatError when the model fails or twice gives what is not valid.
+        """
+        if schema is not None:
+            return self._structured(question, schema, **options)
         for event in self.stream(question, **options):
             if event.answer is not None:
                 return event.answer
         raise StoreError("The answer did not arrive. Please report this.")  # answer_events always ends with one
+
+    def _structured(
+        self, question: str, schema: Mapping[str, Any], *, expand: str | None = None, **options: Any
+    ) -> Answer:
+        from rag.structured import Shape, structured_answer
+
+        shape, trace = Shape(schema), Trace()
+        hits = self._search(question, trace, expand=expand or self.settings.search.expand, **options)
+        with trace.span("chat model"):
+            chat = self.chat if len(hits) else None
+        answer = structured_answer(
+            hits.question or question, hits, shape=shape, chat=chat, settings=self.settings.answer, trace=trace,
+            deadline_s=self.settings.llm.deadline_s,
+        )  # fmt: skip
+        return replace(answer, warnings=hits.warnings + answer.warnings)
 
     def stream(self, question: str, **options: Any) -> Iterator[Event]:
         """The events of an answer: steps, pieces of text, and at the end the whole Answer with its citations."""
@@ -579,10 +606,8 @@ class KnowledgeBase:
                 event = replace(event, answer=replace(event.answer, warnings=hits.warnings + event.answer.warnings))
             yield event
 
-    def _search(
+    def _chosen(
         self,
-        query: str,
-        trace: Trace,
         *,
         top_k: int | None = None,
         mode: str | None = None,
@@ -590,37 +615,45 @@ class KnowledgeBase:
         mmr: float | None = None,
         rerank: bool | None = None,
         explain: bool = False,
-        expand: str | None = None,
-        highlight: bool = False,
         history: Sequence[tuple[str, str]] = (),
         **understanding: Any,
-    ) -> Hits:
-        from rag import evidence, pipeline, routing
+    ) -> _Chosen:
+        """What the caller asked for, else what the settings say, checked. Raises: UsageError, FilterError, ModelError."""
         from rag.search_options import search_options
 
-        chosen = mode or self.settings.search.mode
-        wanted = self._understanding(understanding, history)
-        reranker = self._reranker_for(rerank)
+        mode = mode or self.settings.search.mode
+        reranker = self._reranker_for(rerank, mode)
         options = search_options(
             self.settings.search, self.settings.rerank if reranker else None,
-            mode=chosen, top_k=top_k, filter=filter, mmr=mmr, explain=explain,
+            mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain,
         )  # fmt: skip
+        wanted = self._understanding(understanding, history)
+        return _Chosen(mode=mode, wanted=wanted, reranker=reranker, options=options)
+
+    def _search(
+        self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any
+    ) -> Hits:
+        from rag import evidence, pipeline, routing
+
+        chosen = self._chosen(**asked)
         pipeline.check_query(query)
         n_steps = len(trace.steps)
         while (collection := self.catalog.collection(self.collection)) is not None:
             del trace.steps[n_steps:]
-            parts = self._search_parts(collection, wanted, reranker)
+            parts = self._search_parts(collection, chosen.wanted, chosen.reranker)
             try:
-                if chosen == "auto":
+                if chosen.mode == "auto":
                     more = None
                     if self._may_escalate:
-                        more = replace(parts, understand=self._planner(collection, routing.escalated(query, wanted)))
+                        more = replace(
+                            parts, understand=self._planner(collection, routing.escalated(query, chosen.wanted))
+                        )
                     hits = routing.search(
-                        query, parts=parts, escalated=more, options=options, trace=trace,
+                        query, parts=parts, escalated=more, options=chosen.options, trace=trace,
                         graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
                     )  # fmt: skip
                 else:
-                    hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+                    hits = pipeline.search(query, parts=parts, options=chosen.options, trace=trace)
             except StoreError:
                 if self.catalog.generation(self.collection) == collection.generation:
                     raise
@@ -678,15 +711,22 @@ class KnowledgeBase:
                 raise UsageError(f"{name} must be a whole number from 0 to {prompts.MOST_ITEMS}, not {values[name]!r}.")
         return UnderstandOptions(history=tuple((asked, answered) for asked, answered in history), **values)
 
-    def _reranker_for(self, wanted: bool | None) -> Reranker | None:
-        if wanted is False:
+    def _reranker_for(self, wanted: bool | None, mode: str) -> Reranker | None:
+        """wanted: None leaves it to the settings. The reranker that needs no model is made for hybrid, and joins nothing else unasked."""
+        chosen = self.settings.rerank
+        if wanted is False or (wanted is None and not chosen.model):
             return None
-        if wanted and not self.settings.rerank.model:
+        if not chosen.model:
             raise UsageError(
                 "Reranking was asked for, but rerank.model is empty. Name a cross-encoder (a folder or a hub name), or "
-                '"chat" for the chat model: --set rerank.model=chat'
+                '"sentences", or "chat" for the chat model: --set rerank.model=sentences'
             )
-        return self.reranker
+        if chosen.model != SENTENCES or chosen.base_url:
+            return self.reranker
+        from rag.reranking import SentenceReranker
+
+        fits = mode == "hybrid" or (mode == "auto" and not self.has_graph)
+        return SentenceReranker() if wanted or fits else None
 
     def _search_parts(
         self, collection: Collection, wanted: UnderstandOptions, reranker: Reranker | None
@@ -843,7 +883,9 @@ class KnowledgeBase:
     def _refresh_graph(self) -> list[str]:
         """Bring a graph that costs nothing up to date. What keeps it from that is a warning: the documents are in."""
         try:
-            _graph_package().refresh(self)
+            whole = copy.copy(self)
+            whole._principal = None  # the graph is everybody's: it is read with all documents, whoever imported
+            _graph_package().refresh(whole)
         except RagstoneError as error:
             return [f"The graph was not updated: {error}"]
         return []

@@ -60,6 +60,7 @@ class SearchOptions:
     rrf_k: int = 60
     rerank_depth: int = 0  # how many of the fused candidates the reranker reads; 0: none
     rerank_weight: float = 1.0  # of the reranker's scores; the fused ones get the rest
+    rerank_dense: float = 0.0  # of the rest: what the dense scores of the question get once more
     rerank_threshold: float | None = None  # lowest reranker score that is kept
     boosts: tuple[
         tuple[Expr, float], ...
@@ -130,7 +131,7 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
     if parts.reranker is not None and options.rerank_depth and final:
-        final = lists["rerank"] = rerank(plan.question, final, parts, options, trace)
+        final = lists["rerank"] = rerank(plan.question, final, recalled, parts, options, trace)
     if options.boosts or options.recency:
         final = lists["boost"] = boost(final, parts, options, trace)
     if options.collapse is not None:
@@ -224,7 +225,14 @@ def fuse(recalled: Sequence[Recalled], options: SearchOptions, trace: Trace) -> 
     return fused
 
 
-def rerank(question: str, fused: Ranking, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranking:
+def rerank(
+    question: str,
+    fused: Ranking,
+    recalled: Sequence[Recalled],
+    parts: SearchParts,
+    options: SearchOptions,
+    trace: Trace,
+) -> Ranking:
     """Let the reranker read the best candidates beside the question. What it does not read follows in its old order.
 
     How many it reads does not depend on how many are shown, so asking for more hits never changes the first ones. A
@@ -249,8 +257,12 @@ def rerank(question: str, fused: Ranking, parts: SearchParts, options: SearchOpt
                 [one for one in read if one[0] in kept],
                 [],
             )
-        weights = [options.rerank_weight, 1.0 - options.rerank_weight]
-        mixed = fusion.weighted([by_model, read], weights, fusion.zscore)
+        dense = next((one.ranking for one in recalled if one.name == "dense"), [])
+        there = {pk for pk, _ in read}
+        by_dense = [one for one in dense if one[0] in there]
+        share = options.rerank_dense if by_dense else 0.0
+        weights = [options.rerank_weight, share, 1.0 - options.rerank_weight - share]
+        mixed = fusion.weighted([by_model, by_dense, read], weights, fusion.zscore)
         ranked = fusion.followed_by(mixed, tail)
         step.n_out = len(ranked)
     return ranked

@@ -9,9 +9,10 @@ from typing import Any
 from rag import filters
 from rag.errors import UsageError
 from rag.pipeline import Recency, SearchOptions
-from rag.settings import MODES, RerankSettings, SearchSettings
+from rag.settings import MODES, SENTENCES, RerankSettings, SearchSettings
 
 MAX_TOP_K = 16_384
+SENTENCES_WEIGHT, SENTENCES_DENSE = 0.2, 0.1  # docs/ablation.md; the fused scores get the rest
 OTHER_WEIGHT = 0.5  # of a retriever beside dense and BM25, unless search.weights has one
 
 
@@ -26,11 +27,16 @@ def search_options(
     explain: bool,
 ) -> SearchOptions:
     """rerank: None leaves the step out. Raises: UsageError, FilterError."""
+    weak = rerank is not None and rerank.model == SENTENCES and not rerank.base_url
+    weight = SENTENCES_WEIGHT if weak else 1.0
+    if rerank is not None and rerank.weight is not None:
+        weight = rerank.weight
     recency = Recency(weight=search.recency, half_life_days=search.recency_days, key=search.recency_field)
     return SearchOptions(
         retrievers=weights(mode, search), top_k=_check_top_k(search.top_k if top_k is None else top_k), depth=search.depth,
         depths=search.depths, fusion=search.fusion, rrf_k=search.rrf_k,
-        rerank_depth=rerank.depth if rerank else 0, rerank_weight=rerank.weight if rerank else 1.0,
+        rerank_depth=rerank.depth if rerank else 0, rerank_weight=weight,
+        rerank_dense=min(SENTENCES_DENSE, 1.0 - weight) if weak else 0.0,
         rerank_threshold=rerank.threshold if rerank else None,
         boosts=tuple((filters.parse(text), gain) for text, gain in search.boosts.items()),
         recency=recency if search.recency else None, collapse=search.collapse if search.collapse < 1 else None,

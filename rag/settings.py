@@ -20,6 +20,7 @@ from rag.errors import SettingsError
 PREFIX = "RAGSTONE__"
 FILE_NAME = "ragstone.toml"
 FORMS = ("fields", "keywords", "hierarchical", "tree", "list")  # see rag/index_forms.py
+SENTENCES = "sentences"  # the reranker that needs no model
 MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
 
 
@@ -238,13 +239,19 @@ class UnderstandSettings(_Section):
 
 
 class RerankSettings(_Section):
-    """[rerank] a model that reads the best candidates beside the question."""
+    """[rerank] who reads the best candidates beside the question."""
 
-    model: str = Field("", description='cross-encoder: alias, folder or hub name; "chat": the chat model; empty: none')
+    model: str = Field(
+        "sentences",
+        description="sentences: the best sentence of each, after a hybrid search, without a model; a cross-encoder's alias, folder or "
+        "hub name; chat: the chat model; empty: none",
+    )
     base_url: str = Field("", description="endpoint with /rerank; empty: the model runs here")
     api_key: SecretStr = Field(SecretStr(""), description="key for the endpoint")
-    depth: int = Field(30, ge=1, le=1000, description="candidates that are read")
-    weight: float = Field(1.0, ge=0, le=1, description="of the reranker's scores; the first ranking's get the rest")
+    depth: int = Field(20, ge=1, le=1000, description="candidates that are read")
+    weight: float | None = Field(
+        None, ge=0, le=1, description="of its scores; the first ranking's get the rest; none: 1, and 0.2 for sentences"
+    )
     threshold: float | None = Field(None, description="lowest score that is kept; none: all")
     batch_size: int = Field(16, ge=1, le=1024)
     threads: int = Field(0, ge=0, description="model threads; 0: torch decides")

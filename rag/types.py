@@ -413,8 +413,35 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one document says in a conflict: the stored document's text[start:end] is `quote`."""
+
+    values: tuple[str, ...]  # what it says and the others do not, as it stands there; empty when it denies or states
+    quote: str
+    chunk_id: str
+    doc_id: str
+    source: str
+    title: str
+    start: int
+    end: int
+    page: int | None
+    date: str = ""  # of the document, ISO; empty when it has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Documents that say different things of one subject. sides: the newest first, those without a date last."""
+
+    kind: Literal["number", "date", "negation"]
+    sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A cited answer. `abstained`: the evidence did not hold an answer, and the text says so."""
+    """A cited answer. `abstained`: the evidence did not hold an answer, and the text says so.
+
+    data: with a schema, the value that is valid for it; None without one and when abstained.
+    """
 
     text: str
     citations: tuple[Citation, ...] = ()
@@ -425,6 +452,8 @@ class Answer:
     warnings: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()  # sentences the passages do not bear out
     question: str = ""
+    conflicts: tuple[Conflict, ...] = ()  # between a cited sentence and other documents among the hits
+    data: Any = None
     broke_off: str = ""  # why the text is not whole: length, or the code of the chat model's failure; empty: it is
 
 

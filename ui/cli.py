@@ -112,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--schema", metavar="FILE", help="a JSON schema: the answer is a value that is valid for it")
     _search_options(ask)
     chat = command("chat", "ask questions one after the other in the terminal", "chat")
     _search_options(chat)
@@ -219,6 +220,17 @@ def _model_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
             "--context", type=int, default=0, metavar="N", help="tokens of a conversation (default: what fits)"
         )
         one.add_argument("--parallel", type=int, default=1, metavar="N", help="conversations at once (default 1)")
+    train = command(
+        "train-reranker",
+        "train a reranker on the collection's documents; kept when it ranks better",
+        "model_commands:train_reranker",
+        group,
+    )
+    train.add_argument("--minutes", type=float, default=30, metavar="N", help="of training alone (default 30)")
+    train.add_argument("--questions", type=int, default=4000, metavar="N", help="made of the documents (default 4000)")
+    train.add_argument("--base", metavar="MODEL", help="encoder to start from (default: the embedding model)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="which questions are made (default 0)")
+    train.add_argument("-o", "--out", metavar="DIR", help="where it is kept (default: among the models)")
     bench = command(
         "bench",
         "measure a model: first token, tokens a second, and the machine's limits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import signal
 import sys
 import threading
@@ -203,10 +204,24 @@ def search(options: argparse.Namespace) -> Outcome:
 
 
 def ask(options: argparse.Namespace) -> Outcome:
+    schema = _schema(options.schema) if options.schema else None
     with _open(options) as kb:
-        stream = kb.stream(options.question, **_search_arguments(options))
-        answer = printing.stream_answer(stream, quiet=_json(options))
+        if schema is not None:
+            answer = kb.ask(options.question, schema=schema, **_search_arguments(options))
+            printing.structured(answer, quiet=_json(options))
+        else:
+            stream = kb.stream(options.question, **_search_arguments(options))
+            answer = printing.stream_answer(stream, quiet=_json(options))
     return Outcome(data=answer_json(answer), show=partial(printing.after_answer, explain=options.explain))
+
+
+def _schema(file: str) -> Any:
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"The schema {file} cannot be read ({error.strerror}). Check --schema.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"The schema {file} is not JSON: {error}.") from error
 
 
 def chat(options: argparse.Namespace) -> Outcome:
@@ -478,7 +493,8 @@ def trace_json(trace: tuple[Step, ...]) -> list[dict[str, Any]]:
 def answer_json(answer: Answer) -> dict[str, Any]:
     return {"question": answer.question, "answer": answer.text, "citations": [asdict(one) for one in answer.citations],
             "abstained": answer.abstained, "hits": [hit_json(hit) for hit in answer.hits], "usage": asdict(answer.usage),
-            "trace": trace_json(answer.trace), "warnings": list(answer.warnings), "unsupported": list(answer.unsupported)}  # fmt: skip
+            "trace": trace_json(answer.trace), "warnings": list(answer.warnings), "unsupported": list(answer.unsupported),
+            "conflicts": [asdict(one) for one in answer.conflicts], "data": answer.data}  # fmt: skip
 
 
 # ---------------------------------------------------------------- options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from rag import sizing
 from rag.errors import ModelError, UsageError
 from rag.models import ALIASES, models_dir, resolve
 from rag.settings import Settings
-from ui.commands import Outcome, _settings
+from ui import printing
+from ui.commands import Outcome, _collection, _json, _open, _settings
 
 DEFAULT_PORT = 8310
 
@@ -40,6 +42,23 @@ def plan(options: argparse.Namespace) -> Outcome:
     """What a model would take, without loading it."""
     made = _plan(Path(_gguf(options.model, _settings(options))), options)
     return Outcome(data=plan_json(made), show=lambda _: print("\n".join(made.lines())))
+
+
+def train_reranker(options: argparse.Namespace) -> Outcome:
+    """A reranker of the collection's own. Exit code 3 when it does not rank better, and is not kept."""
+    from rag.reranker_training import train
+
+    if options.minutes <= 0 or options.questions < 1:
+        raise UsageError("--minutes and --questions must be more than 0.")
+    settings = _settings(options)
+    models = models_dir(settings.models.dir)
+    folder = Path(options.out or models / f"reranker-{_collection(options)}").expanduser().absolute()
+    with _open(options) as kb, printing.counter(quiet=_json(options)) as progress:
+        base = resolve(options.base or settings.embedding.model, "embedding", models)
+        done = train(
+            kb, base, folder, minutes=options.minutes, most=options.questions, seed=options.seed, progress=progress
+        )
+    return Outcome(data=asdict(done), show=printing.trained, code=0 if done.kept else 3)
 
 
 def bench(options: argparse.Namespace) -> Outcome:

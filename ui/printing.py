@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -348,6 +349,28 @@ def stream_answer(events: Iterator[Event], *, quiet: bool) -> Answer:
     return answer
 
 
+def structured(answer: Answer, *, quiet: bool) -> None:
+    """An answer in a caller's shape: the JSON value, and which passage bears out which part of it."""
+    if quiet:
+        return
+    if answer.data is not None:
+        out.print(Text(json.dumps(answer.data, ensure_ascii=False, indent=2)))
+        out.print()
+    out.print(Text(answer.text))
+
+
+def conflict(found: Mapping[str, Any]) -> Table:
+    """What each document says, side by side."""
+    table = Table("date", "says", Column("document", overflow="fold"), "sentence", box=None, pad_edge=False)
+    for side in found["sides"]:
+        place = f"{side['title']} ({side['source']})" if side["title"] else side["source"]
+        says = ", ".join(side["values"]) or "–"
+        table.add_row(
+            side["date"] or "no date", escape(says), escape(place), escape(shorten(side["quote"], QUOTE_WIDTH))
+        )
+    return table
+
+
 def after_answer(data: Mapping[str, Any], *, explain: bool = False) -> None:
     """What follows a printed answer: sources, warnings, times."""
     if data["citations"]:
@@ -359,6 +382,9 @@ def after_answer(data: Mapping[str, Any], *, explain: bool = False) -> None:
             f"\\[{one['marker']}] [bold]{escape(one['title'])}[/bold] [dim]{escape(one['source'])}{page}[/dim]{mark}"
         )
         out.print(f"    “{escape(shorten(one['quote'], QUOTE_WIDTH))}”")
+    for one in data["conflicts"]:
+        out.print("\n[yellow]Documents say different things here:[/yellow]")
+        out.print(conflict(one))
     for sentence in data["unsupported"]:
         out.print(f"[yellow]unsupported:[/yellow] {escape(sentence)}")
     for warning in data["warnings"]:
@@ -389,6 +415,19 @@ def shorten(text: str, width: int) -> str:
 
 
 # ---------------------------------------------------------------- evaluation, models, health
+
+
+def trained(data: Mapping[str, Any]) -> None:
+    """What the training of a reranker came to."""
+    low, high = data["ci"]
+    out.print(
+        f"{data['n_questions']} questions, {data['n_steps']} steps in {data['seconds']:.0f} s. On {data['n_tried']} questions of documents that it did "
+        f"not see, the right passage's mean reciprocal rank goes from {data['before']:.3f} to {data['after']:.3f} ({low:+.3f} to {high:+.3f})."
+    )
+    if data["kept"]:
+        err.print(f'To use it: [rerank] model = "{escape(data["folder"])}", weight = {data["weight"]}')
+    else:
+        err.print("That is no certain gain, so it was not kept. More documents or more --minutes may help.")
 
 
 def evaluation(data: Mapping[str, Any]) -> None:

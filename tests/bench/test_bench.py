@@ -6,9 +6,12 @@ import gzip
 import json
 from pathlib import Path
 
-from bench import ingest
+import numpy as np
+
+from bench import ablation, ingest, retrieval
 from bench.hashing import HashingEmbedder
 from bench.run import passages, run
+from eval.runs import write_qrels, write_run
 
 
 def test_the_benchmark_runs(tiny_settings) -> None:  # type: ignore[no-untyped-def]
@@ -35,6 +38,31 @@ def test_imports_again(tiny_settings) -> None:  # type: ignore[no-untyped-def]
 def test_many_chunks(tiny_settings) -> None:  # type: ignore[no-untyped-def]
     result = ingest.size(tiny_settings, 200)
     assert result["chunks"] >= 200 and result["rss_mb"] > 0 and result["engine_rss_mb"] > 0
+
+
+def test_searches_threads_and_filters(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    result = retrieval.run(tiny_settings, passages(1200, 12), 8)
+    assert result["chunks"] == 1200 and result["dense"]["p50"] > 0 and result["threads"]["hybrid"]["times"] > 0
+    assert {share: one["recall"] for share, one in result["filters"].items()} == dict.fromkeys(retrieval.SHARES, 1.0)
+
+
+def test_a_table_of_what_steps_are_worth(tmp_path: Path) -> None:
+    gains = {"one": {"hybrid": (1, 2), "dense": (2, 1)}, "two": {"hybrid": (1, 1), "dense": (1, 3)}}
+    for name, systems in gains.items():
+        (tmp_path / name / "runs").mkdir(parents=True)
+        write_qrels(tmp_path / name / "qrels.trec", {"q1": {"right": 1}, "q2": {"right": 1}})
+        for system, ranks in systems.items():
+            run = {
+                f"q{at}": [(f"x{n}", -float(n)) for n in range(1, rank)] + [("right", -99.0)]
+                for at, rank in enumerate(ranks, start=1)
+            }
+            write_run(tmp_path / name / "runs" / f"{system}.trec", run, tag=system)
+    lines = ablation.table(tmp_path, ["one", "two", "absent"], ["hybrid", "dense", "bm25"], "hybrid").splitlines()
+    assert lines[0] == "|  | one, 2 | two, 2 | mean | 95 % |"
+    assert lines[2] == "| hybrid | 0.815 | 1.000 | 0.908 | |"
+    assert lines[3].startswith("| dense | +0.0 | -25.0 | **-12.5** | -") and len(lines) == 4
+    mean, low, high = ablation.pooled([np.array([0.1, 0.1]), np.array([0.3, 0.3])])
+    assert (round(mean, 9), round(low, 9), round(high, 9)) == (0.2, 0.2, 0.2)
 
 
 def test_peers(tiny_settings) -> None:  # type: ignore[no-untyped-def]

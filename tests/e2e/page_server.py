@@ -20,25 +20,40 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+class Server:
+    """A page over `home`, which nobody else has open."""
+
+    def __init__(self, home: Path, settings: Any, repo: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._home, self._settings, self._repo = home, settings, repo
+        self.address = f"http://127.0.0.1:{self._port}"
+        home.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "ui.cli", "ui", "--home", str(self._home), "--port", str(self._port)]
+        with open(self._home / "page.log", "ab") as log:
+            self._process = subprocess.Popen(command, cwd=self._repo, env=environment(self._settings), stdout=log, stderr=log,
+                                             start_new_session=True)  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not _answers(f"{self.address}/_stcore/health"):
+            assert self._process.poll() is None and time.monotonic() < deadline, (self._home / "page.log").read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, 9)
+        self._process.wait()
+
+
 @contextmanager
-def served(home: Path, settings: Any, repo: Path) -> Iterator[str]:
-    """The address of a page over `home`, which nobody else has open."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / "page.log", "wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "ui.cli", "ui", "--home", str(home), "--port", str(port)], cwd=repo,
-                                   env=environment(settings), stdout=log, stderr=log, start_new_session=True)  # fmt: skip
-        try:
-            deadline = time.monotonic() + 60
-            while not _answers(f"http://127.0.0.1:{port}/_stcore/health"):
-                assert process.poll() is None and time.monotonic() < deadline, (home / "page.log").read_text()
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 9)
-            process.wait()
+def served(home: Path, settings: Any, repo: Path) -> Iterator[Server]:
+    server = Server(home, settings, repo)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @contextmanager

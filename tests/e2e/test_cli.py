@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.openai_server import OpenAIServer, says
 from ui.cli import main
 
 
@@ -90,6 +91,29 @@ def test_text_for_people(cli: Cli, folder: Path) -> None:
     assert code == 0 and "[1]" in out and "“" in out and "generate" not in out
     assert "everything agrees" in cli("verify")[1].lower()
     assert "search.top_k" in cli("config", "show")[1]
+
+
+def test_an_answer_in_a_schema_and_documents_that_differ(cli: Cli, tmp_path: Path) -> None:
+    for name, when, degrees in (("old", "2019-05-01", 75), ("new", "2024-05-01", 80)):
+        text = f"---\ndate: {when}\n---\n# Green tea\n\nGreen tea is steeped at {degrees} degrees.\n"
+        (tmp_path / f"{name}.md").write_text(text, encoding="utf-8")
+    cli("ingest", str(tmp_path / "old.md"), str(tmp_path / "new.md"))
+    shape = tmp_path / "shape.json"
+    shape.write_text('{"type": "object", "properties": {"degrees": {"type": "integer"}}, "required": ["degrees"]}')
+    question = ("ask", "How many degrees for green tea?", "--schema", str(shape))
+    with OpenAIServer([says('{"degrees": "80"}')] * 2) as server:
+        cli.settings += ["--set", f"llm.base_url={server.url}", "--set", "llm.model=fake-model"]
+        code, data = cli.json(*question)
+        assert code == 0 and data["data"] == {"degrees": 80} and data["citations"][0]["source"].endswith("new.md")
+        assert [side["date"] for side in data["conflicts"][0]["sides"]] == ["2024-05-01", "2019-05-01"]
+        assert server.requests[0].json["response_format"]["json_schema"]["schema"] == json.loads(shape.read_text())
+        code, out, _ = cli(*question)
+        assert code == 0 and '"degrees": 80' in out and "degrees: 80 [" in out
+        assert out.index("2024-05-01") < out.index("2019-05-01") and "75" in out
+    shape.write_text("{")
+    assert cli(*question)[0] == 2
+    shape.unlink()
+    assert cli(*question)[0] == 2
 
 
 def test_what_a_document_holds(cli: Cli, tmp_path: Path) -> None:

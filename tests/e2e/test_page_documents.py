@@ -10,16 +10,21 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.page_server import CHROMIUM, browsing, idle, opened, served
+from tests.e2e.page_server import CHROMIUM, Server, browsing, idle, opened, served
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any, repo: Path) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("documents") / "home", tiny_settings, repo) as address:
-        yield f"{address}/documents"
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any, repo: Path) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("documents") / "home", tiny_settings, repo) as server:
+        yield server
+
+
+@pytest.fixture
+def address(server: Server) -> str:
+    return f"{server.address}/documents"
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +113,16 @@ def test_a_document_is_renamed_switched_off_and_deleted_in_chinese(address: str,
     page.context.close()
 
 
-def test_an_import_goes_on_when_its_tab_is_closed(address: str, browser: Any) -> None:
+def test_an_import_goes_on_after_its_tab_is_closed_and_the_server_was_killed(
+    server: Server, address: str, browser: Any
+) -> None:
     page = opened(browser, address)
     files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(120)]
     upload(page, *files)
     page.get_by_text("You can close this page: the import goes on.").first.wait_for()
     page.context.close()
+    server.kill()
+    server.start()
     page = opened(browser, address)
     page.get_by_text("122 documents, 1 could not be read").wait_for()
     page.get_by_label("Search by name or title").fill("note 11")

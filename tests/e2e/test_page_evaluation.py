@@ -21,8 +21,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any, repo: 
     home = tmp_path_factory.mktemp("evaluation") / "home"
     with KnowledgeBase.open(home, settings=tiny_settings) as kb:
         kb.ingest([Document(f"The store keeps {word} on shelf {n}.", doc_id=f"d{n}", title=word.title(), source=f"{word}.md") for n, word in enumerate(WORDS)])  # fmt: skip
-    with served(home, tiny_settings, repo) as address:
-        yield f"{address}/evaluation"
+    with served(home, tiny_settings, repo) as server:
+        yield f"{server.address}/evaluation"
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def address(home: Path, tiny_settings: Any, repo: Path) -> Iterator[str]:
-    with served(home, tiny_settings, repo) as address:
-        yield f"{address}/lab"
+    with served(home, tiny_settings, repo) as server:
+        yield f"{server.address}/lab"
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,23 @@ def test_a_model_that_is_no_reranker_is_refused(tmp_path: Path, tiny_settings: S
         reranker.scores("q", ["p"])
 
 
-def test_reranking_that_is_demanded_needs_a_model(tiny_kb: KnowledgeBase) -> None:
+def test_sentences_are_read_after_a_hybrid_search_and_elsewhere_when_asked(tiny_kb: KnowledgeBase) -> None:
     tiny_kb.ingest(DOCUMENTS)
+
+    def steps(**options: object) -> list[str]:
+        return [step.name for step in tiny_kb.search("tea garden", **options).trace]
+
+    assert "rerank" in steps() and "rerank" in steps(mode="auto")
+    assert "rerank" not in steps(mode="bm25") + steps(mode="hybrid+keywords") + steps(rerank=False)
+    assert "rerank" in steps(mode="bm25", rerank=True)
+    step = next(step for step in tiny_kb.search("tea garden").trace if step.name == "rerank")
+    assert step.detail == {"reranker": "sentences", "weight": 0.2}
+    first = [hit.chunk_id for hit in tiny_kb.search("tea garden", top_k=2)]
+    assert first == [hit.chunk_id for hit in tiny_kb.search("tea garden", top_k=6)][:2]
+    empty = tiny_kb.view(settings=tiny_kb.settings.with_values(rerank__model=""))
+    assert "rerank" not in [step.name for step in empty.search("tea garden").trace]
     with pytest.raises(UsageError, match="rerank.model is empty"):
-        tiny_kb.search("tea", rerank=True)
+        empty.search("tea", rerank=True)
 
 
 def test_an_endpoint_scores_the_hits(tmp_path: Path, tiny_settings: Settings) -> None:

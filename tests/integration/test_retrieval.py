@@ -134,11 +134,11 @@ def chunk_id(kb: KnowledgeBase, doc_id: str) -> str:
 
 
 def test_why_a_passage_is_found(kb: KnowledgeBase) -> None:
-    told = kb.explain("how hot for oolong", chunk_id(kb, "black"))
+    told = kb.explain("how hot for oolong", chunk_id(kb, "black"), highlight=True)
     assert (told.rank, told.lost_at, told.advice) == (1, "", ())
     assert told.shared_words == ("oolong",)
     assert "hot" in told.missing_words
-    assert {one.step for one in told.standings} == {"recall:dense", "recall:bm25", "fuse"}
+    assert {one.step for one in told.standings} == {"recall:dense", "recall:bm25", "fuse", "rerank"}
 
 
 def test_why_a_passage_is_lost(home: Path, embedder: Embedder) -> None:

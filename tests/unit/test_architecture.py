@@ -22,9 +22,9 @@ HOMES = {
     "opentelemetry": {"ui/api/server.py"},
     "uvicorn": {"ui/api/server.py", "ui/model_commands.py"},
     "streamlit": {"ui/web", "ui/front.py"},
-    "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py"},
+    "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py", "rag/reranker_training.py"},
     "openvino": {"rag/embedding.py", "graph/lac.py"},
-    "torch": {"rag/embedding.py", "rag/cross_encoder.py", "eval/perplexity.py"},
+    "torch": {"rag/embedding.py", "rag/cross_encoder.py", "rag/reranker_training.py", "eval/perplexity.py"},
     "transformers": {"rag/embedding.py", "eval/perplexity.py"},
     "pypdfium2": {"rag/loaders/pdf.py", "rag/loaders/pdf_notes.py"},
     "pypdf": {"rag/loaders/pdf.py"},
@@ -47,6 +47,8 @@ HOMES = {
     "langgraph": {"agents/flow.py"},
     "duckdb": {"agents/tools/sql.py"},
     "mcp": {"agents/mcp.py"},
+    "jsonschema": {"rag/structured.py"},
+    "referencing": {"rag/structured.py"},
 }
 
 

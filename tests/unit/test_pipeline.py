@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.catalog import LiveRow, StoredChunk
@@ -127,6 +127,7 @@ def test_the_threshold_drops_what_the_reranker_does_not_believe() -> None:
     assert found(hits) == [3, 2]
 
 
+@settings(deadline=None)
 @given(liked=st.permutations(range(12)), shorter=st.integers(1, 12), weight=st.sampled_from([0.3, 1.0]))
 def test_asking_for_more_never_changes_the_first(liked: list[int], shorter: int, weight: float) -> None:
     made = parts({"q": range(20)}, reranker=Reads(*liked))

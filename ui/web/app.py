@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from threading import Thread
+from threading import Timer
 
 import streamlit as st
 
@@ -26,6 +26,8 @@ PAGES = {
     "evaluation": ":material/monitoring:",
     "settings": ":material/settings:",
 }
+
+WARM_AFTER_S = 2.0  # the browser is drawing the first page until then
 
 log = logging.getLogger("ragstone.page")
 
@@ -76,7 +78,7 @@ def _frame(language: str) -> None:
 
 @st.cache_resource(show_spinner=False)
 def _warm(_home: Home) -> None:
-    """Once the first page is on screen: open what the first question needs, so that it does not wait for that."""
+    """Once the first page is on screen: open what the first question needs, while it is being typed."""
 
     def open_parts() -> None:
         with suppress(RagstoneError):  # said when a question needs it
@@ -84,7 +86,9 @@ def _warm(_home: Home) -> None:
                 _home.kb.embedder.embed_queries(["?"])
                 _home.kb.store.indexes(_home.kb.settings.milvus.prefix)
 
-    Thread(target=open_parts, name="warm", daemon=True).start()
+    timer = Timer(WARM_AFTER_S, open_parts)
+    timer.daemon = True
+    timer.start()
 
 
 def _page(name: str, view: View) -> Callable[[], None]:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from rag.errors import RagstoneError
 from ui.api.accepting import accept, accept_files, allowed_folder, labels
+from ui.web.documents_names import counted
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -22,7 +23,7 @@ def add(view: View, *, opened: bool) -> None:
         ways = ["files", "folder", "web", *(["server"] if may_name_paths(view) else [])]
         way = st.segmented_control(
             word("documents.add"), ways, default="files", required=True, label_visibility="collapsed",
-            format_func=lambda name: word(f"documents.from_{name}"), key="documents-way",
+            format_func=lambda name: word(f"documents.from_{name}"), key="documents-way", persist_state="session",
         )  # fmt: skip
         if way == "web":
             _web(view)
@@ -63,7 +64,7 @@ def _upload(view: View, *, whole_folder: bool) -> None:
         key=f"documents-upload-{whole_folder}-{n}",
         max_upload_size=int(view.home.kb.settings.parse.max_file_mb),
     )
-    if files and st.button(word("documents.import_files", n=len(files)), type="primary", key="documents-import"):
+    if files and st.button(counted(view, "import_files", len(files)), type="primary", key="documents-import"):
         named = list(zip(labels([file.name for file in files]), files, strict=True))
         for start in range(0, len(named), PER_JOB):
             _tell(
@@ -82,6 +83,7 @@ def _web(view: View) -> None:
             help=word("documents.urls_help"),
             placeholder="https://example.org/handbook.html",
             key="documents-urls",
+            persist_state="session",
         )
         sent = st.form_submit_button(word("documents.import"), type="primary")
     if not sent:
@@ -96,7 +98,12 @@ def _web(view: View) -> None:
 def _server(view: View) -> None:
     word, allowed = view.word, view.home.kb.settings.ui.import_folders
     with st.form("documents-server", clear_on_submit=False, border=False):
-        path = st.text_input(word("documents.server_path"), help=word("documents.server_help"), key="documents-path")
+        path = st.text_input(
+            word("documents.server_path"),
+            help=word("documents.server_help"),
+            key="documents-path",
+            persist_state="session",
+        )
         sent = st.form_submit_button(word("documents.import"), type="primary")
     if allowed:
         st.caption(word("documents.server_only", folders=plain(", ".join(allowed))))

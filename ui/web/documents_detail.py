@@ -38,7 +38,7 @@ def detail(view: View, doc_id: str) -> None:
     if not info.version:
         return
     text, blocks, chunks = view.kb.text(doc_id), view.kb.blocks(doc_id), view.kb.chunks(doc_id)
-    paged = original is not None and original.startswith(_PDF) and bool(info.n_pages)
+    paged = original is not None and _PDF in original[:1024] and bool(info.n_pages)
     if paged:
         n = info.n_pages or 1
         page = st.pagination(n, key=f"page-{doc_id}") if n > 1 else 1
@@ -184,7 +184,7 @@ def _extracted(view: View, text: str, chunks: Sequence[Chunk], start: int, end: 
         st.subheader(word("documents.extracted"), width="content")
         way = st.segmented_control(
             word("documents.extracted"), ("chunks", "text"), default="chunks", required=True, label_visibility="collapsed",
-            format_func=lambda name: word(f"documents.{name}"), key="document-way",
+            format_func=lambda name: word(f"documents.{name}"), key="document-way", persist_state="session",
         )  # fmt: skip
     with st.container(height=640, key="document-extracted"):
         if way == "text":

@@ -34,7 +34,8 @@ def edit(view: View, info: DocumentInfo) -> None:
             change |= {"title": title} if title != info.title else {}
             change |= {"chunk_size": size, "overlap": overlap} if again else {}
             try:
-                view.kb.edit(info.doc_id, **change)
+                with st.spinner(word("documents.saving")):
+                    view.kb.edit(info.doc_id, **change)
             except RagstoneError as error:
                 st.error(plain(str(error)))
                 return

@@ -13,7 +13,7 @@ from rag.jobs import Job
 from rag.principals import shown_name
 from rag.types import DocumentInfo
 from ui.api.worker import upload_source
-from ui.web.documents_names import advice, name_of
+from ui.web.documents_names import advice, counted, name_of
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -117,7 +117,7 @@ def ending(view: View, job: Job) -> None:
         st.error(word("documents.job_failed", why=plain(result["error"]["message"])))
         return
     if job.kind == "delete":
-        st.success(word("documents.deleted", n=result.get("deleted", 0)))
+        st.success(counted(view, "deleted", result.get("deleted", 0)))
         return
     counts = result.get("documents", {"added": 0, "updated": 0, "unchanged": 0, "failed": 0})
     text = word("documents.ended_failed" if counts["failed"] else "documents.ended", **counts)

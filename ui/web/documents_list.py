@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,13 +12,13 @@ import streamlit as st
 from rag.errors import RagstoneError
 from rag.types import DocumentInfo
 from ui.api import accepting
-from ui.web.documents_names import advice, badge, name_of, quoted, shown_title, state_of, state_word
+from ui.web.documents_names import advice, badge, counted, name_of, quoted, shown_title, state_of, state_word
 from ui.web.markup import plain
 from ui.web.view import View
 
 PER_PAGE = 25
 NAMED = 10  # in the question whether to delete
-_FILTERS = ("documents-search", "documents-state", "documents-type", "documents-field", "documents-value")
+_FILTERS = ("documents-search", "documents-state", "documents-type", "documents-field")
 
 
 def listed(view: View, states: Mapping[str, Mapping[str, int]]) -> None:
@@ -27,7 +27,7 @@ def listed(view: View, states: Mapping[str, Mapping[str, int]]) -> None:
     asked = (text, state, type_, condition)
     if st.session_state.get("documents-asked") != asked:  # another question begins at its first page
         st.session_state["documents-asked"] = asked
-        st.session_state.pop("documents-page", None)
+        st.session_state["documents-page"] = 1
     page = st.session_state.get("documents-page", 1)
     found, total = view.kb.find_documents(
         text, state=state, type=type_, filter=condition, limit=PER_PAGE, offset=(page - 1) * PER_PAGE
@@ -37,7 +37,7 @@ def listed(view: View, states: Mapping[str, Mapping[str, int]]) -> None:
         st.button(word("documents.clear"), on_click=_clear)
         return
     if not found:  # the last page was deleted
-        st.session_state.pop("documents-page", None)
+        st.session_state["documents-page"] = 1
         st.rerun()
     if view.user.may_edit:
         _selection(view, found)
@@ -47,7 +47,7 @@ def listed(view: View, states: Mapping[str, Mapping[str, int]]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(word("documents.shown", first=first, last=first + len(found) - 1, total=total))
         if total > PER_PAGE:
-            st.pagination(math.ceil(total / PER_PAGE), key="documents-page")
+            st.pagination(math.ceil(total / PER_PAGE), key="documents-page", persist_state="session")
 
 
 def _filters(view: View, states: Mapping[str, Mapping[str, int]]) -> tuple[str, str, str, str]:
@@ -59,23 +59,33 @@ def _filters(view: View, states: Mapping[str, Mapping[str, int]]) -> tuple[str, 
             if not name:
                 return word("documents.any")
             shown = state_word(view, name) if kind == "state" else name
-            return f"{shown} ({states[kind][name]})"
+            return f"{shown} ({states[kind].get(name, 0)})"
 
         return show
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
-            word("documents.search"), key="documents-search", icon=":material/search:", width="stretch"
+            word("documents.search"),
+            key="documents-search",
+            persist_state="session",
+            icon=":material/search:",
+            width="stretch",
         )
         state = st.selectbox(
             word("documents.state"),
-            ["", *states["state"]],
+            _choices(states["state"], "documents-state"),
             format_func=counted("state"),
             key="documents-state",
+            persist_state="session",
             width=170,
         )
         type_ = st.selectbox(
-            word("documents.type"), ["", *states["type"]], format_func=counted("type"), key="documents-type", width=170
+            word("documents.type"),
+            _choices(states["type"], "documents-type"),
+            format_func=counted("type"),
+            key="documents-type",
+            persist_state="session",
+            width=170,
         )
         fields = {
             name: values
@@ -86,15 +96,23 @@ def _filters(view: View, states: Mapping[str, Mapping[str, int]]) -> tuple[str, 
             return text, state, type_, ""
         field = st.selectbox(
             word("documents.field"),
-            ["", *fields],
+            _choices(fields, "documents-field"),
             format_func=lambda name: name or word("documents.any"),
             key="documents-field",
+            persist_state="session",
             width=170,
         )
         if not field:
             return text, state, type_, ""
-        value = st.selectbox(word("documents.value"), fields[field], key="documents-value", width=170)
+        value = st.selectbox(
+            word("documents.value"), fields[field], key="documents-value", persist_state="session", width=170
+        )
     return text, state, type_, conditions(field, str(value))
+
+
+def _choices(there: Iterable[str], key: str) -> list[str]:
+    """What can be chosen; what is chosen stays among it when the last document of that kind has gone."""
+    return list(dict.fromkeys(("", *there, st.session_state.get(key) or "")))
 
 
 def conditions(field: str, value: str) -> str:
@@ -109,19 +127,19 @@ def conditions(field: str, value: str) -> str:
 
 def _clear() -> None:
     for key in _FILTERS:
-        st.session_state.pop(key, None)
+        st.session_state[key] = ""
 
 
 def _row(view: View, info: DocumentInfo) -> None:
     word, title = view.word, shown_title(info)
     with st.container(horizontal=True, vertical_alignment="center", key=f"row-{info.doc_id}"):
         if view.user.may_edit:
+            key = f"pick-{info.doc_id}"
+            st.session_state.setdefault(key, info.doc_id in _picked(view))
             st.checkbox(
-                word("documents.select", name=plain(title)),
-                key=f"pick-{info.doc_id}",
-                label_visibility="collapsed",
-                width=24,
-            )
+                word("documents.select", name=plain(title)), key=key, on_change=_toggle, args=(view, info.doc_id, key),
+                label_visibility="collapsed", width=24,
+            )  # fmt: skip
         with st.container(gap=None, width="stretch"):
             st.button(
                 plain(title[:160]),
@@ -141,8 +159,8 @@ def _facts(view: View, info: DocumentInfo) -> list[str]:
     name = name_of(info.source)
     facts = [plain(name)] if name != shown_title(info) else []
     facts += [plain(info.type)] if info.type else []
-    facts += [view.word("documents.n_pages", n=info.n_pages)] if info.n_pages else []
-    facts += [view.word("documents.n_chunks", n=info.n_chunks)] if info.version else []
+    facts += [counted(view, "n_pages", info.n_pages)] if info.n_pages else []
+    facts += [counted(view, "n_chunks", info.n_chunks)] if info.version else []
     return [*facts, info.updated_at[:10]]
 
 
@@ -155,29 +173,30 @@ def open_document(doc_id: str) -> None:
 
 
 def _selection(view: View, found: Sequence[DocumentInfo]) -> None:
-    word, picked = view.word, picked_ids()
+    word, picked = view.word, sorted(_picked(view))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            word("documents.select_page"), type="tertiary", on_click=_pick, args=([one.doc_id for one in found], True)
-        )
+        here = [one.doc_id for one in found]
+        st.button(word("documents.select_page"), type="tertiary", on_click=_pick, args=(view, here, True))
         if picked:
-            st.button(word("documents.select_none"), type="tertiary", on_click=_pick, args=(picked, False))
+            st.button(word("documents.select_none"), type="tertiary", on_click=_pick, args=(view, picked, False))
             st.markdown(word("documents.selected", n=len(picked)))
             if st.button(word("documents.delete"), icon=":material/delete:", key="documents-delete"):
                 confirm_delete(view, picked)
 
 
-def picked_ids() -> list[str]:
-    """The documents that are chosen, on all pages of the list."""
-    return [
-        str(key).removeprefix("pick-")
-        for key, value in st.session_state.items()
-        if str(key).startswith("pick-") and value
-    ]
+def _picked(view: View) -> set[str]:
+    """The documents of this collection that are chosen, on all pages of the list."""
+    found: set[str] = st.session_state.setdefault(f"documents-picked-{view.kb.collection}", set())
+    return found
 
 
-def _pick(doc_ids: Sequence[str], value: bool) -> None:
+def _toggle(view: View, doc_id: str, key: str) -> None:
+    _pick(view, [doc_id], st.session_state[key])
+
+
+def _pick(view: View, doc_ids: Sequence[str], value: bool) -> None:
     for doc_id in doc_ids:
+        (_picked(view).add if value else _picked(view).discard)(doc_id)
         st.session_state[f"pick-{doc_id}"] = value
 
 
@@ -194,7 +213,7 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
             st.caption(word("documents.and_more", n=len(doc_ids) - NAMED))
         st.caption(word("documents.delete_one"))
         with st.container(horizontal=True):
-            sure = st.button(word("documents.delete_n", n=len(doc_ids)), type="primary", key="documents-delete-sure")
+            sure = st.button(counted(view, "delete_n", len(doc_ids)), type="primary", key="documents-delete-sure")
             if st.button(word("documents.keep")):
                 st.rerun()
         if sure:
@@ -204,9 +223,9 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
                 st.error(plain(str(error)))
                 return
             for doc_id in doc_ids:
-                st.session_state.pop(f"pick-{doc_id}", None)
+                _picked(view).discard(doc_id)
             st.query_params.pop("doc", None)
-            st.toast(word("documents.delete_queued") if job else word("documents.deleted", n=len(doc_ids)))
+            st.toast(word("documents.delete_queued") if job else counted(view, "deleted", len(doc_ids)))
             st.rerun()
 
     ask()

@@ -42,6 +42,11 @@ def badge(state: str) -> tuple[str, str]:
     return f":material/{_ICONS.get(state, 'schedule')}:", _COLOURS.get(state, "gray")
 
 
+def counted(view: View, key: str, n: int) -> str:
+    """A sentence with a number in it; English has another one for 1."""
+    return view.word(f"documents.{key}_1" if n == 1 and f"{key}_1" in WORDS else f"documents.{key}", n=n)
+
+
 def advice(view: View, code: str, message: str) -> str:
     """What to do about a failure, in the person's language; the reader's own sentence where there is none."""
     return view.word(f"documents.{code}") if code in WORDS else message or code

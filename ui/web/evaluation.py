@@ -24,7 +24,7 @@ def show(view: View) -> None:
     parts = ("run", "results", "compare", "history")
     chosen = st.segmented_control(
         word("evaluation.title"), parts, default="run", required=True, label_visibility="collapsed",
-        format_func=lambda name: word(f"evaluation.part_{name}"), key="evaluation-part",
+        format_func=lambda name: word(f"evaluation.part_{name}"), key="evaluation-part", persist_state="session",
     )  # fmt: skip
     if chosen == "run":
         sets(view, folder)

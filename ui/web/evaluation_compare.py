@@ -60,9 +60,17 @@ def compared(view: View, found: Sequence[StoredResult]) -> None:
 
     keys = list(sides)
     left, right = st.columns(2)
-    a = sides[left.selectbox(word("evaluation.run_a"), keys, format_func=name, key="compare-a")]
-    b = sides[right.selectbox(word("evaluation.run_b"), keys, index=1, format_func=name, key="compare-b")]
-    metric = st.selectbox(word("evaluation.metric"), headline(a.result.tree), key="compare-metric")
+    a = sides[
+        left.selectbox(word("evaluation.run_a"), keys, format_func=name, key="compare-a", persist_state="session")
+    ]
+    b = sides[
+        right.selectbox(
+            word("evaluation.run_b"), keys, index=1, format_func=name, key="compare-b", persist_state="session"
+        )
+    ]
+    metric = st.selectbox(
+        word("evaluation.metric"), headline(a.result.tree), key="compare-metric", persist_state="session"
+    )
     duels = question_by_question(a, b, metric)
     if not duels:
         st.warning(word("evaluation.other_questions"))

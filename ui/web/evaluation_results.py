@@ -27,6 +27,7 @@ def results(view: View, found: Sequence[StoredResult]) -> None:
         list(by_name),
         format_func=lambda one: result_name(view, by_name[one]),
         key="evaluation-result",
+        persist_state="session",
     )
     result = by_name[name]
     tree = result.tree

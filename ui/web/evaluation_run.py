@@ -59,15 +59,26 @@ def _form(view: View, folder: Path, *, busy: bool) -> None:
         path = (
             ""
             if chosen
-            else st.text_input(word("evaluation.path"), help=word("evaluation.path_help"), key="evaluation-path")
+            else st.text_input(
+                word("evaluation.path"),
+                help=word("evaluation.path_help"),
+                key="evaluation-path",
+                persist_state="session",
+            )
         )
         names = strategies(view.kb, chat=view.home.kb.settings.llm.model != "none")
         systems = st.multiselect(
             word("evaluation.systems"), names, default=["bm25", "dense", "hybrid"], accept_new_options=True,
-            help=word("lab.strategies_help"), key="evaluation-systems", placeholder=word("lab.choose"),
+            help=word("lab.strategies_help"), key="evaluation-systems", persist_state="session", placeholder=word("lab.choose"),
         )  # fmt: skip
         limit = st.number_input(
-            word("evaluation.limit"), 0, 100_000, 0, help=word("evaluation.limit_help"), key="evaluation-limit"
+            word("evaluation.limit"),
+            0,
+            100_000,
+            0,
+            help=word("evaluation.limit_help"),
+            key="evaluation-limit",
+            persist_state="session",
         )
         sent = st.form_submit_button(
             word("evaluation.start"), type="primary", icon=":material/play_arrow:", disabled=busy

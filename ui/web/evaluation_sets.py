@@ -12,9 +12,11 @@ from eval.generate import KINDS
 from eval.generate_commands import generate
 from eval.review import read_review
 from rag.errors import RagstoneError
+from rag.principals import shown_name
 from ui.web.markup import plain
 from ui.web.review import review
 from ui.web.tasks import Task
+from ui.web.threads import as_questions
 from ui.web.view import View
 
 KIND = "questions"
@@ -101,6 +103,7 @@ def _reviewable(path: Path) -> bool:
 def _add(view: View, folder: Path) -> None:
     word = view.word
     with st.expander(word("evaluation.add"), icon=":material/add:", key="evaluation-add"):
+        _rated(view, folder)
         left, right = st.columns(2, gap="large")
         with left:
             st.markdown(f"**{word('evaluation.upload')}**")
@@ -124,6 +127,20 @@ def _add(view: View, folder: Path) -> None:
             )
             if st.button(word("evaluation.generate_button"), key="evaluation-generate", disabled=not kinds):
                 _generate(view, folder, int(count), ",".join(kinds))
+
+
+def _rated(view: View, folder: Path) -> None:
+    """Answers that this person rated in chats of this collection, as a test set."""
+    word, name = view.word, shown_name(view.kb.collection)
+    rated = [turn for turn in view.home.threads.rated(view.user.name) if turn.collection == name]
+    if not rated:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(word("evaluation.rated", n=len(rated)), width="stretch")
+        if st.button(word("evaluation.rated_button"), key="evaluation-rated"):
+            path = library.new_set(folder, "chats")
+            path.write_text(as_questions(rated), encoding="utf-8")
+            st.rerun()
 
 
 def _keep(view: View, folder: Path, name: str, data: bytes) -> None:

@@ -47,15 +47,21 @@ def _ask(view: View) -> None:
     word = view.word
     names = strategies(view.kb, chat=view.home.kb.settings.llm.model != "none")
     with st.form("lab-form", border=False):
-        query = st.text_input(word("lab.query"), key="lab-query", placeholder=word("lab.query_example"))
+        query = st.text_input(
+            word("lab.query"), key="lab-query", persist_state="session", placeholder=word("lab.query_example")
+        )
         chosen = st.multiselect(
             word("lab.strategies"), names, default=["dense", "bm25", "hybrid"], max_selections=MOST, accept_new_options=True,
-            help=word("lab.strategies_help"), key="lab-strategies",
+            help=word("lab.strategies_help"), key="lab-strategies", persist_state="session",
         )  # fmt: skip
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            top_k = st.number_input(word("lab.top_k"), 1, 50, 5, key="lab-top-k", width=140)
+            top_k = st.number_input(word("lab.top_k"), 1, 50, 5, key="lab-top-k", persist_state="session", width=140)
             condition = st.text_input(
-                word("lab.filter"), help=word("lab.filter_help"), key="lab-filter", width="stretch"
+                word("lab.filter"),
+                help=word("lab.filter_help"),
+                key="lab-filter",
+                persist_state="session",
+                width="stretch",
             )
             sent = st.form_submit_button(word("lab.search"), type="primary", icon=":material/search:")
     if sent and query.strip() and chosen:
@@ -131,8 +137,12 @@ def _save(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     st.caption(word("lab.save_intro"))
     by_id = {hit.chunk_id: hit for hit, _ in passages(outcomes)}
     st.markdown(word("lab.right"))
-    right = [one for one in by_id if st.checkbox(plain(snippet(by_id[one])), key=f"lab-right-{query}-{one}")]
-    answer = st.text_input(word("lab.answer"), key=f"lab-answer-{query}")
+    right = [
+        one
+        for one in by_id
+        if st.checkbox(plain(snippet(by_id[one])), key=f"lab-right-{query}-{one}", persist_state="session")
+    ]
+    answer = st.text_input(word("lab.answer"), key=f"lab-answer-{query}", persist_state="session")
     if st.button(word("lab.save_button"), key="lab-save"):
         path = library.saved_questions(library.folder_of(view.home.kb.home, view.kb.collection))
         try:

@@ -22,7 +22,7 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     word = view.word
     st.subheader(word("lab.why"), anchor=False)
     st.caption(word("lab.why_intro"))
-    sentence = st.text_area(word("lab.sentence"), key="lab-sentence", height=80)
+    sentence = st.text_area(word("lab.sentence"), key="lab-sentence", persist_state="session", height=80)
     try:
         found = passages_with(view.kb, sentence) if sentence.strip() else [hit for hit, _ in passages(outcomes)]
     except RagstoneError as error:
@@ -42,7 +42,10 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
         key=f"lab-passage-{hash(tuple(by_id))}",
     )
     name = right.selectbox(
-        word("lab.strategy"), [one.name for one in outcomes if not one.error], key="lab-why-strategy"
+        word("lab.strategy"),
+        [one.name for one in outcomes if not one.error],
+        key="lab-why-strategy",
+        persist_state="session",
     )
     asked = (query, chunk_id, name)
     if name and st.button(word("lab.why_ask"), type="primary", key="lab-why-ask"):

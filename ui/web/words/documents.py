@@ -6,6 +6,7 @@ WORDS = {
     "menu": ("Documents", "文档"),
     "title": ("Documents", "文档"),
     "n": ("{n} documents", "{n} 个文档"),
+    "n_1": ("1 document", "1 个文档"),
     "n_failed": ("{n} documents, {failed} could not be read", "{n} 个文档，其中 {failed} 个无法读取"),
     "empty": (
         "This collection is empty. Add a few files, a folder or web pages below: each is read, cut into passages and can then be "
@@ -32,6 +33,7 @@ WORDS = {
         "选择电脑上的一个文件夹。文件会保留所在文件夹的名称，不会互相覆盖。",
     ),
     "import_files": ("Import {n} files", "导入 {n} 个文件"),
+    "import_files_1": ("Import 1 file", "导入 1 个文件"),
     "import": ("Import", "导入"),
     "urls": ("Addresses, one a line", "网址，每行一个"),
     "urls_help": (
@@ -87,6 +89,8 @@ WORDS = {
     "clear": ("Clear filters", "清除筛选"),
     "shown": ("{first}–{last} of {total}", "第 {first}–{last} 个，共 {total} 个"),
     "n_chunks": ("{n} passages", "{n} 个段落"),
+    "n_chunks_1": ("1 passage", "1 个段落"),
+    "n_pages_1": ("1 page", "1 页"),
     "n_pages": ("{n} pages", "{n} 页"),
     "select": ("Select {name}", "选择 {name}"),
     "selected": ("{n} selected", "已选 {n} 个"),
@@ -108,8 +112,10 @@ WORDS = {
         "文档会立即从所有检索和回答中消失。你自己磁盘上的文件不受影响。",
     ),
     "delete_n": ("Delete {n} documents", "删除 {n} 个文档"),
+    "delete_n_1": ("Delete the document", "删除文档"),
     "keep": ("Keep", "保留"),
     "deleted": ("{n} documents deleted", "已删除 {n} 个文档"),
+    "deleted_1": ("1 document deleted", "已删除 1 个文档"),
     "delete_queued": ("An import is running; the deletion comes right after it.", "正在导入；导入结束后立即删除。"),
     "and_more": ("and {n} more", "以及另外 {n} 个"),
     # ---- one document
@@ -151,6 +157,7 @@ WORDS = {
     "size": ("Tokens per passage", "每段词元数"),
     "overlap": ("Overlap in tokens", "重叠词元数"),
     "save": ("Save", "保存"),
+    "saving": ("Saving…", "正在保存…"),
     "saved": ("Saved. It stays so when the document is imported again.", "已保存，重新导入后仍然保留。"),
     "busy": ("Something else is writing just now: {why}", "暂时有其他写入操作：{why}"),
     # ---- duplicates
@@ -163,9 +170,9 @@ WORDS = {
     "dup_threshold": ("Alike from", "相似度不低于"),
     "dup_running": ("Comparing {n} documents…", "正在比较 {n} 个文档…"),
     "dup_none": ("No document says almost the same as another one.", "没有内容几乎相同的文档。"),
-    "dup_groups": ("{n} groups of near duplicates", "{n} 组近似重复"),
+    "dup_groups": ("Groups of near duplicates ({n})", "近似重复（{n} 组）"),
     "dup_alike": ("{share} the same", "{share} 相同"),
-    "copies": ("{n} copies", "{n} 个副本"),
+    "copies": ("Copies ({n})", "副本（{n}）"),
     "no_copies": ("There are no copies.", "没有副本。"),
     "copy_of": ("copy of {other}", "{other} 的副本"),
     # ---- what to do about a failure

@@ -34,6 +34,11 @@ WORDS = {
     "remove_sure": ("Delete", "删除"),
     "back": ("Back to the evaluation", "返回评测"),
     "add": ("Add a test set", "添加测试集"),
+    "rated": (
+        "You rated {n} answers of this collection in chats: good ones become questions with their sources.",
+        "你在对话中评价过这个集合的 {n} 个回答：好评会变成带出处的测试问题。",
+    ),
+    "rated_button": ("Make a test set of them", "生成测试集"),
     "upload": ("Your own table", "自己的表格"),
     "upload_help": ("CSV with the columns question, source and, if you like, answer", "CSV，包含 question、source 列，可选 answer 列"),
     "upload_button": ("Add", "添加"),

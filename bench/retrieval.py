@@ -1,0 +1,144 @@
+"""How long a search takes in a large collection, what threads add, and what filters find and cost. JSON on stdout.
+
+    python -m bench.retrieval [--chunks 100000] [--queries 100] [--real DATA] [--home DIR]
+
+The vectors come from a hash of the text, so the model's time is not in the figures; --real takes the passages of
+DATA/scale (else words of the sample documents) and the model of the settings, and its time for a query is told apart.
+--home keeps the collection, so that a second run imports nothing. Filters are compared with brute force over the
+cached vectors: recall of the ten best, at 0.1, 1, 10 and 50 % of the documents.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.hashing import HashingEmbedder
+from bench.run import milliseconds, passages
+from rag import Document, KnowledgeBase, Settings
+from rag.types import Query
+
+MODES = ("dense", "bm25", "hybrid")
+THREADS = 8
+SHARES = {"0.1 %": 1, "1 %": 10, "10 %": 100, "50 %": 500}  # of 1000 buckets, one of which each document is in
+TOP_K = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--real", type=Path, metavar="DATA")
+    parser.add_argument("--home")
+    options = parser.parse_args()
+    texts = list(islice(_stored(options.real / "scale"), options.chunks)) if options.real else passages(options.chunks)
+    result = run(Settings.load(), texts, options.queries, home=options.home, hashed=options.real is None)
+    json.dump(result, sys.stdout, indent=2)
+    print()
+
+
+def run(
+    settings: Settings, texts: Sequence[str], n_queries: int, *, home: str | None = None, hashed: bool = True
+) -> dict[str, Any]:
+    """All measurements. hashed: vectors that cost nothing, in place of the model's."""
+    with _opened(settings, home, hashed) as kb:
+        kb.ingest(
+            Document(text, doc_id=f"p{at}", metadata={"bucket": at * 7919 % 1000}) for at, text in enumerate(texts)
+        )
+        queries = [" ".join(text.split()[3:11]) or text[:20] for text in texts[:: max(1, len(texts) // n_queries)]][
+            :n_queries
+        ]
+        result: dict[str, Any] = {"chunks": kb.catalog.counts(kb.collection)[1], "queries": len(queries)}
+        result["embed_query_ms"] = milliseconds(lambda query: kb.embedder.embed_queries([query]), queries)
+        for mode in MODES:
+            result[mode] = milliseconds(lambda query, mode=mode: kb.search(query, mode=mode, rerank=False), queries)  # type: ignore[misc]
+        result["hybrid, reranked"] = milliseconds(lambda query: kb.search(query), queries)
+        result["threads"] = {mode: threads(kb, queries, mode) for mode in MODES}
+        result["filters"] = filters(kb, queries[: max(1, n_queries // 4)], result["dense"]["p50"])
+    return result
+
+
+@contextmanager
+def _opened(settings: Settings, home: str | None, hashed: bool) -> Iterator[KnowledgeBase]:
+    settings = settings.with_values(llm__model="none", search__cache=False)
+    with tempfile.TemporaryDirectory() as made, KnowledgeBase.open(home or made, settings=settings) as kb:
+        if hashed:
+            kb._embedder = HashingEmbedder()
+        yield kb
+
+
+def _stored(folder: Path) -> Iterator[str]:
+    """Passages of long corpora without questions."""
+    for path in sorted(folder.rglob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                if text := str(json.loads(line).get("text", "")).strip():
+                    yield text
+
+
+def threads(kb: KnowledgeBase, queries: Sequence[str], mode: str) -> dict[str, float]:
+    """Queries a second of one thread and of eight, and how many times as many that is."""
+
+    def rate(n: int) -> float:
+        began = time.perf_counter()
+        with ThreadPoolExecutor(n) as pool:
+            list(pool.map(lambda query: kb.search(query, mode=mode, rerank=False), queries))
+        return len(queries) / (time.perf_counter() - began)
+
+    one, many = rate(1), rate(THREADS)
+    return {"one_qps": round(one, 1), f"{THREADS}_qps": round(many, 1), "times": round(many / one, 2)}
+
+
+def filters(kb: KnowledgeBase, queries: Sequence[str], unfiltered_ms: float) -> dict[str, dict[str, float]]:
+    """Recall of the ten best against brute force, and the time beside an unfiltered search, by share of the documents."""
+    chunk_ids, buckets, matrix = _everything(kb)
+    collection = kb.catalog.collection(kb.collection)
+    assert collection is not None
+    result = {}
+    for share, below in SHARES.items():
+        condition = f"bucket < {below}"
+        recalls = []
+        for query in queries:
+            scores = np.where(buckets < below, matrix @ kb._query_vector(collection, Query(text=query)), -np.inf)
+            best = np.sort(scores)[-TOP_K:]
+            lowest = best[np.isfinite(best)].min(initial=np.inf) - 1e-5  # equal scores may come in any order
+            right = {chunk_ids[at] for at in np.flatnonzero(scores >= lowest)}
+            hits = [hit.chunk_id for hit in kb.search(query, mode="dense", filter=condition, top_k=TOP_K)]
+            wanted = min(TOP_K, int(np.isfinite(best).sum()))
+            recalls.append(len(right.intersection(hits)) / wanted if wanted else 1.0)
+        times = milliseconds(
+            lambda query, condition=condition: kb.search(query, mode="dense", filter=condition), queries
+        )  # type: ignore[misc]
+        result[share] = {
+            "recall": round(min(1.0, float(np.mean(recalls))), 4), **times, "over_unfiltered": round(times["p50"] / unfiltered_ms, 2),
+        }  # fmt: skip
+    return result
+
+
+def _everything(kb: KnowledgeBase) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Chunk ids, their documents' buckets, and their vectors as rows."""
+    chunk_ids, buckets, vectors = [], [], []
+    for info in kb.documents():
+        stored = kb.catalog.stored_chunks(kb.collection, info.doc_id)
+        found = kb.catalog.vectors([one.vector_key for one in stored])
+        for one in stored:
+            chunk_ids.append(one.chunk.chunk_id)
+            buckets.append(int(one.metadata["bucket"]))
+            vectors.append(found[one.vector_key])
+    return chunk_ids, np.array(buckets), np.stack(vectors)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Documents that contradict each other, and those that only look as if they did."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag.conflicts import conflicts, document_date, facts
+from rag.types import Citation, Hit
+
+
+def hit(text: str, doc_id: str, *, title: str = "", date: str = "") -> Hit:
+    return Hit(
+        rank=1, chunk_id=f"{doc_id}#100-{100 + len(text)}", doc_id=doc_id, source=f"{doc_id}.txt", title=title, score=1.0, text=text,
+        start=100, end=100 + len(text), context=title, metadata={"date": date} if date else {},
+    )  # fmt: skip
+
+
+def citation(cited: Hit) -> Citation:
+    return Citation(marker=1, chunk_id=cited.chunk_id, doc_id=cited.doc_id, source=cited.source, title=cited.title, quote=cited.text,
+                    start=cited.start, end=cited.end, page=None, supported=True)  # fmt: skip
+
+
+def between(one: str, other: str, **about: str) -> list[tuple[str, list[tuple[str, ...]]]]:
+    old, new = hit(one, "old", date="2019-05-01", **about), hit(other, "new", date="2024-05-01", **about)
+    found = conflicts([citation(old)], [old, new])
+    assert [[side.doc_id for side in each.sides] for each in found] in ([], [["new", "old"]])  # the newest first
+    return [(each.kind, [side.values for side in each.sides]) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind", "values"),
+    [
+        ("The tower is 330 metres tall.", "The tower is 324 metres tall.", "number", [("324",), ("330",)]),
+        ("Green tea is brewed at 75 degrees for two minutes.", "Green tea is brewed at 80 degrees.", "number", [("80",), ("75",)]),
+        ("The ticket costs $30.", "The ticket costs about $35 now.", "number", [("35",), ("30",)]),
+        ("The office was opened on 1 May 2020.", "The office was opened on May 3, 2021.", "date", [("2021-5-3",), ("2020-5-1",)]),
+        ("The Eddystone lighthouse was lit in 1759.", "The lighthouse was lit in 1760.", "date", [("1760",), ("1759",)]),
+        ("The valve is not approved for gas.", "The valve is approved for gas.", "negation", [(), ()]),
+        ("绿茶用75度的水冲泡。", "绿茶用八十度的水冲泡。", "number", [("八十",), ("75",)]),
+        ("去年利润增长百分之三十。", "去年利润增长25%。", "number", [("25",), ("百分之三十",)]),
+        ("员工每年有15天年假。", "员工每年有十天年假。", "number", [("十",), ("15",)]),
+        ("公司成立于1998年。", "公司成立于1999年。", "date", [("1999",), ("1998",)]),
+        ("该药物不适用于儿童。", "该药物适用于儿童。", "negation", [(), ()]),
+    ],
+)  # fmt: skip
+def test_documents_that_differ(one: str, other: str, kind: str, values: list[tuple[str, ...]]) -> None:
+    assert between(one, other) == [(kind, values)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Green tea is brewed at 75 degrees.", "Black tea is brewed at 95 degrees."),  # another subject
+        ("绿茶用75度的水冲泡。", "红茶用95度的水冲泡。"),
+        ("Marie Curie won the prize in 1903.", "Pierre Curie won the prize in 1904."),
+        ("Version 3 supports 10 users.", "Version 4 supports 20 users."),  # a number that names
+        ("The population is 3.5 million people.", "The population is 3,500,000 people."),  # written otherwise
+        ("The shop opens on 1 May 2024.", "The shop opens on 2024-05-01."),
+        ("The ticket costs $30.", "The ticket costs 25 euros."),  # of another kind
+        ("The room holds 30 people.", "The room is 30 metres long and holds 30 people."),
+        ("Tea was first grown in China.", "Tea was first grown in China."),
+    ],
+)  # fmt: skip
+def test_documents_that_do_not(one: str, other: str) -> None:
+    assert between(one, other) == []
+
+
+def test_a_heading_tells_the_subject() -> None:
+    assert between("It is 330 metres tall.", "The tower is 324 metres tall.", title="The tower of Paris")
+
+
+def test_one_document_may_correct_itself() -> None:
+    old = hit("The tower is 330 metres tall. The tower is 324 metres tall.", "one")
+    assert conflicts([citation(old)], [old]) == ()
+
+
+def test_only_what_is_cited_is_looked_at_and_each_conflict_is_told_once() -> None:
+    old, new, third = (hit(f"The tower is {n} metres tall.", f"d{n}") for n in (330, 324, 312))
+    aside = [hit(f"The bridge is {n} metres long.", f"b{n}") for n in (10, 20)]
+    (found,) = conflicts([citation(old), citation(old), citation(new)], [old, new, third, *aside])
+    assert [side.values for side in found.sides] == [("330",), ("324",), ("312",)]
+    side = found.sides[0]
+    assert (side.quote, side.start, side.end) == (old.text, 100, 100 + len(old.text)) and side.chunk_id == old.chunk_id
+
+
+def test_dates_of_documents() -> None:
+    assert document_date({"published": "2024-05-01T10:00:00Z", "created": "2020-01-01"}) == "2024-05-01"
+    assert document_date({"date": "spring"}) == document_date({}) == ""
+
+
+def test_facts_of_a_sentence() -> None:
+    assert facts("In 2024 the price rose by 12.5 % to $30 for 2 people in room 7.") == {
+        "year": {"2024": "2024"}, "%": {"12.5": "12.5"}, "$": {"30": "30"}, "people": {"2": "2"},
+    }  # fmt: skip
