@@ -1,3 +1,4 @@
+# NOTE FROM THE LEAD 14:07: read READ-ME-FIRST-FROM-LEAD-2.md: this page is yours after all. Delete this line.
 """The settings page."""
 
 from __future__ import annotations
