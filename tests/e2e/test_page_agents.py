@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from rag import Document, KnowledgeBase
-from tests.e2e.page_server import browsing, opened
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, calls, says
-from tests.page_server import CHROMIUM, PageServer, idle, serving
+from tests.page_server import CHROMIUM, PageServer, browsing, idle, opened, serving
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

@@ -11,8 +11,7 @@ import pytest
 from graph import KnowledgeGraph
 from rag import Document, KnowledgeBase
 from rag.principals import Principal
-from tests.e2e.page_server import browsing, opened
-from tests.page_server import CHROMIUM, PageServer, idle, serving
+from tests.page_server import CHROMIUM, PageServer, browsing, idle, opened, serving
 from ui.web.graph_view import Seen
 
 pytest.importorskip("playwright.sync_api")
