@@ -63,7 +63,11 @@ def graph(page: Any, language: str) -> None:
     idle(page)
 
 
-STEPS: dict[str, Callable[[Any, str], None]] = {"chat": chat, "lab": lab, "graph": graph}  # page of the menu → what is done on it first
+STEPS: dict[str, Callable[[Any, str], None]] = {
+    "chat": chat,
+    "lab": lab,
+    "graph": graph,
+}  # page of the menu → what is done on it first
 
 
 def main() -> None:
