@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag.catalog import utc_now
-from rag.types import Answer, Citation, Step, Usage
+from rag.types import Answer, Citation, Conflict, Side, Step, Usage
 
 MAX_TITLE = 120
 
@@ -242,6 +242,19 @@ class Threads:
 
     # ------------------------------------------------------------ files
 
+    def used(self, since: str) -> dict[str, tuple[int, int]]:
+        """(questions, tokens of the chat model) of each person's turns since a day or time (ISO, UTC)."""
+        t = turns_table.c
+        query = sa.select(threads_table.c.owner, t.answer).join(threads_table, threads_table.c.thread_id == t.thread_id)
+        sums: dict[str, tuple[int, int]] = {}
+        with self._engine.connect() as db:
+            for owner, packed in db.execute(query.where(t.created_at >= since)):
+                n_turns, n_tokens = sums.get(owner, (0, 0))
+                usage = json.loads(packed)["usage"] if packed else {}
+                more = usage.get("n_prompt_tokens", 0) + usage.get("n_answer_tokens", 0)
+                sums[owner] = n_turns + 1, n_tokens + more
+        return sums
+
     def attach(self, thread_id: str, name: str, text: str) -> ThreadFile:
         made = ThreadFile(file_id=secrets.token_hex(8), name=name, text=text)
         with self._engine.begin() as db:
@@ -280,6 +293,9 @@ def _answer(packed: str) -> Answer | None:
         "citations": tuple(Citation(**one) for one in found["citations"]),
         "trace": tuple(Step(**one) for one in found["trace"]),
         "usage": Usage(**found["usage"]),
+        "conflicts": tuple(
+            Conflict(kind=one["kind"], sides=tuple(Side(**side) for side in one["sides"])) for one in found.get("conflicts", ())
+        ),
         **{name: tuple(found[name]) for name in ("hits", "warnings", "unsupported")},
     })  # fmt: skip
 

@@ -51,7 +51,7 @@ def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
         message=platform.python_version(),
         fix="" if sys.version_info >= (3, 11) else "Install Python 3.11 or newer.",
     )
-    yield _packages()
+    yield packages()
     try:
         settings = load()
         yield Check(name="settings", ok=True, message="all keys and values are valid")
@@ -60,30 +60,32 @@ def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
         yield Check(name="settings", ok=False, message=str(error), fix="`ragstone config show` lists every key.")
         return
     with kb:
-        yield _disk(kb)
-        yield _try("catalog", lambda: _catalog(kb), "Restore it from a backup, or import into a new --home.")
-        yield _try(
-            "milvus",
-            lambda: _milvus(kb),
-            "Start the server, correct milvus.uri, or leave it empty for the embedded one.",
-        )
-        yield _try("embedding", lambda: _embedding(kb), f"ragstone models pull {settings.embedding.model}")
+        yield from of_home(kb)
+
+
+def of_home(kb: KnowledgeBase, *, writer: bool = True) -> Iterator[Check]:
+    """The parts of an open home. writer: false leaves out what waits for imports, and makes them wait."""
+    yield _disk(kb)
+    yield _try("catalog", lambda: _catalog(kb), "Restore it from a backup, or import into a new --home.")
+    yield _try(
+        "milvus", lambda: _milvus(kb), "Start the server, correct milvus.uri, or leave it empty for the embedded one."
+    )
+    yield _try("embedding", lambda: _embedding(kb), f"ragstone models pull {kb.settings.embedding.model}")
+    if writer:
         yield _try(
             "collection",
             lambda: _agrees(kb),
             "`ragstone verify --repair` makes the index agree; `ragstone reindex` fits another model.",
         )
         yield _try("writing", lambda: _writing(kb), "Wait for the other import to end, or end that process.")
-        yield _try("jobs", lambda: _jobs(kb), "Start `ragstone worker`, or `ragstone serve` with api.worker = true.")
-        yield _try("files", _files, "Raise the limit, such as with `ulimit -n 1024`.")
-        if settings.rerank.model:
-            yield _try(
-                "reranker", lambda: _reranker(kb), "Correct rerank.model and rerank.base_url, or leave them empty."
-            )
-        yield _chat(kb)
+    yield _try("jobs", lambda: _jobs(kb), "Start `ragstone worker`, or `ragstone serve` with api.worker = true.")
+    yield _try("files", _files, "Raise the limit, such as with `ulimit -n 1024`.")
+    if kb.settings.rerank.model:
+        yield _try("reranker", lambda: _reranker(kb), "Correct rerank.model and rerank.base_url, or leave them empty.")
+    yield _chat(kb)
 
 
-def _packages() -> Check:
+def packages() -> Check:
     missing = [name for name in PACKAGES if not _version(name)]
     found = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name))
     return Check(

@@ -206,7 +206,7 @@ def _question(view: View, thread: Thread, turn: Turn, mode: str) -> None:
     word, key = view.word, f"edit-{turn.turn_id}"
     with st.chat_message("user", avatar=":material/person:"):
         if st.session_state.get("editing") != turn.turn_id:
-            with st.container(horizontal=True, vertical_alignment="top"):
+            with st.container(horizontal=True, vertical_alignment="top", wrap=False):
                 st.markdown(plain(turn.question), width="stretch")
                 st.button(
                     "", icon=":material/edit:", key=f"{key}-open", type="tertiary", help=word("chat.edit"),

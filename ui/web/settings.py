@@ -1,11 +1,32 @@
-"""The settings page."""
+"""The settings page: models with a test each, health, usage, the settings in effect, and who has access.
+
+Everybody sees whether the parts work; the rest is for admins, because it names machines, people and keys.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from ui.web.settings_access import access, forget_secret
+from ui.web.settings_health import health
+from ui.web.settings_models import models
+from ui.web.settings_values import usage, values
 from ui.web.view import View
+
+PARTS = {"models": models, "health": health, "usage": usage, "values": values, "access": access}
 
 
 def show(view: View) -> None:
-    st.title(view.word("settings.menu"))
+    word = view.word
+    st.title(word("settings.menu"))
+    if not view.user.is_admin:
+        st.caption(word("settings.reader"))
+        health(view)
+        return
+    chosen = st.segmented_control(
+        word("settings.menu"), list(PARTS), default="models", required=True, label_visibility="collapsed",
+        format_func=lambda name: word(f"settings.part_{name}"), key="settings-part", persist_state="session",
+    )  # fmt: skip
+    if chosen != "access":
+        forget_secret()
+    PARTS[chosen or "models"](view)
