@@ -22,6 +22,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from ui.web.app import PAGES
+from ui.web.words import word
 
 IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -43,7 +44,30 @@ def chat(page: Any, language: str) -> None:
     idle(page)
 
 
-STEPS: dict[str, Callable[[Any, str], None]] = {"chat": chat}  # page of the menu → what is done on it first
+def lab(page: Any, language: str) -> None:
+    """One question in three ways."""
+    page.get_by_label(word("lab.query", language)).fill(QUESTIONS[language])
+    page.get_by_role("button", name=word("lab.search", language)).click()
+    page.get_by_role("heading", name="hybrid", exact=True).wait_for()
+    idle(page)
+
+
+def graph(page: Any, language: str) -> None:
+    """An entity and what stands around it."""
+    if page.get_by_role("button", name=word("graph.build", language)).count():
+        page.get_by_role("button", name=word("graph.build", language)).click()
+    search = page.get_by_label(word("graph.search", language))
+    search.fill({"en": "Assam", "zh": "福建"}[language])
+    search.press("Enter")
+    page.locator(".st-key-graph-facts").wait_for()
+    idle(page)
+
+
+STEPS: dict[str, Callable[[Any, str], None]] = {
+    "chat": chat,
+    "lab": lab,
+    "graph": graph,
+}  # page of the menu → what is done on it first
 
 
 def main() -> None:

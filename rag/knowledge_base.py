@@ -883,7 +883,9 @@ class KnowledgeBase:
     def _refresh_graph(self) -> list[str]:
         """Bring a graph that costs nothing up to date. What keeps it from that is a warning: the documents are in."""
         try:
-            _graph_package().refresh(self)
+            whole = copy.copy(self)
+            whole._principal = None  # the graph is everybody's: it is read with all documents, whoever imported
+            _graph_package().refresh(whole)
         except RagstoneError as error:
             return [f"The graph was not updated: {error}"]
         return []

@@ -26,7 +26,7 @@ from rag.types import Chunk, DocumentInfo, Hits
 
 HELD_OUT = 0.2  # share of the documents whose questions try the model
 MIN_QUESTIONS = 40  # for training; below, nothing is learnt
-MOST_TRIED = 200
+MOST_TRIED = 120
 N_WRONG = 4  # passages beside the right one
 DEPTH = 20  # candidates that are reranked when it is tried
 KEPT_SENTENCE = 0.1  # how often the sentence stays in its passage: words in common are a sign, too

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag.catalog import utc_now
-from rag.types import Answer, Citation, Step, Usage
+from rag.types import Answer, Citation, Conflict, Side, Step, Usage
 
 MAX_TITLE = 120
 
@@ -293,6 +293,9 @@ def _answer(packed: str) -> Answer | None:
         "citations": tuple(Citation(**one) for one in found["citations"]),
         "trace": tuple(Step(**one) for one in found["trace"]),
         "usage": Usage(**found["usage"]),
+        "conflicts": tuple(
+            Conflict(kind=one["kind"], sides=tuple(Side(**side) for side in one["sides"])) for one in found.get("conflicts", ())
+        ),
         **{name: tuple(found[name]) for name in ("hits", "warnings", "unsupported")},
     })  # fmt: skip
 

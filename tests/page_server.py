@@ -102,6 +102,27 @@ def listening() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@contextmanager
+def browsing() -> Iterator[Any]:
+    """A browser for the tests of one module."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def opened(browser: Any, address: str, *, chinese: bool = False) -> Any:
+    """A tab of somebody whose browser says this language, on a page that has a title."""
+    page = browser.new_context(locale="zh-CN" if chinese else "en-US").new_page()
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    page.locator("h1").first.wait_for()
+    idle(page)
+    return page
+
+
 def idle(page: Any) -> None:
     """Wait until Streamlit has run the script to its end."""
     page.locator("[data-test-script-state=notRunning]").first.wait_for()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import statistics
 import time
 from pathlib import Path
@@ -33,24 +34,28 @@ def scripted(request: Request) -> Reply:
     return reply(f"Green tea is steeped at 80 degrees [1].\n\ncanary{number} was here.")
 
 
-async def session(url: str, n: int) -> tuple[float, str]:
+async def session(url: str, n: int) -> tuple[float, bytes]:
     """Open the page, ask, and read until the answer is whole: the seconds, and all that the server sent."""
     import websockets
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-    received: list[str] = []
+    received: list[bytes] = []
     async with websockets.connect(
-        f"{url.replace('http', 'ws')}/_stcore/stream", subprotocols=["streamlit"], max_size=None, open_timeout=60
+        f"{url.replace('http', 'ws')}/_stcore/stream",
+        subprotocols=["streamlit"],
+        max_size=None,
+        open_timeout=240,
+        ping_interval=None,
     ) as ws:  # type: ignore[list-item]
 
-        async def until(done) -> ForwardMsg:  # type: ignore[no-untyped-def]
+        async def until(done) -> None:  # type: ignore[no-untyped-def]
             while True:
+                received.append(await asyncio.wait_for(ws.recv(), 240))  # type: ignore[arg-type]
                 message = ForwardMsg()
-                message.ParseFromString(await asyncio.wait_for(ws.recv(), 90))
-                received.append(str(message))
+                message.ParseFromString(received[-1])
                 if done(message):
-                    return message
+                    return
 
         def finished(message: ForwardMsg) -> bool:
             return message.WhichOneof("type") == "script_finished"
@@ -78,13 +83,12 @@ async def session(url: str, n: int) -> tuple[float, str]:
         def answered(message: ForwardMsg) -> bool:
             """The answer is drawn for good, with its rating below."""
             nonlocal said, rated
-            shown = str(message)
-            said = said or f"canary{n}" in shown
-            rated = rated or (said and "rating-" in shown)
+            said = said or f"canary{n}".encode() in received[-1]
+            rated = rated or (said and b"rating-" in received[-1])
             return rated and finished(message)
 
         await until(answered)
-        return time.perf_counter() - start, "".join(received)
+        return time.perf_counter() - start, b"".join(received)
 
 
 def rss_mb(pid: int) -> float:
@@ -105,7 +109,7 @@ def test_all_are_answered_and_none_sees_another(tmp_path: Path, tiny_settings) -
     with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as kb:
         kb.ingest([Document("# Tea\n\nGreen tea is steeped at 80 degrees.", doc_id="green", source="green.md")])
 
-    async def everybody(url: str) -> list[tuple[float, str]]:
+    async def everybody(url: str) -> list[tuple[float, bytes]]:
         return await asyncio.gather(*(session(url, 1000 + n) for n in range(N_SESSIONS)))
 
     with OpenAIServer(always=scripted) as model, serving(tmp_path / "home", tiny_settings, llm_url=model.url) as server:
@@ -118,7 +122,5 @@ def test_all_are_answered_and_none_sees_another(tmp_path: Path, tiny_settings) -
     )  # fmt: skip
     assert len(ended) == N_SESSIONS
     for n, (_, received) in enumerate(ended):
-        others = [f"canary{1000 + other}" for other in range(N_SESSIONS) if other != n]
-        assert f"canary{1000 + n}" in received
-        assert not [one for one in others if one in received]
+        assert set(re.findall(rb"canary\d+", received)) == {b"canary%d" % (1000 + n)}
     assert megabytes <= MAX_MB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -10,21 +11,22 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.page_server import CHROMIUM, Server, browsing, idle, opened, served
+from tests.bars.test_bar_06_rendering import payloads
+from tests.page_server import CHROMIUM, PageServer, browsing, idle, listening, opened, serving
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any, repo: Path) -> Iterator[Server]:
-    with served(tmp_path_factory.mktemp("documents") / "home", tiny_settings, repo) as server:
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iterator[PageServer]:
+    with serving(tmp_path_factory.mktemp("documents") / "home", tiny_settings) as server:
         yield server
 
 
 @pytest.fixture
-def address(server: Server) -> str:
-    return f"{server.address}/documents"
+def address(server: PageServer) -> str:
+    return f"{server.url}/documents"
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +48,15 @@ def handbook() -> bytes:
     return out.getvalue()
 
 
+def open_form(page: Any) -> None:
+    """Open what documents are added with; in an empty collection it is open."""
+    form = page.locator(".st-key-documents-add")
+    if form.locator("details").get_attribute("open") is None:
+        form.locator("summary").click()
+
+
 def upload(page: Any, *files: tuple[str, bytes]) -> None:
-    expander = page.locator(".st-key-documents-add")
-    if (
-        not expander.locator("input[type=file]").first.is_visible()
-        and not expander.get_by_text("Drop files here").is_visible()
-    ):
-        expander.locator("summary").click()
+    open_form(page)
     payload = [{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files]
     page.locator("input[type=file]").first.set_input_files(payload)
     page.locator(".st-key-documents-import button").click()
@@ -114,20 +118,72 @@ def test_a_document_is_renamed_switched_off_and_deleted_in_chinese(address: str,
 
 
 def test_an_import_goes_on_after_its_tab_is_closed_and_the_server_was_killed(
-    server: Server, address: str, browser: Any
+    server: PageServer, address: str, browser: Any
 ) -> None:
     page = opened(browser, address)
-    files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(120)]
+    files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(60)]
     upload(page, *files)
     page.get_by_text("You can close this page: the import goes on.").first.wait_for()
     page.context.close()
-    server.kill()
-    server.start()
+    server.restart()
     page = opened(browser, address)
-    page.get_by_text("122 documents, 1 could not be read").wait_for()
-    page.get_by_label("Search by name or title").fill("note 11")
+    page.get_by_label("Search by name or title").fill("note-0")
+    page.get_by_label("Search by name or title").press("Enter")
+    page.get_by_text("1–25 of 60").wait_for()
+    page.get_by_label("Search by name or title").fill("note 05")
     page.get_by_label("Search by name or title").press("Enter")
     page.get_by_text("1–11 of 11").wait_for()
-    idle(page)
-    assert page.locator("[class*=st-key-row-]").count() == 11
+    page.locator("[class*=st-key-row-]").get_by_text("ready").nth(10).wait_for()
+    page.context.close()
+
+
+def test_nothing_that_a_document_names_is_loaded(address: str, browser: Any) -> None:
+    """In names, texts and metadata: on the list, in a document, in the lab."""
+    with listening() as (url, hits):
+        wanted = payloads(url)
+        front = "---\ntitle: " + json.dumps(wanted[0]) + "\nnote: " + json.dumps(wanted[19]) + "\n---\n"
+        page = opened(browser, address)
+        upload(
+            page,
+            (
+                f"zeppelin ![x]({url.removeprefix('http://')}).md",
+                f"{front}\nZeppelin.\n\n{chr(10).join(wanted)}".encode(),
+            ),
+        )
+        page.get_by_text("1 new, 0 updated").wait_for()
+        page.get_by_label("Search by name or title").fill("zeppelin")
+        page.get_by_label("Search by name or title").press("Enter")
+        page.get_by_text("1–1 of 1").wait_for()
+        page.locator("[class*=st-key-row-] button").first.click()
+        page.locator(".st-key-document-extracted").get_by_text("Zeppelin").first.wait_for()
+        page.get_by_text("Metadata", exact=True).click()
+        page.locator(".st-key-document-way").get_by_text("Text", exact=True).click()
+        idle(page)
+        page.goto(address.replace("/documents", "/lab"))
+        page.get_by_label("Question or words").fill("zeppelin script")
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_text(re.compile("passages in")).first.wait_for()
+        page.locator(".st-key-lab-steps summary").click()
+        idle(page)
+        page.wait_for_load_state("networkidle")
+        assert hits == [] and page.evaluate("window.owned") is None
+        assert page.locator(f"img[src*='{url}'], a[href*='{url}']").count() == 0
+        page.context.close()
+
+
+def test_a_folder_keeps_the_names_of_its_folders(address: str, browser: Any, tmp_path: Path) -> None:
+    for name in ("2024", "2025"):
+        (tmp_path / "reports" / name).mkdir(parents=True)
+        (tmp_path / "reports" / name / "report.md").write_text(f"# Report of {name}\n\nSales rose.", encoding="utf-8")
+    page = opened(browser, address)
+    open_form(page)
+    page.get_by_text("A folder", exact=True).click()
+    page.get_by_text("Choose a folder of your computer").wait_for()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "reports")
+    page.locator(".st-key-documents-import button").click()
+    page.get_by_text("2 new, 0 updated, 0 unchanged", exact=True).first.wait_for()
+    page.get_by_label("Search by name or title").fill("report of")
+    page.get_by_label("Search by name or title").press("Enter")
+    for name in ("2024", "2025"):
+        row(page, f"Report of {name}").get_by_text(f"reports/{name}/report.md").wait_for()
     page.context.close()

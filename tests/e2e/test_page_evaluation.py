@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rag import Document, KnowledgeBase
-from tests.e2e.page_server import CHROMIUM, browsing, idle, opened, served
+from tests.page_server import CHROMIUM, browsing, idle, opened, serving
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -17,12 +17,12 @@ WORDS = ("amber", "basalt", "copper", "dahlia", "ember", "fennel", "garnet", "ha
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any, repo: Path) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iterator[str]:
     home = tmp_path_factory.mktemp("evaluation") / "home"
     with KnowledgeBase.open(home, settings=tiny_settings) as kb:
         kb.ingest([Document(f"The store keeps {word} on shelf {n}.", doc_id=f"d{n}", title=word.title(), source=f"{word}.md") for n, word in enumerate(WORDS)])  # fmt: skip
-    with served(home, tiny_settings, repo) as server:
-        yield f"{server.address}/evaluation"
+    with serving(home, tiny_settings) as server:
+        yield f"{server.url}/evaluation"
 
 
 @pytest.fixture(scope="module")

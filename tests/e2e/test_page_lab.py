@@ -12,7 +12,7 @@ import pytest
 from eval import library
 from eval.dataset import load_dataset
 from rag import Document, KnowledgeBase
-from tests.e2e.page_server import CHROMIUM, browsing, idle, opened, served
+from tests.page_server import CHROMIUM, browsing, idle, opened, serving
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -31,9 +31,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(home: Path, tiny_settings: Any, repo: Path) -> Iterator[str]:
-    with served(home, tiny_settings, repo) as server:
-        yield f"{server.address}/lab"
+def address(home: Path, tiny_settings: Any) -> Iterator[str]:
+    with serving(home, tiny_settings) as server:
+        yield f"{server.url}/lab"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.web.markup import highlighted, plain, safe
+from ui.web.markup import answer_parts, highlighted, plain, safe
 
 PAYLOADS = ["![x](http://h/a)", "![x][r]\n\n[r]: http://h/a", "<img src=http://h/a>", "[x](javascript:alert(1))", "http://h/a", "www.h.com", "HTTP://h/a",
             "<script>alert(1)</script>", "<http://h/a>", "a@h.com", "$\\href{http://h}{x}$", "`![x](http://h/a)`", ":material/home: :red[x]"]  # fmt: skip
@@ -37,3 +37,16 @@ def test_markers_and_tables_stay() -> None:
 
 def test_the_marked_part_is_one_line() -> None:
     assert highlighted("before the\nquote after", (7, 16)) == "before :yellow-background[the quote] after"
+
+
+def test_an_answer_in_parts() -> None:
+    text = "Tea is **old** [1]. It is not blue [2].\n\n```python\nx = '[1]'\n```\n[a](http://h/b)"
+    parts = list(answer_parts(text, {1, 2}, ["It is not blue."]))
+    assert parts[0] == ("", "Tea is **old**:green-badge[1]. :orange-background[It is not blue:green-badge[2].]\n\n")
+    assert parts[1] == ("python", "x = '[1]'")
+    assert parts[2][1].strip() == "a (http\u2060\\://h/b)"
+
+
+def test_a_doubted_item_of_a_list_stays_one() -> None:
+    ((_, shown),) = answer_parts("- Tea is old.\n- Tea is blue.", set(), ["- Tea is blue.", "Tea is blue."])
+    assert shown == "- Tea is old.\n- :orange-background[Tea is blue.]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,22 @@ def test_servers_that_others_reach_need_a_key(
     assert code == 2 and "RAGSTONE_MODEL_KEY" in refused["error"]["message"]
     code, refused = run(capsys, tmp_path, "ui", "--host", host)
     assert code == 2 and "ui.behind_proxy" in refused["error"]["message"]
+
+
+def test_accounts_are_made_changed_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.users.COST", (16, 8, 1))
+    monkeypatch.setattr("sys.stdin", io.StringIO("seven cups of tea\nshort\n"))
+    code, made = run(capsys, tmp_path, "users", "add", "ann", "--role", "editor", "--as", "g:staff", "--only", "tea")
+    assert code == 0 and made["user"]["collections"] == ["tea"] and "password" not in made["user"]
+    code, refused = run(capsys, tmp_path, "users", "add", "bob")
+    assert code == 2 and "10 to 200 characters" in refused["error"]["message"]
+    code, changed = run(capsys, tmp_path, "users", "set", "ann", "--role", "viewer", "--only", "")
+    assert code == 0 and changed["user"]["role"] == "viewer" and changed["user"]["collections"] == []
+    code, refused = run(capsys, tmp_path, "users", "set", "ann")
+    assert code == 2 and "--role" in refused["error"]["message"]
+    assert [one["name"] for one in run(capsys, tmp_path, "users", "list")[1]["users"]] == ["ann"]
+    assert run(capsys, tmp_path, "users", "remove", "ann")[0] == 0
+    code, refused = run(capsys, tmp_path, "users", "remove", "ann")
+    assert code == 2 and "users list" in refused["error"]["message"]

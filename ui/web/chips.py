@@ -34,12 +34,17 @@ export default function ({ data, setTriggerValue }) {
   observer.observe(document.querySelector('section.stMain') || document.body, { childList: true, subtree: true });
   document.addEventListener('click', choose);
   document.addEventListener('keydown', choose);
-  const opened = document.querySelector('[class*="st-key-source-"]');
-  const seen = data.source && window.ragstoneSource === data.source;
-  window.ragstoneSource = data.source;
-  if (opened && data.source && !seen) {
-    setTimeout(() => opened.scrollIntoView({ behavior: 'smooth', block: 'nearest' }), 300);
+  if (data.source && window.ragstoneSource !== data.source) {
+    let tries = 20;  // it is drawn after this ran, and a picture later still
+    const show = () => {
+      const panel = document.querySelector('[class*="st-key-source-"]');
+      if (!panel) { if (tries-- > 0) setTimeout(show, 150); return; }
+      const marks = [...panel.querySelectorAll('.stMarkdownColoredBackground')].filter((mark) => mark.offsetParent);
+      (marks[0] || panel).scrollIntoView({ block: marks.length ? 'center' : 'nearest' });
+    };
+    setTimeout(show, 300);
   }
+  window.ragstoneSource = data.source;
   return () => {
     observer.disconnect();
     document.removeEventListener('click', choose);

@@ -16,7 +16,7 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -28,7 +28,7 @@ from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from rag.users import SESSION_DAYS, Users
-from ui.web.words import word
+from ui.web.words import LANGUAGES, word
 
 COOKIE = "ragstone_session"
 MAX_FORM = 8_000  # bytes
@@ -43,7 +43,7 @@ _BACK = re.compile(r"/[a-z]{0,40}")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer a form's own Origin is null
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -92,8 +92,6 @@ def _to_form(asking: HTTPConnection) -> Response:
     back = asking.url.path + (f"?{asking.url.query}" if asking.url.query else "")
     if back == "/" or not _is_ours(back):
         return RedirectResponse("/sign-in", 303, headers=_HEADERS)
-    from urllib.parse import quote
-
     return RedirectResponse(f"/sign-in?back={quote(back, safe='')}", 303, headers=_HEADERS)
 
 
@@ -124,9 +122,9 @@ async def _form(request: Request) -> Response:
     try:
         token = await run_in_threadpool(users().sign_in, name, fields.get("password", ""), address)
     except RagstoneError:
-        return _page(request, back, name=name, problem="settings.sign_in_tries", status=429)
+        return _page(request, back, name=name, problem="sign_in.tries", status=429)
     if not token:
-        return _page(request, back, name=name, problem="settings.sign_in_wrong", status=401)
+        return _page(request, back, name=name, problem="sign_in.wrong", status=401)
     answer = RedirectResponse(back if _is_ours(back) else "/", 303, headers=_HEADERS)
     safe = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     answer.set_cookie(COOKIE, token, max_age=SESSION_DAYS * 86_400, httponly=True, samesite="lax", secure=safe)
@@ -144,16 +142,17 @@ async def _out(request: Request) -> Response:
 
 def _page(request: Request, back: str, *, name: str = "", problem: str = "", status: int = 200) -> Response:
     language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
-    if (chosen := parse_qs(urlsplit(back).query).get("lang", [""])[0]) in ("en", "zh"):
-        language = chosen
+    language = LANGUAGES.get(
+        parse_qs(urlsplit(back).query).get("lang", [""])[0], language
+    )  # as the page's address keeps it
 
     def said(key: str) -> str:
         return html.escape(word(key, language))
 
     page = _FORM.format(
-        language="zh-CN" if language == "zh" else "en", title=said("settings.sign_in"), hint=said("settings.sign_in_hint"),
-        problem=f'<p role="alert">{said(problem)}</p>' if problem else "", name_label=said("settings.user_name"),
-        password_label=said("settings.password"), button=said("settings.sign_in"), name=html.escape(name[:64]),
+        language="zh-CN" if language == "zh" else "en", title=said("sign_in.sign_in"), hint=said("sign_in.hint"),
+        problem=f'<p role="alert">{said(problem)}</p>' if problem else "", name_label=said("sign_in.name"),
+        password_label=said("sign_in.password"), button=said("sign_in.sign_in"), name=html.escape(name[:64]),
         back=html.escape(back if _is_ours(back) else "/"), focus_name="" if name else " autofocus", focus_password=" autofocus" if name else "",
     )  # fmt: skip
     return HTMLResponse(page, status, headers=_HEADERS)

@@ -88,19 +88,21 @@ def verdict(view: View, tree: Mapping[str, Any]) -> None:
 def _plots(view: View, tree: Mapping[str, Any]) -> None:
     word = view.word
     metrics = headline(tree)
-    for column, metric in zip(st.columns(min(len(metrics), 2)) * 2, metrics, strict=False):
-        rows = [
-            plots.Interval(name=name, value=values[metric], low=values["ci"][metric][0], high=values["ci"][metric][1])
-            for name, values in tree["systems"].items()
-        ]
-        with column:
-            st.markdown(f"**{plain(metric)}**")
-            st.image(
-                plots.standalone(plots.interval_plot(metric, rows)).strip(),
-                width="stretch",
-                alt=word("evaluation.plot", metric=metric),
-            )
+    for start in range(0, len(metrics), 2):  # in pairs, so that a narrow screen keeps the order
+        for column, metric in zip(st.columns(2), metrics[start : start + 2], strict=False):
+            with column:
+                _plot(view, tree, metric)
     st.caption(word("evaluation.interval"))
+
+
+def _plot(view: View, tree: Mapping[str, Any], metric: str) -> None:
+    rows = [
+        plots.Interval(name=name, value=values[metric], low=values["ci"][metric][0], high=values["ci"][metric][1])
+        for name, values in tree["systems"].items()
+    ]
+    st.markdown(f"**{plain(metric)}**")
+    picture = plots.standalone(plots.interval_plot(metric, rows)).strip()
+    st.image(picture, width="stretch", alt=view.word("evaluation.plot", metric=metric))
 
 
 def _differences(view: View, tree: Mapping[str, Any]) -> None:

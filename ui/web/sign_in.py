@@ -19,10 +19,15 @@ def current_user(home: Home, language: str) -> User | None:
         return User()
     account = door.users().signed_in(st.context.cookies.get(door.COOKIE, ""))
     if account is None:
-        st.title(word("settings.signed_out", language))
-        st.html(f'<a href="/sign-in" target="_self">{word("settings.sign_in", language)}</a>')
+        st.title(word("sign_in.signed_out", language))
+        st.html(_link("/sign-in", word("sign_in.sign_in", language)))
         return None
     with st.sidebar.container(key="frame-who", horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/person: {plain(account.name)}", width="stretch")
-        st.html(f'<a href="/sign-out" target="_self">{word("settings.sign_out", language)}</a>', width="content")
+        st.html(_link("/sign-out", word("sign_in.sign_out", language)), width="content")
     return User(name=account.name, role=account.role, principal=account.principal)
+
+
+def _link(path: str, words: str) -> str:
+    """In this tab, which Markdown's links would leave."""
+    return f'<a href="{path}" target="_self" style="color: inherit">{words}</a>'

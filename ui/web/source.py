@@ -18,7 +18,7 @@ from ui.web.markup import highlighted, plain
 from ui.web.view import View
 
 AROUND = 450  # characters of the document shown on each side of a quote
-LONG = 1800  # characters from which the text scrolls inside the panel
+LONG = 500  # characters from which the text scrolls inside the panel
 
 
 def surroundings(
@@ -40,7 +40,7 @@ def show(view: View, turn: Turn, number: int, cited: Sequence[Citation]) -> None
     """The panel for what one marker stands for: quotes of one passage."""
     word, citation = view.word, cited[0]
     with st.container(border=True, key=f"source-{number}-{citation.marker}"):
-        with st.container(horizontal=True, vertical_alignment="top"):
+        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             st.markdown(f":green-badge[{citation.marker}] **{plain(label(citation))}**", width="stretch")
             st.button(
                 "", icon=":material/close:", key=f"close-source-{number}", type="tertiary", help=word("chat.close"),
@@ -91,7 +91,7 @@ def _around(text: str, cited: Sequence[Citation]) -> None:
         _quotes(cited)
         return
     shown, spans = surroundings(text, apart([(one.start, one.end) for one in cited]))
-    with st.container(height=520, border=False, key="source-text") if len(shown) > LONG else st.container():
+    with st.container(height=400, border=False, key="source-text") if len(shown) > LONG else st.container():
         st.markdown(highlighted(shown, *spans))
 
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 WORDS = {
     "menu": ("Settings", "设置"),
-    "sign_in": ("Sign in", "登录"),
-    "sign_out": ("Sign out", "退出"),
-    "sign_in_hint": ("Sign in to ask your documents.", "登录后即可向文档提问。"),
-    "sign_in_wrong": ("Name and password do not fit. Try again.", "用户名或密码不正确，请重试。"),
-    "sign_in_tries": ("Too many tries. Wait 15 minutes, then try again.", "尝试次数过多，请等待 15 分钟后再试。"),
-    "signed_out": ("You are signed out", "您已退出登录"),
     "user_name": ("Name", "用户名"),
     "password": ("Password", "密码"),
     "part_models": ("Models", "模型"),

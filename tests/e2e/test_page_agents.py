@@ -1,0 +1,86 @@
+"""The agents page in a real browser: steps as they come, a call that waits for a person, stopping, earlier runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rag import Document, KnowledgeBase
+from tests.fakes.openai_server import OpenAIServer, Reply, Request, calls, says
+from tests.page_server import CHROMIUM, PageServer, browsing, idle, opened, serving
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+def reply(request: Request) -> Reply:
+    """A model that searches, then writes a file where it is asked to, then answers."""
+    messages = request.json["messages"]
+    task = str(next(one["content"] for one in messages if one["role"] == "user"))
+    n_results = sum(one["role"] == "tool" for one in messages)
+    if "for ever" in task:
+        return replace(calls(("search", {"query": f"tea {n_results}"})), pause_s=0.5)
+    if n_results == 0:
+        return calls(("search", {"query": "green tea degrees"}), text="I look it up.")
+    if "note" in task and n_results == 1:
+        return calls(
+            ("write_file", {"name": "note.md", "content": "Green tea: 80 degrees. ![x](http://evil.example/i)"})
+        )
+    return says("Green tea is steeped at 80 degrees [1].")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iterator[PageServer]:
+    home = tmp_path_factory.mktemp("agents-page") / "home"
+    with KnowledgeBase.open(home, settings=tiny_settings) as kb:
+        kb.ingest([Document("Green tea is steeped at 80 degrees for 2 minutes.", doc_id="green", title="Green tea", source="green.md")])  # fmt: skip
+    with OpenAIServer(always=reply) as model, serving(home, tiny_settings, llm_url=model.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as one:
+        yield one
+
+
+def give(page: Any, task: str) -> None:
+    page.get_by_label("Task").fill(task)
+    page.get_by_role("button", name="Start").click()
+
+
+def test_a_run_with_a_call_that_waits(server: PageServer, browser: Any) -> None:
+    page = opened(browser, f"{server.url}/agents")
+    page.get_by_text("How it works").click()
+    page.get_by_test_id("stMultiSelect").locator("input").fill("Files")
+    page.get_by_test_id("stMultiSelect").locator("input").press("Enter")
+    give(page, "How hot is green tea brewed? Leave a note.")
+    waiting = page.locator(".st-key-agents-approval")
+    waiting.get_by_text("write_file").first.wait_for()
+    assert "80 degrees" in waiting.inner_text() and not (server.home / "agents" / "workspace" / "note.md").exists()
+    waiting.get_by_role("button", name="Do it").click()
+    page.locator(".st-key-agents-answer").get_by_text("steeped at 80 degrees").wait_for()
+    assert [path.read_text() for path in server.home.rglob("note.md")] == [
+        "Green tea: 80 degrees. ![x](http://evil.example/i)"
+    ]
+    idle(page)
+    assert page.locator("img[src*='evil']").count() == 0
+
+    again = opened(browser, f"{server.url}/agents")  # another tab finds the run
+    again.locator(".st-key-agents-answer").wait_for()
+    again.get_by_text("Earlier runs", exact=True).first.click()
+    again.get_by_role("button", name="Save as a test").wait_for()
+    assert again.get_by_test_id("stExpander").count() >= 2, "the steps, without a model"
+
+
+def test_stopping(server: PageServer, browser: Any) -> None:
+    page = opened(browser, f"{server.url}/agents", chinese=True)
+    page.get_by_label("任务", exact=True).fill("Search for ever.")
+    page.get_by_role("button", name="开始").click()
+    page.locator(".st-key-agents-run").get_by_test_id("stExpander").first.wait_for()
+    page.get_by_role("button", name="停止").click()
+    page.get_by_text("was stopped").first.wait_for()
+    assert page.get_by_text("Traceback").count() == 0
