@@ -78,11 +78,11 @@ def values(view: View) -> None:
     if not wanted:
         st.info(word("settings.values_none" if search else "settings.values_defaults"), icon=":material/info:")
         return
-    table = [{
-        word("settings.key"): row.key, word("settings.value"): row.value, word("settings.description"): row.description,
-        word("settings.origin"): word("settings.default") if row.origin == "default" else row.origin,
-    } for row in wanted]  # fmt: skip
-    st.dataframe(table, hide_index=True, key="values-table")
+    st.table([{
+        word("settings.key"): f"{plain(row.key)}  \n:gray[:small[{plain(row.description)}]]" if row.description else plain(row.key),
+        word("settings.value"): plain(row.value) or "–",
+        word("settings.origin"): word("settings.default") if row.origin == "default" else plain(row.origin),
+    } for row in wanted])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,6 @@ WORDS = {
     "value": ("Value", "值"),
     "origin": ("From", "来源"),
     "default": ("default", "默认"),
-    "description": ("What it is", "说明"),
     # access
     "people": ("People", "用户"),
     "people_intro": (
