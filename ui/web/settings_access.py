@@ -87,15 +87,17 @@ def _new_person(view: View, users: Users, *, first: bool) -> None:
     key = f"new-person-{st.session_state.setdefault('access-n-people', 0)}"  # a new form after each account
     if first:
         st.caption(word("settings.first_hint"))
-    left, right = st.columns(2)
-    name = left.text_input(word("settings.user_name"), key=f"{key}-name", autocomplete="off", max_chars=64)
-    password = right.text_input(
-        word("settings.password"), type="password", key=f"{key}-password", help=_password_help(view), autocomplete="new-password",
-        max_chars=MAX_PASSWORD,
-    )  # fmt: skip
-    role = "admin" if first else _role(view, key, "viewer")
-    tenant, names, collections = _rights(view, key, role, None)
-    if st.button(word("settings.add"), key="new-person-add", type="primary"):
+    with st.form(key, border=False):  # sent as a whole: nothing that is being typed is missing
+        left, right = st.columns(2)
+        name = left.text_input(word("settings.user_name"), key=f"{key}-name", autocomplete="off", max_chars=64)
+        password = right.text_input(
+            word("settings.password"), type="password", key=f"{key}-password", help=_password_help(view), autocomplete="new-password",
+            max_chars=MAX_PASSWORD,
+        )  # fmt: skip
+        role = "admin" if first else _role(view, key, "viewer", live=False)
+        tenant, names, collections = _rights(view, key, "admin" if first else "viewer", None)
+        sent = st.form_submit_button(word("settings.add"), key="new-person-add", type="primary")
+    if sent:
         try:
             users.add(name.strip(), password, role=role, tenant=tenant, names=names, collections=collections)
         except RagstoneError as error:
@@ -105,12 +107,16 @@ def _new_person(view: View, users: Users, *, first: bool) -> None:
             _tell(word("settings.person_added", name=plain(name.strip())))
 
 
-def _role(view: View, key: str, now: str) -> str:
+def _role(view: View, key: str, now: str, *, live: bool = True) -> str:
+    """live: say below it what the chosen role may; otherwise a hint says it of each."""
+    word = view.word
+    every = "\n".join(f"- **{word(f'settings.role_{one}')}**: {word(f'settings.may_{one}')}" for one in ROLES)
     role = st.segmented_control(
-        view.word("settings.role"), ROLES, default=now, required=True, key=f"{key}-role",
-        format_func=lambda one: view.word(f"settings.role_{one}"),
+        word("settings.role"), ROLES, default=now, required=True, key=f"{key}-role",
+        format_func=lambda one: word(f"settings.role_{one}"), help=None if live else every,
     )  # fmt: skip
-    st.caption(view.word(f"settings.may_{role or now}"))
+    if live:
+        st.caption(word(f"settings.may_{role or now}"))
     return role or now
 
 
