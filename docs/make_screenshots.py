@@ -57,13 +57,17 @@ def graph(page: Any, language: str) -> None:
     if page.get_by_role("button", name=word("graph.build", language)).count():
         page.get_by_role("button", name=word("graph.build", language)).click()
     search = page.get_by_label(word("graph.search", language))
-    search.fill({"en": "Assam", "zh": "祁门红茶"}[language])
+    search.fill({"en": "Assam", "zh": "福建"}[language])
     search.press("Enter")
     page.locator(".st-key-graph-facts").wait_for()
     idle(page)
 
 
-STEPS: dict[str, Callable[[Any, str], None]] = {"chat": chat, "lab": lab, "graph": graph}  # page of the menu → what is done on it first
+STEPS: dict[str, Callable[[Any, str], None]] = {
+    "chat": chat,
+    "lab": lab,
+    "graph": graph,
+}  # page of the menu → what is done on it first
 
 
 def main() -> None:
