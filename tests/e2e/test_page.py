@@ -11,7 +11,7 @@ import pytest
 
 from eval.dataset import load_dataset
 from rag import Document, KnowledgeBase
-from tests.fakes.openai_server import OpenAIServer, Reply, Request, never_ending, says
+from tests.fakes.openai_server import OpenAIServer, Reply, Request, never_ending, says, status
 from tests.page_server import CHROMIUM, FLAGS, PageServer, answered, ask, idle, listening, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -31,6 +31,8 @@ def reply(request: Request) -> Reply:
     asked = request.json["messages"][-1]["content"].rpartition("\n")[2] + request.json["messages"][-1]["content"]
     if "tell me everything" in asked:
         return never_ending("leaf ", pause_s=0.02)
+    if "401" in asked:
+        return status(401, "no such key")
     return next((says(text) for word, text in REPLIES.items() if word in question_of(asked)), says("No."))
 
 
@@ -250,7 +252,7 @@ def test_a_file_attached_to_one_chat_is_in_no_other(page, tmp_path: Path) -> Non
     assert "4711" in answer.inner_text()
     assert "4711 dollars" in marked(open_citation(page))
     page.get_by_role("button", name="New chat").click()
-    page.get_by_role("heading", name="Ask your documents").wait_for()
+    page.locator(".st-key-answer-0").wait_for(state="detached")
     ask(page, "What is the budget of the garden?")
     assert "4711" not in answered(page).inner_text()
 
@@ -274,6 +276,13 @@ def test_upload_from_the_chat_then_ask(page, tmp_path: Path) -> None:  # type: i
     page.get_by_text("5 documents are ready").wait_for()
     ask(page, "When was wet piling developed?")
     assert "1973" in answered(page).inner_text()
+
+
+def test_it_goes_on_when_the_model_is_away(page) -> None:  # type: ignore[no-untyped-def]
+    ask(page, "How many degrees for green tea, 401?")
+    answer = answered(page)
+    assert "80 degrees" in answer.inner_text(), "sentences of the documents"
+    assert "The chat model failed (E_LLM_AUTH)" in answer.inner_text()
 
 
 def test_it_fits_a_phone(server: PageServer, browser) -> None:  # type: ignore[no-untyped-def]

@@ -133,14 +133,11 @@ def test_an_import_goes_on_after_its_tab_is_closed_and_the_server_was_killed(
     page.get_by_label("Search by name or title").fill("note 05")
     page.get_by_label("Search by name or title").press("Enter")
     page.get_by_text("1–11 of 11").wait_for()
-    idle(page)
-    assert page.locator("[class*=st-key-row-]").count() == 11
+    page.locator("[class*=st-key-row-]").get_by_text("ready").nth(10).wait_for()
     page.context.close()
 
 
-def test_nothing_that_a_document_names_is_loaded(
-    server: PageServer, address: str, browser: Any, tiny_settings: Any
-) -> None:
+def test_nothing_that_a_document_names_is_loaded(address: str, browser: Any) -> None:
     """In names, texts and metadata: on the list, in a document, in the lab."""
     with listening() as (url, hits):
         wanted = payloads(url)

@@ -21,7 +21,7 @@ from ui.web.words.chat import WORDS
 
 MODES = ("hybrid", "bm25", "dense", "auto", "graph")
 REDRAW_S = 0.05  # between two drawings of an answer that is coming
-TICK_S = 0.25  # how often the seconds move while nothing comes; Streamlit reacts to clicks then, too
+TICK_S = 0.5  # how often the seconds move while nothing comes; Streamlit reacts to clicks then, too
 
 
 @dataclass(slots=True)
@@ -306,7 +306,7 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
         st.caption(word("chat.stopped"))
     elif turn.state == "running":  # and nobody works on it
         st.caption(word("chat.interrupted"))
-    elif answer is not None and answer.broke_off:
+    elif answer is not None and _is_less(answer):
         st.caption(plain(" ".join(answer.warnings)))
     _below(view, turns, turn, mode)
     if turn.follow_ups and at == len(turns) - 1:
@@ -317,6 +317,12 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
                     plain(question), key=f"follow-{turn.turn_id}-{n}", icon=":material/subdirectory_arrow_right:",
                     on_click=_ask, args=(view, thread, question, mode),
                 )  # fmt: skip
+
+
+def _is_less(answer: Answer) -> bool:
+    """Whether something that an answer needs was away, or it broke off: its warnings say what."""
+    failed = any(step.name == "generate" and step.detail.get("error") for step in answer.trace)
+    return bool(answer.broke_off) or failed or any(step.name == "attached files" for step in answer.trace)
 
 
 def _sources(view: View, at: int, answer: Answer) -> None:

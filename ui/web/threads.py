@@ -17,7 +17,7 @@ from rag.types import Citation
 from ui.web.markup import plain
 from ui.web.view import View
 
-SHOWN = 60
+SHOWN = 40
 
 
 def chosen(view: View) -> Thread | None:
