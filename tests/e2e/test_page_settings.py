@@ -1,0 +1,202 @@
+"""Settings and health in a real browser: who sees what, tests of parts, the doctor, people and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag import Document, KnowledgeBase
+from rag.accounts import Accounts
+from rag.principals import Principal
+from rag.users import Users
+from tests.e2e.page_server import CHROMIUM, browsing, idle, served
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+ADMIN, GOOD = "root", "seven cups of tea"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Path:
+    """Two tenants with a document each, an editor of one and a viewer of the other."""
+    home = tmp_path_factory.mktemp("people") / "home"
+    with KnowledgeBase.open(home, settings=tiny_settings) as kb:
+        for tenant, canary in (("north", "OTTERCANARY"), ("south", "HERONCANARY")):
+            document = Document(f"The word of the day is {canary}.", doc_id="day", title=canary, source=f"{canary}.md")
+            kb.view(principal=Principal(tenant=tenant)).ingest([document])
+        users = Users(kb.catalog.engine)
+        users.add(ADMIN, GOOD, role="admin")
+        users.add("nora", GOOD, role="editor", tenant="north")
+        users.add("sven", GOOD, role="viewer", tenant="south")
+    return home
+
+
+@pytest.fixture(scope="module")
+def address(home: Path, tiny_settings: Any, repo: Path) -> Iterator[str]:
+    with served(home, tiny_settings, repo) as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as browser:
+        yield browser
+
+
+def at_the_door(browser: Any, address: str, *, chinese: bool = False) -> Any:
+    page = browser.new_context(locale="zh-CN" if chinese else "en-US").new_page()
+    page.set_default_timeout(45_000)
+    page.goto(f"{address}/settings")
+    return page
+
+
+def sign_in(page: Any, name: str, password: str = GOOD) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def signed_in(browser: Any, address: str, name: str) -> Any:
+    page = at_the_door(browser, address)
+    sign_in(page, name)
+    page.get_by_role("heading", name="Settings").wait_for()
+    idle(page)
+    return page
+
+
+def part(page: Any, name: str) -> None:
+    page.locator(".st-key-settings-part").get_by_role("radio", name=name).click()
+    idle(page)
+
+
+@pytest.fixture(scope="module")
+def admin(browser: Any, address: str) -> Iterator[Any]:
+    page = signed_in(browser, address, ADMIN)
+    yield page
+    page.context.close()
+
+
+def test_a_session_outlives_a_reload_and_ends_with_signing_out(browser: Any, address: str) -> None:
+    page = at_the_door(browser, address)
+    sign_in(page, "sven", "not the password")
+    page.get_by_text("Name and password do not fit.").wait_for()
+    sign_in(page, "sven")
+    page.get_by_role("heading", name="Settings").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="Settings").wait_for()
+    assert page.locator(".st-key-settings-part").count() == 0, "a viewer has health alone"
+    page.get_by_text("Everything works.").wait_for()
+    assert page.get_by_text("GB free").count() == 0, "what was found is for admins"
+    idle(page)
+    page.get_by_role("link", name="Sign out").click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    page.goto(f"{address}/settings")
+    page.get_by_role("button", name="Sign in").wait_for()
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other"), [("nora", "OTTERCANARY", "HERONCANARY"), ("sven", "HERONCANARY", "OTTERCANARY")]
+)
+def test_a_tenant_sees_its_own_documents_alone(browser: Any, address: str, name: str, own: str, other: str) -> None:
+    page = signed_in(browser, address, name)
+    page.goto(f"{address}/documents")
+    page.get_by_text(own).first.wait_for()
+    idle(page)
+    assert other not in page.content()
+    page.goto(address)
+    page.get_by_test_id("stChatInputTextArea").fill(f"What is the word of the day, {other[:5].lower()}?")
+    page.get_by_test_id("stChatInputSubmitButton").click()
+    page.locator("[class*='st-key-rating-']").first.wait_for()
+    assert own in page.content() and other not in page.content()
+    page.context.close()
+
+
+def test_each_part_is_really_called(admin: Any) -> None:
+    part(admin, "Models")
+    admin.locator(".st-key-test-embedding button").click()
+    admin.get_by_text("turned a question into 32 numbers.").wait_for()
+    idle(admin)
+    admin.locator(".st-key-test-milvus button").click()
+    admin.get_by_text("It answers, and holds 2 indexes.").wait_for()
+    assert admin.locator(".st-key-test-reranker").count() == 0, "none is set"
+
+
+def test_the_doctor_says_what_it_found(admin: Any) -> None:
+    part(admin, "Health")
+    admin.get_by_text("Everything works.").wait_for()
+    admin.get_by_text("GB free").wait_for()
+
+
+def test_settings_in_effect_are_those_that_somebody_set(admin: Any) -> None:
+    part(admin, "Settings")
+    admin.locator(".st-key-values-table").wait_for()
+    admin.get_by_label("Search the settings").fill("no such setting")
+    admin.get_by_label("Search the settings").press("Enter")
+    admin.get_by_text("No setting fits these words.").wait_for()
+
+
+def test_an_admin_adds_and_removes_a_person(admin: Any, home: Path, tiny_settings: Any) -> None:
+    part(admin, "Access")
+    form = admin.locator(".st-key-add-person")
+    form.locator("summary").click()
+    form.get_by_label("Name").fill("vera")
+    form.get_by_label("Password").fill("short")
+    form.get_by_label("Password").press("Tab")
+    idle(admin)
+    form.get_by_role("button", name="Add", exact=True).click()
+    form.get_by_text("A password has 10 to 200 characters.").wait_for()
+    form.get_by_label("Password").fill(GOOD)
+    form.get_by_label("Tenant").fill("north")
+    form.get_by_label("Tenant").press("Tab")
+    idle(admin)
+    form.get_by_role("button", name="Add", exact=True).click()
+    admin.get_by_text("vera may sign in now.").wait_for()
+    with KnowledgeBase.open(home, settings=tiny_settings) as kb:
+        made = Users(kb.catalog.engine).get("vera")
+        assert made is not None and (made.role, made.tenant) == ("viewer", "north")
+    idle(admin)
+    person = admin.locator(".st-key-person-vera")
+    person.locator("summary").click()
+    person.get_by_role("button", name="Remove").click()
+    admin.locator(".st-key-remove-vera button").click()
+    admin.get_by_text("vera is removed.").wait_for()
+    assert admin.locator(f".st-key-person-{ADMIN}").get_by_role("button", name="Remove").count() == 0
+
+
+def test_a_key_is_shown_once_and_its_use_counted(admin: Any, home: Path, tiny_settings: Any) -> None:
+    part(admin, "Access")
+    form = admin.locator(".st-key-add-key")
+    form.locator("summary").click()
+    form.get_by_label("What the key is for").fill("wiki")
+    form.get_by_label("What the key is for").press("Tab")
+    idle(admin)
+    form.get_by_role("button", name="Add", exact=True).click()
+    secret = admin.locator(".st-key-new-key code").inner_text()
+    with KnowledgeBase.open(home, settings=tiny_settings) as kb:
+        accounts = Accounts(kb.catalog.engine)
+        key = accounts.find(secret)
+        assert key is not None and key.scopes == ("read",)
+        accounts.spend(key.key_id, n_requests=3, n_tokens=1234)
+    part(admin, "Usage")
+    admin.get_by_role("cell", name="1,234").wait_for()
+    part(admin, "Access")
+    admin.locator(f".st-key-key-{key.key_id}").wait_for()
+    assert secret not in admin.content()
+    admin.locator(f".st-key-key-{key.key_id}").get_by_role("button", name="Revoke").click()
+    admin.locator(f".st-key-key-{key.key_id}-revoke button").click()
+    admin.get_by_text("The key wiki is revoked.").wait_for()
+
+
+def test_the_page_speaks_chinese(browser: Any, address: str) -> None:
+    page = at_the_door(browser, address, chinese=True)
+    page.get_by_label("用户名").fill("nora")
+    page.get_by_label("密码").fill(GOOD)
+    page.get_by_role("button", name="登录").click()
+    page.get_by_text("一切正常。").wait_for()
+    page.get_by_text("向量库").wait_for()
+    page.context.close()
