@@ -53,7 +53,7 @@ WORDS = {
         "{model} answered, but put the wrong passage first ({right} against {wrong}). Another model may do better.",
         "{model} 有响应，但把错误的段落排在了前面（{right} 对 {wrong}）。建议换用其他模型。",
     ),
-    "said_milvus": ("It answers, and holds {n} indexes.", "响应正常，共有 {n} 个索引。"),
+    "said_milvus": ("It answers. Indexes: {n}.", "响应正常，共有 {n} 个索引。"),
     # health
     "check_again": ("Check again", "重新检查"),
     "checking": ("Looking at every part … {n} done", "正在逐项检查……已完成 {n} 项"),
