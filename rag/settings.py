@@ -356,7 +356,12 @@ class UiSettings(_Section):
         [], description="folders of this machine that may be imported from the page where several people use it"
     )
 
-    @field_validator("import_folders", mode="before")
+    oidc_roles: list[str] = Field(
+        [],
+        description="sign-in by OIDC: who gets which role, such as ann@example.org=editor or @example.org=viewer; docs/page-people.md",
+    )
+
+    @field_validator("import_folders", "oidc_roles", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value

@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -217,6 +217,23 @@ class Users:
                 for which in ((t.name == who) & (t.address == address), t.name == who, t.address == address)
             )
         return bool(here > TRIES or named > TRIES_ANYWHERE or from_there > TRIES_ANYWHERE)
+
+
+def by_oidc(told: Mapping[str, Any], roles: Sequence[str], known: Callable[[str], Account | None]) -> Account | None:
+    """The account of somebody whom an identity provider has signed in; None when nobody said that they may come in.
+
+    told: the provider's claims. An account whose name is the e-mail address has its rights; else the settings' `roles` say:
+    `ann@example.org=editor`, or `@example.org=viewer` for everybody there; the whole address comes first. An address
+    that the provider calls unverified is nobody's.
+    """
+    email = str(told.get("email") or "").strip().lower()
+    if not _NAME.fullmatch(email) or "@" not in email or told.get("email_verified") is False:
+        return None
+    if (account := known(email)) is not None:
+        return account
+    rules = dict(rule.lower().rpartition("=")[::2] for rule in roles)
+    role = rules.get(email) or rules.get(f"@{email.rpartition('@')[2]}")
+    return None if role is None else _checked(Account(name=email, role=role))
 
 
 def _checked(account: Account) -> Account:

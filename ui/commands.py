@@ -427,7 +427,7 @@ def ui(options: argparse.Namespace) -> Outcome:
 
     settings = _settings(options)
     with _open(options) as kb:
-        accounts = Users(kb.catalog.engine).any()
+        accounts = bool(settings.ui.oidc_roles) or Users(kb.catalog.engine).any()
     serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
           host=options.host or settings.ui.host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy,
           accounts=accounts)  # fmt: skip

@@ -31,7 +31,7 @@ def reply(request: Request) -> Reply:
     asked = request.json["messages"][-1]["content"].rpartition("\n")[2] + request.json["messages"][-1]["content"]
     if "tell me everything" in asked:
         return never_ending("leaf ", pause_s=0.02)
-    if "401" in asked:
+    if "broken key" in asked:
         return status(401, "no such key")
     return next((says(text) for word, text in REPLIES.items() if word in question_of(asked)), says("No."))
 
@@ -279,7 +279,7 @@ def test_upload_from_the_chat_then_ask(page, tmp_path: Path) -> None:  # type: i
 
 
 def test_it_goes_on_when_the_model_is_away(page) -> None:  # type: ignore[no-untyped-def]
-    ask(page, "How many degrees for green tea, 401?")
+    ask(page, "How many degrees for green tea with a broken key?")
     answer = answered(page)
     assert "80 degrees" in answer.inner_text(), "sentences of the documents"
     assert "The chat model failed (E_LLM_AUTH)" in answer.inner_text()

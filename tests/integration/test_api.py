@@ -159,6 +159,30 @@ def test_a_client_may_forbid_its_tools(api: Api) -> None:
     assert reply.choices[0].finish_reason == "stop"
 
 
+def test_openai_gets_json_in_its_shape(api: Api) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"degrees": {"type": "integer"}},
+        "required": ["degrees"],
+        "additionalProperties": False,
+    }
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "tea", "schema": schema}}
+    ask: Any = {
+        "model": "default",
+        "messages": [{"role": "user", "content": "At how many degrees is oolong brewed?"}],
+        "response_format": wanted,
+    }
+    with OpenAIServer([says('{"degrees": "90"}'), says('{"degrees": 90}')]) as model:
+        chatting(api, model)
+        reply = client(api).chat.completions.create(**ask)
+        chunks = list(client(api).chat.completions.create(**ask, stream=True))
+    assert json.loads(reply.choices[0].message.content or "") == {"degrees": 90}
+    assert reply.model_extra["citations"][0]["doc_id"] == "tea"  # type: ignore[index]
+    assert json.loads("".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)) == {
+        "degrees": 90
+    }
+
+
 def test_a_reply_that_breaks_off_never_looks_whole(api: Api) -> None:
     ask = {"model": "default", "messages": [{"role": "user", "content": "At how many degrees is oolong brewed?"}]}
     with OpenAIServer([cut_after("It is brewed at 90 "), cut_after("It is brewed at 90 ")]) as model:

@@ -13,7 +13,7 @@ from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
 from rag.principals import Principal
 from rag.settings import Settings
-from rag.users import TRIES, Users
+from rag.users import TRIES, Users, by_oidc
 from ui.api import accepting
 from ui.api.service import Refused, Service
 
@@ -113,3 +113,23 @@ def test_the_data_layer_keeps_people_to_their_collections_and_readers_from_writi
                 change()
         with pytest.raises(Refused, match="change nothing"):
             accepting.accept(Service(kb, open_to_all=True), view, key_id="ann", request={})
+
+
+@pytest.mark.parametrize(
+    ("told", "role"),
+    [
+        ({"email": "Boss@Example.org", "email_verified": True}, "admin"),
+        ({"email": "ann@example.org"}, "viewer"),
+        ({"email": "ann@example.org", "email_verified": False}, None),
+        ({"email": "ann@sub.example.org"}, None),
+        ({"email": "ann@example.org.evil.test"}, None),
+        ({"email": "@example.org"}, None),
+        ({"email": ""}, None),
+        ({}, None),
+        ({"email": "kim@other.test"}, "editor"),
+    ],
+)
+def test_who_an_identity_provider_lets_in(users: Users, told: dict[str, object], role: str | None) -> None:
+    users.add("kim@other.test", GOOD, role="editor", collections=["tea"])
+    found = by_oidc(told, ["@example.org=viewer", "boss@example.org=admin"], users.get)
+    assert (found and found.role) == role

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from agents.agent import Agent
@@ -25,8 +25,6 @@ MAX_TURNS = 10  # of the conversation that are read to understand the question
 
 def conversation(request: ChatRequest) -> tuple[str, list[tuple[str, str]]]:
     """The question and the (question, answer) pairs before it. Raises Refused for what a collection cannot answer."""
-    if request.response_format and request.response_format.get("type") not in (None, "text"):
-        raise Refused(400, "E_USAGE", "A collection answers in text with citations. Leave out `response_format`.")
     asked_for = {str(call.get("id")) for message in request.messages for call in message.tool_calls or ()}
     said = [message for message in request.messages if message.role in ("user", "assistant") and not message.tool_calls]
     if not all(message.is_text for message in said):
@@ -58,7 +56,30 @@ def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event | Too
         changed = kb.settings.with_values(answer__max_tokens=longest, answer__temperature=warmth)
         kb = kb.view(settings=changed, principal=kb.principal)
     options = request.ragstone.model_dump() if request.ragstone else {}
+    if (schema := wanted_schema(request)) is not None:
+        return _in_shape(kb, question, schema, history=history, **options)
     return kb.stream(question, history=history, **options)
+
+
+def wanted_schema(request: ChatRequest) -> dict[str, Any] | None:
+    """The JSON schema that the answer is to have; None for text. Raises Refused for another `response_format`."""
+    wanted = request.response_format or {}
+    kind = wanted.get("type") or "text"
+    if kind == "text":
+        return None
+    about = wanted.get("json_schema")
+    schema = about.get("schema") if isinstance(about, dict) else None
+    if kind != "json_schema" or not isinstance(schema, dict):
+        raise Refused(400, "E_USAGE", 'response_format must be {"type": "text"}, or {"type": "json_schema", "json_schema": {"schema": …}} with a JSON schema.')  # fmt: skip
+    return schema
+
+
+def _in_shape(kb: KnowledgeBase, question: str, schema: dict[str, Any], **options: Any) -> Iterator[Event]:
+    """The answer as JSON text that is valid for the schema; what the documents do not say is the usual sentence."""
+    answer = kb.ask(question, schema=schema, **options)
+    text = answer.text if answer.abstained else json.dumps(answer.data, ensure_ascii=False)
+    yield Event(kind="text", text=text)
+    yield Event(kind="answer", answer=replace(answer, text=text))
 
 
 def agent_stream(kb: KnowledgeBase, kind: str, request: ChatRequest) -> Iterator[Event | ToolCall]:
@@ -68,6 +89,10 @@ def agent_stream(kb: KnowledgeBase, kind: str, request: ChatRequest) -> Iterator
     kept of a run by somebody other than the owner.
     """
     question, history = conversation(request)
+    if wanted_schema(request) is not None:
+        raise Refused(
+            400, "E_USAGE", "An agent answers in text. Ask a collection for JSON, or leave out `response_format`."
+        )
     if tools := wanted_tools(request):
         yield from tool_stream(kb, request, tools, question, history)
         return
@@ -168,7 +193,7 @@ def chunks(
 def _extras(answer: Answer, *, explain: bool) -> dict[str, Any]:
     about = {
         "text": answer.text, "abstained": answer.abstained, "question": answer.question, "warnings": answer.warnings,
-        "unsupported": answer.unsupported, "hits": [asdict(hit) for hit in answer.hits],
+        "unsupported": answer.unsupported, "conflicts": [asdict(one) for one in answer.conflicts], "hits": [asdict(hit) for hit in answer.hits],
     }  # fmt: skip
     trace = {"trace": [asdict(step) for step in answer.trace]} if explain else {}
     return {"citations": [asdict(one) for one in answer.citations], "ragstone": about | trace}

@@ -6,6 +6,9 @@ with a cookie that is HttpOnly and SameSite=Lax (and Secure over TLS). The cooki
 SHA-256. So a session outlives a reload and a restart, signing out ends it on the server, and neither a script on the
 page nor another site can use it. Without a session no page, no WebSocket, no upload and no media file is served.
 As long as no account exists the door stands open; the page is then served on this machine only.
+
+Sign-in by OIDC is Streamlit's own, with a signed cookie that is HttpOnly, too; its callback is a page of Streamlit. So with
+`ui.oidc_roles` the door lets everybody as far as the script, which shows nothing but the way to the provider.
 """
 
 from __future__ import annotations
@@ -49,17 +52,24 @@ _HEADERS = {
 
 
 @cache
+def _settings() -> Settings:
+    return Settings.load(os.environ.get("RAGSTONE_PAGE_CONFIG"))
+
+
+@cache
 def users() -> Users:
     """The accounts of the home that the command line named."""
-    kb = KnowledgeBase.open(
-        os.environ.get("RAGSTONE_PAGE_HOME"), settings=Settings.load(os.environ.get("RAGSTONE_PAGE_CONFIG"))
-    )
-    return Users(kb.catalog.engine)
+    return Users(KnowledgeBase.open(os.environ.get("RAGSTONE_PAGE_HOME"), settings=_settings()).catalog.engine)
+
+
+def oidc_roles() -> list[str]:
+    """Who may sign in by an identity provider, as what; empty: nobody does."""
+    return _settings().ui.oidc_roles
 
 
 def needed() -> bool:
     """Whether people have to sign in."""
-    return bool(os.environ.get(ALWAYS)) or users().any()
+    return bool(os.environ.get(ALWAYS) or oidc_roles()) or users().any()
 
 
 class Door:
@@ -85,6 +95,10 @@ class Door:
 
 
 def _may_enter(token: str) -> bool:
+    return bool(oidc_roles()) or _is_in(token)
+
+
+def _is_in(token: str) -> bool:
     return not needed() or users().signed_in(token) is not None
 
 
@@ -104,7 +118,7 @@ def _is_ours(back: str) -> bool:
 async def _form(request: Request) -> Response:
     back = request.query_params.get("back", "/")
     if request.method == "GET":
-        if await run_in_threadpool(_may_enter, request.cookies.get(COOKIE, "")):
+        if await run_in_threadpool(_is_in, request.cookies.get(COOKIE, "")):
             return RedirectResponse("/", 303, headers=_HEADERS)
         return _page(request, back)
     origin = request.headers.get("origin", "")

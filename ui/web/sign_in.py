@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import streamlit as st
+import logging
 
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from rag import users
 from ui.web import door
 from ui.web.markup import plain
 from ui.web.view import Home, User
 from ui.web.words import word
+
+log = logging.getLogger("ragstone.page")
 
 
 def current_user(home: Home, language: str) -> User | None:
@@ -17,15 +23,45 @@ def current_user(home: Home, language: str) -> User | None:
     """
     if not door.needed():
         return User()
+    roles, by_oidc = door.oidc_roles(), False
     account = door.users().signed_in(st.context.cookies.get(door.COOKIE, ""))
+    if account is None and roles and st.user.get("is_logged_in"):
+        account, by_oidc = users.by_oidc(st.user.to_dict(), roles, door.users().get), True
     if account is None:
-        st.title(word("sign_in.signed_out", language))
-        st.html(_link("/sign-in", word("sign_in.sign_in", language)))
+        _way_in(roles, language, unknown=by_oidc)
         return None
     with st.sidebar.container(key="frame-who", horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/person: {plain(account.name)}", width="stretch")
-        st.html(_link("/sign-out", word("sign_in.sign_out", language)), width="content")
+        if by_oidc:
+            _sign_out_of_provider(language)
+        else:
+            st.html(_link("/sign-out", word("sign_in.sign_out", language)), width="content")
     return User(name=account.name, role=account.role, principal=account.principal)
+
+
+def _way_in(roles: list[str], language: str, *, unknown: bool) -> None:
+    """What somebody sees who is not signed in. unknown: the provider knows them, and we do not."""
+    st.title(word("sign_in.sign_in" if roles else "sign_in.signed_out", language))
+    if unknown:
+        st.warning(word("sign_in.unknown", language, name=plain(str(st.user.get("email") or "?"))))
+        _sign_out_of_provider(language)
+        return
+    if not roles:
+        st.html(_link("/sign-in", word("sign_in.sign_in", language)))
+        return
+    if st.button(word("sign_in.provider", language), type="primary", key="sign-in-provider"):
+        try:
+            st.login()
+        except StreamlitAPIException as error:
+            log.error("sign-in by OIDC is not set up: %s", error)
+            st.error(word("sign_in.not_set_up", language))
+    if door.users().any():
+        st.html(_link("/sign-in", word("sign_in.with_password", language)))
+
+
+def _sign_out_of_provider(language: str) -> None:
+    if st.button(word("sign_in.sign_out", language), type="tertiary", key="sign-out-provider"):
+        st.logout()
 
 
 def _link(path: str, words: str) -> str:
