@@ -59,8 +59,9 @@ def _form(view: View, *, busy: bool) -> None:
                 word("agents.kind"), KINDS, format_func=lambda one: word(f"agents.kind_{one}"), key="agents-kind",
                 persist_state="session",
             )  # fmt: skip
+            offered = tools_for_user(view)
             tools = st.multiselect(
-                word("agents.tools"), tools_for_user(view), format_func=lambda one: word(f"agents.tool_{one}"), key="agents-tools",
+                word("agents.tools"), offered, default=[one for one in view.kb.settings.agent.tools if one in offered], format_func=lambda one: word(f"agents.tool_{one}"), key="agents-tools",
                 persist_state="session", help=word("agents.tools_help"), placeholder=word("agents.tools_none"),
             )  # fmt: skip
             left, right = st.columns(2)
