@@ -227,6 +227,7 @@ def test_rename_rate_export_delete(page, tmp_path: Path) -> None:  # type: ignor
     page.get_by_role("textbox", name="Name").fill("Warm leaves")
     page.get_by_role("textbox", name="Name").press("Enter")
     page.locator(".st-key-thread-list").get_by_text("Warm leaves").wait_for()
+    idle(page)  # the buttons to export are drawn after the list
     with page.expect_download() as download:
         page.get_by_role("button", name="Export as JSON").click()
     download.value.save_as(tmp_path / "chat.json")

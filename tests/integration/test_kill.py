@@ -111,12 +111,12 @@ def test_ten_kills_change_nothing(repo: Path, folder: Path, tmp_path: Path, tiny
     for _ in range(N_KILLS):
         process = start(repo, folder, home, tiny_settings)
         try:
-            process.wait(timeout=chooser.uniform(0.1, 0.35) * seconds)
+            process.wait(timeout=chooser.uniform(0.08, 0.25) * seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             n_killed += 1
         process.communicate()
-    assert n_killed >= N_KILLS // 2, "the machine was too fast for this test: raise N_FILES"
+    assert n_killed >= N_KILLS // 3, "the machine was too fast for this test: raise N_FILES"
     last = start(repo, folder, home, tiny_settings)
     out, err = last.communicate(timeout=300)
     assert last.returncode == 0, err
