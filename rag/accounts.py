@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rag.catalog import create_tables
 from rag.errors import UsageError
 from rag.principals import Principal, checked_names, checked_tenant
 
@@ -94,13 +95,7 @@ class Accounts:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        for _ in metadata.tables:  # another process may be making them at the same moment
-            try:
-                metadata.create_all(engine)
-                return
-            except sa.exc.DBAPIError as error:
-                if "already exists" not in str(error):
-                    raise
+        create_tables(engine, metadata)
 
     # ------------------------------------------------------------ keys
 

@@ -245,7 +245,7 @@ class Catalog:
         if self._sqlite:
             sa.event.listen(self._engine, "handle_error", lambda context: _explain_sqlite(context, shown))
         try:
-            self._create_tables()
+            create_tables(self._engine, metadata)
             self._check_schema()
         except (OperationalError, InterfaceError) as error:
             todo = (
@@ -285,22 +285,6 @@ class Catalog:
             return sa.true()
         acl = documents_table.c.acl
         return sa.or_(*(acl.contains(f"|{name}|", autoescape=True) for name in self._reader.readers))
-
-    def _create_tables(self) -> None:
-        """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
-        if not self._sqlite:
-            with self._engine.begin() as db:
-                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
-                metadata.create_all(db)
-            return
-        for _ in metadata.tables:
-            try:
-                metadata.create_all(self._engine)
-                return
-            except OperationalError as error:
-                if "already exists" not in str(error.orig):
-                    raise
-        metadata.create_all(self._engine)
 
     def _check_schema(self) -> None:
         """Write the schema's version into a new catalog; refuse one of another version."""
@@ -1129,6 +1113,23 @@ class Catalog:
 
 
 _LOCK_SPACE = 0x52_47_53_54  # of our advisory locks in a PostgreSQL database: 0 makes the tables, 1 writes
+
+
+def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as db:
+            db.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
+            tables.create_all(db)
+        return
+    for _ in tables.tables:
+        try:
+            tables.create_all(engine)
+            return
+        except sa.exc.DBAPIError as error:
+            if "already exists" not in str(error):
+                raise
+    tables.create_all(engine)
 
 
 def row_key(collection: str, doc_id: str, version: int, ordinal: int) -> str:

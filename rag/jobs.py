@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog import utc_now
+from rag.catalog import create_tables, utc_now
 
 ENDED = ("done", "failed", "cancelled")
 KEPT = 1000  # ended jobs that are remembered
@@ -59,13 +59,7 @@ class Jobs:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        for _ in range(2):  # another process may be making it at the same moment
-            try:
-                metadata.create_all(engine)
-                return
-            except sa.exc.DBAPIError as error:
-                if "already exists" not in str(error):
-                    raise
+        create_tables(engine, metadata)
 
     def add(self, kind: str, *, key_id: str, collection: str, request: Mapping[str, Any], job_id: str = "") -> Job:
         """Queue a job. When this returns, it is on disk."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog import utc_now
+from rag.catalog import create_tables, utc_now
 from rag.types import Answer, Citation, Conflict, Side, Step, Usage
 
 MAX_TITLE = 120
@@ -98,13 +98,7 @@ class Threads:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        for _ in range(2):  # another process may be making them at the same moment
-            try:
-                metadata.create_all(engine)
-                return
-            except sa.exc.DBAPIError as error:
-                if "already exists" not in str(error):
-                    raise
+        create_tables(engine, metadata)
 
     # ------------------------------------------------------------ threads
 

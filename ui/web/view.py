@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import streamlit as st
 
@@ -79,8 +78,3 @@ def open_home() -> Home:
     home = Home(service=Service(kb, open_to_all=True), threads=Threads(kb.catalog.engine))
     Worker(kb, home.jobs, home.service.wake).start()
     return home
-
-
-def uploads(home: Home) -> Path:
-    """Where the files of imports lie until they are done."""
-    return home.kb.home / "uploads"
