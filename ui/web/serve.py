@@ -71,7 +71,7 @@ def serve(
     environment |= {"RAGSTONE_REVIEW_FILE": str(review.absolute())} if review else {}
     environment |= {"RAGSTONE_PAGE_CONFIG": str(Path(config).absolute())} if config else {}
     command = [
-        sys.executable, "-m", "ui.web.start", "run", str(PAGE if review else FRONT), "--server.address", host, "--server.port", str(port),
+        sys.executable, "-m", "streamlit", "run", str(PAGE if review else FRONT), "--server.address", host, "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
         "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
         *(f"--theme.{key}={value}" for key, value in THEME.items()),
