@@ -128,6 +128,20 @@ def idle(page: Any) -> None:
     page.locator("[data-test-script-state=notRunning]").first.wait_for()
 
 
+def unfold(button: Any, inside: Any) -> None:
+    """Press a popover's button until what is in it shows: a run of the script that draws the button anew closes it."""
+    from playwright.sync_api import TimeoutError as NotShown
+
+    for _ in range(6):
+        button.click()
+        try:
+            inside.wait_for(timeout=5_000)
+        except NotShown:
+            continue
+        return
+    raise AssertionError(f"{inside} did not show")
+
+
 def ask(page: Any, question: str) -> None:
     """Type a question and send it."""
     page.get_by_test_id("stChatInputTextArea").fill(question)

@@ -12,7 +12,7 @@ from rag import Document, KnowledgeBase
 from rag.accounts import Accounts
 from rag.principals import Principal
 from rag.users import Users
-from tests.page_server import CHROMIUM, answered, ask, browsing, idle, serving
+from tests.page_server import CHROMIUM, answered, ask, browsing, idle, serving, unfold
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -156,8 +156,9 @@ def test_an_admin_adds_and_removes_a_person(admin: Any, home: Path, tiny_setting
     idle(admin)
     person = admin.locator(".st-key-person-vera")
     person.locator("summary").click()
-    person.get_by_role("button", name="Remove").click()
-    admin.locator(".st-key-remove-vera button").click()
+    sure = admin.locator(".st-key-remove-vera button")
+    unfold(person.get_by_role("button", name="Remove"), sure)
+    sure.click()
     admin.get_by_text("vera is removed.").wait_for()
     assert admin.locator(f".st-key-person-{ADMIN}").get_by_role("button", name="Remove").count() == 0
 
@@ -181,8 +182,9 @@ def test_a_key_is_shown_once_and_its_use_counted(admin: Any, home: Path, tiny_se
     part(admin, "Access")
     admin.locator(f".st-key-key-{key.key_id}").wait_for()
     assert secret not in admin.content()
-    admin.locator(f".st-key-key-{key.key_id}").get_by_role("button", name="Revoke").click()
-    admin.locator(f".st-key-key-{key.key_id}-revoke button").click()
+    sure = admin.locator(f".st-key-key-{key.key_id}-revoke button")
+    unfold(admin.locator(f".st-key-key-{key.key_id}").get_by_role("button", name="Revoke"), sure)
+    sure.click()
     admin.get_by_text("The key wiki is revoked.").wait_for()
 
 
