@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import import_module
 from threading import Timer
 
@@ -27,7 +26,7 @@ PAGES = {
     "settings": ":material/settings:",
 }
 
-WARM_AFTER_S = 2.0  # the browser is drawing the first page until then
+WARM_AFTER_S = 0.5  # the browser is drawing the first page until then
 
 log = logging.getLogger("ragstone.page")
 
@@ -80,13 +79,7 @@ def _frame(language: str) -> None:
 def _warm(_home: Home) -> None:
     """Once the first page is on screen: open what the first question needs, while it is being typed."""
 
-    def open_parts() -> None:
-        with suppress(RagstoneError):  # said when a question needs it
-            if _home.kb.collections():
-                _home.kb.embedder.embed_queries(["?"])
-                _home.kb.store.indexes(_home.kb.settings.milvus.prefix)
-
-    timer = Timer(WARM_AFTER_S, open_parts)
+    timer = Timer(WARM_AFTER_S, _home.kb.warm)
     timer.daemon = True
     timer.start()
 
