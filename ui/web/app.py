@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from importlib import import_module
@@ -79,7 +80,12 @@ def _frame(language: str) -> None:
 def _warm(_home: Home) -> None:
     """Once the first page is on screen: open what the first question needs, while it is being typed."""
 
-    timer = Timer(WARM_AFTER_S, _home.kb.warm)
+    def open_parts() -> None:
+        _home.kb.warm()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: the collector need not go through it again and again
+
+    timer = Timer(WARM_AFTER_S, open_parts)
     timer.daemon = True
     timer.start()
 
