@@ -38,12 +38,17 @@ PIECE_BYTES = 65_536
 _log = logging.getLogger(__name__)
 
 
-def load_client() -> None:
-    """Import what a call of an endpoint needs, so that the first call does not wait for it."""
-    import httpx2  # noqa: F401
-    import openai.types.chat  # noqa: F401
+_loading = threading.Lock()
 
-    _tls()
+
+def load_client() -> None:
+    """Import what a call of an endpoint needs, in one thread at a time: so that the first call does not wait for it."""
+    with _loading:  # two threads that import parts of one library crosswise may each see the other's half done
+        import httpx2  # noqa: F401
+        import openai.resources.chat
+        import openai.types.chat  # noqa: F401
+
+        _tls()
 
 
 def complete(
@@ -277,6 +282,7 @@ class OpenAIChat:
                 call.cancelled.wait(wait)
 
     def _attempt(self, call: Call, request: _Request) -> None:
+        load_client()
         import httpx2
         import openai
 
