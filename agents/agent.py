@@ -111,7 +111,7 @@ class Agent:
 
     def run(self, task: str, *, thread: str = "", stop: threading.Event | None = None) -> AgentResult:
         """Work on a task to its end, or to where a person is needed. Raises: UsageError, CatalogError, LockedError."""
-        return _last(self.stream(task, thread=thread, stop=stop))
+        return _last(self._run(task, thread, stop, watched=False))
 
     def stream(self, task: str, *, thread: str = "", stop: threading.Event | None = None) -> Iterator[AgentEvent]:
         """The events of a run as they happen; the last one holds the AgentResult.
@@ -119,6 +119,9 @@ class Agent:
         thread: a conversation to go on with. stop: set it from another thread and the run waits after its current
         step; `resume` goes on.
         """
+        yield from self._run(task, thread, stop, watched=True)
+
+    def _run(self, task: str, thread: str, stop: threading.Event | None, *, watched: bool) -> Iterator[AgentEvent]:
         from agents import flow
         from agents.react import fresh
 
@@ -128,7 +131,7 @@ class Agent:
         with self._turn(thread):
             flow.state(self._app, thread)  # a damaged thread is told before anything is done
             run_id = uuid.uuid4().hex[:16]
-            yield from self._events(fresh(task, run_id), thread, stop)
+            yield from self._events(fresh(task, run_id), thread, stop, watched=watched)
 
     def resume(
         self, thread: str, *, approve: bool | None = None, stop: threading.Event | None = None
@@ -160,15 +163,21 @@ class Agent:
         with self._turn(thread):
             self._threads.delete(thread)
 
-    def _events(self, given: Any, thread: str, stop: threading.Event | None) -> Iterator[AgentEvent]:
+    def _events(
+        self, given: Any, thread: str, stop: threading.Event | None, *, watched: bool = True
+    ) -> Iterator[AgentEvent]:
+        """Run, keep the record, and yield what happened; without `watched` only how it ended."""
         from agents import flow
         from agents.react import Running
 
         started = time.time()
         running = Running(emit=lambda _event: None, stop=stop or threading.Event(), thread=thread)
-        for written in flow.steps(self._app, given, thread=thread, context=running):
-            if (event := _event(written)) is not None:
-                yield event
+        if watched:
+            for written in flow.steps(self._app, given, thread=thread, context=running):
+                if (event := _event(written)) is not None:
+                    yield event
+        else:
+            flow.to_end(self._app, given, thread=thread, context=running)
         values, waits, unfinished = flow.state(self._app, thread)
         result = _result(values, waits, unfinished, thread)
         self._keep(values, result, started)
