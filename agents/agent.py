@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 ENDPOINT_S, LOCAL_S = 60.0, 900.0  # of a run, where the settings leave it open
 TURN_WAIT_S = 600.0
+CUT_OFF = "The run was stopped and can go on: `ragstone agent resume`."
 
 
 class Agent:
@@ -131,6 +132,8 @@ class Agent:
         with self._turn(thread):
             flow.state(self._app, thread)  # a damaged thread is told before anything is done
             run_id = uuid.uuid4().hex[:16]
+            begun = AgentResult(answer="", stopped="interrupted", reason=CUT_OFF, run_id=run_id, thread=thread)
+            self._keep({"task": task}, begun, time.time())  # so that a killed run is listed, and can go on
             yield from self._events(fresh(task, run_id), thread, stop, watched=watched)
 
     def resume(
@@ -336,5 +339,5 @@ def _result(values: Mapping[str, Any], waits: Sequence[tuple[str, Any]], unfinis
         why = f"{approval.tool} waits for approval: {approval.reason}."
         return replace(done, stopped="approval", reason=why, approval=approval)
     if unfinished:
-        return replace(done, stopped="interrupted", reason="The run was stopped and can go on: `ragstone agent resume`.")  # fmt: skip
+        return replace(done, stopped="interrupted", reason=CUT_OFF)
     return done
