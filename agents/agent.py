@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +186,8 @@ class Agent:
         self._keep(values, result, started)
         if result.stopped not in WAITING:
             self._threads.prune(thread)
+            if self._memory is not None and self.settings.agent.episodes:
+                self._memory.keep_episode(values["task"], result)
         if result.approval is not None:
             yield AgentEvent(kind="approval", approval=result.approval)
         yield AgentEvent(kind="result", result=result)
@@ -235,9 +237,14 @@ class Agent:
             asking=Asking(chat=self.chat, tool_calls=settings.tool_calls, max_tokens=settings.reply_tokens),
             tools=self.tools, budget=self.budget, journal=self.journal, instructions=self._instructions, room=room,
             folder=self.folder / "artifacts" if self.folder else None, approve=self._approve,
-            recall=self._memory.recall if self._memory else None, keep_prompts=settings.keep_prompts,
+            recall=self._memory.recall if self._memory else None, examples=self._examples(), keep_prompts=settings.keep_prompts,
         )  # fmt: skip
         return shapes.graph(self.kind, parts, self._members)
+
+    def _examples(self) -> Callable[[str], Sequence[str]] | None:
+        """What looks up examples of what worked; None without a memory, or where they are off."""
+        memory, n = self._memory, self.settings.agent.episodes
+        return None if memory is None or not n else lambda task: memory.episodes(task, n, tools=self.tools)
 
     def _open_chat(self, kb: Any) -> ChatModel:
         if kb is not None:

@@ -33,6 +33,7 @@ class Situation:
     """What a reply is asked for: the task, what happened before it and since.
 
     turns: (task, answer) of the thread, oldest first. facts: what is kept of turns that are gone, and of earlier threads.
+    examples: tasks of before that went well, and which tools did them.
     last: no step is left, so the reply must be the answer. stuck: it makes the same call again and again.
     room: tokens for all of it.
     """
@@ -43,6 +44,7 @@ class Situation:
     steps: Sequence[AgentStep] = ()
     turns: Sequence[tuple[str, str]] = ()
     facts: Sequence[str] = ()
+    examples: Sequence[str] = ()
     instructions: str = ""
     last: bool = False
     stuck: bool = False
@@ -400,9 +402,17 @@ _NATIVE = {
 }
 
 
+_WORKED = {
+    "en": "Tasks like this one were done with these tools, in this order:",
+    "zh": "以前类似的任务依次用了这些工具：",
+}
+
+
 def _before(at: Situation) -> list[Message]:
     """The thread so far: facts that were kept, then the last turns."""
     messages = []
+    if at.examples:
+        messages.append(Message(role="system", content="\n".join([_WORKED[at.language], *(f"- {neutral(one)}" for one in at.examples)])))  # fmt: skip
     if at.facts:
         head = "以下是已知信息：" if at.language == "zh" else "Known from before:"
         messages.append(Message(role="system", content="\n".join([head, *(f"- {neutral(fact)}" for fact in at.facts)])))

@@ -77,6 +77,7 @@ class Parts:
     folder: Path | None = None
     approve: Literal["ask", "never", "all"] | Approve = "ask"
     recall: Callable[[str], Sequence[str]] | None = None
+    examples: Callable[[str], Sequence[str]] | None = None
     keep_prompts: bool = False
 
 
@@ -106,7 +107,10 @@ def react_graph(parts: Parts) -> StateGraph[Any, Any, Any, Any]:
         known = list(facts)
         if parts.recall is not None:
             known += [fact for fact in parts.recall(state["task"]) if fact not in known]
-        return {"turns": turns, "facts": facts, "extra": {**state.get("extra", {}), "known": known}}
+        extra = {**state.get("extra", {}), "known": known}
+        if parts.examples is not None:
+            extra["examples"] = list(parts.examples(state["task"]))
+        return {"turns": turns, "facts": facts, "extra": extra}
 
     def think(state: State, runtime: Runtime[Running]) -> dict[str, Any]:
         return _think(state, parts, runtime)
@@ -225,7 +229,8 @@ def _situation(state: State, parts: Parts) -> Situation:
     return Situation(
         task=state["task"], language=language(state["task"]), tools=list(parts.tools.values()), steps=steps,
         turns=[(asked, answered) for asked, answered in state.get("turns", [])],
-        facts=state.get("extra", {}).get("known", state.get("facts", [])), instructions=parts.instructions,
+        facts=state.get("extra", {}).get("known", state.get("facts", [])),
+        examples=state.get("extra", {}).get("examples", []), instructions=parts.instructions,
         last=last or (stuck and not computes), stuck=stuck, room=parts.room,
     )  # fmt: skip
 
