@@ -26,6 +26,8 @@ MAX_SMALL = 12.0  # counts and months, in what is computed
 HELD = ("compute_known", "compute_asked", "compute_found", "compute_task", "compute_two", "nothing_new")
 """After these a model computes with what was found and with nothing else."""
 
+EXAMPLES_OF = "lighthouse|灯塔"  # what the examples of agents/prompts.py are about; a small model may answer them
+
 TOLD = {
     "say_result": {
         "en": "The calculator gave {result}. Answer the task with it, and with the numbers that were found.",
@@ -50,6 +52,10 @@ TOLD = {
     "compute_two": {
         "en": "{text} takes the same number twice. Find the other number in the observations, and compute with both.",
         "zh": "{text}用了两次同一个数字。在观察里找出另一个数字，用两个数字计算。",
+    },
+    "answer_task": {
+        "en": "That is the answer to the example. Answer this task: {task}",
+        "zh": "这是例子的答案。回答这个任务：{task}",
     },
     "search_first": {
         "en": "Nothing was looked up yet. Find the facts with search first.",
@@ -162,7 +168,11 @@ def told_answer(text: str, task: str, steps: Sequence[AgentStep], facts: Sequenc
     """What is to be told about an answer; None when it is well founded. searches: facts can be looked up."""
     looked, result, what = _looked(steps), _result(steps), ""
     number = ungrounded(text, known(task, steps, facts))
-    if searches and not looked and not result and not facts:
+    if re.search(EXAMPLES_OF, text, re.IGNORECASE) and not re.search(
+        EXAMPLES_OF, " ".join([task, *facts, *(step.observation for step in steps)]), re.IGNORECASE
+    ):
+        what = "answer_task"
+    elif searches and not looked and not result and not facts:
         what = "search_first"
     elif result and (number or not _says(text, result)):
         what = "say_result"
@@ -170,7 +180,7 @@ def told_answer(text: str, task: str, steps: Sequence[AgentStep], facts: Sequenc
         what = "compute_first"
     elif looked and not result and asks_to_compute(task) and numbers(text):
         what = "compute_asked"
-    return _told(what, language, number=number, result=result)
+    return _told(what, language, number=number, result=result, task=task)
 
 
 def told_expression(text: str, task: str, steps: Sequence[AgentStep], facts: Sequence[str], language: str, *, searches: bool) -> Told | None:  # fmt: skip

@@ -83,6 +83,7 @@ _ONLY = {
     "compute_two": ("calculator", "search"),
     "compute_known": ("calculator", "search"),
     "say_result": (ANSWER,),
+    "answer_task": (ANSWER,),
 }
 
 

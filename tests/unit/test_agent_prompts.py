@@ -165,6 +165,9 @@ def test_an_answer_without_the_computation_is_sent_back() -> None:
     assert told("The documents do not say.", [found]) is None, "it found nothing to compute with"
     done = AgentStep(n=2, thought="", tool="calculator", args={"expression": "1907 - 1871"}, observation="36")
     assert told("36 years after.", [found, done]) is None
+    assert (said := told("The lighthouse was lit 36 years after.", [found, done])) and task in said.text
+    lit = AgentStep(n=3, thought="", tool="search", args={}, observation="The Lighthouse by the bridge.")
+    assert told("The lighthouse was lit 36 years after.", [found, done, lit]) is None
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
