@@ -112,7 +112,8 @@ def state(
         raise CatalogError(f"Thread {thread} cannot be read: its checkpoint is damaged ({type(error).__name__}). Start another thread.") from error  # fmt: skip
     if not isinstance(found.values, dict):
         raise CatalogError(f"Thread {thread} cannot be read: its checkpoint is damaged. Start another thread.")
-    return dict(found.values), [(one.id, one.value) for one in found.interrupts], bool(found.next)
+    # Not `next`: that is empty, too, where a node had ended and the process was killed before the checkpoint after it.
+    return dict(found.values), [(one.id, one.value) for one in found.interrupts], bool(found.tasks)
 
 
 Node = Callable[..., Any]

@@ -102,7 +102,8 @@ def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     spent = _spent(sent, text, last, started)
     thought, call, answer, fault = prompts.read_action(text, [tool.name for tool in at.tools])
     if fault and last.finish_reason == "length":
-        fault = "The reply was cut off at its longest. Write less."
+        answer = prompts.looped(text) or None
+        fault = "" if answer else "The reply was cut off at its longest. Write less."
     return Reply(thought=thought, calls=(call,) if call else (), answer=answer, fault=fault, raw=text, **spent)
 
 

@@ -19,6 +19,7 @@ from agents.tooling import Tool
 from agents.types import AgentStep, Call
 from rag.answering import estimate_tokens
 from rag.prompts import neutral
+from rag.text import sentences
 from rag.types import Message, ToolCall
 
 ANSWER = "answer"  # what a model calls when it is done, in the text form
@@ -340,6 +341,22 @@ def _json_action(reply: str) -> tuple[str, Call | None, str | None, str] | None:
         if isinstance(plain := found.get(ANSWER), str) and plain.strip():
             return thought, None, plain.strip(), ""
     return None
+
+
+_CUT_ANSWER = re.compile(rf'"tool":\s*"{ANSWER}".*?"text":\s*"(?P<text>.*)', re.DOTALL)
+
+
+def looped(reply: str) -> str:
+    """The answer of a reply that was cut off because it said the same again and again, each sentence once; else ""."""
+    match = _CUT_ANSWER.search(reply)
+    if match is None:
+        return ""
+    text = match["text"].replace("\\n", "\n").replace('\\"', '"')
+    said = [" ".join(text[start:end].split()) for start, end in sentences(text)]
+    whole = [
+        one for one in dict.fromkeys(said) if said.count(one) > 1 or one != said[-1]
+    ]  # the last one may be cut off
+    return " ".join(whole) if len(set(said[:-1])) < len(said[:-1]) else ""
 
 
 def _traced(reply: str, known: Sequence[str]) -> tuple[str, Call | None, str | None, str] | None:

@@ -66,11 +66,11 @@ def tasks(settings: Settings, chosen: Sequence[Task], given: Sequence[Any], *, p
             for task in chosen:
                 result = agent.run(task.text)
                 used = [step.tool for step in result.steps if step.ok]
+                right = result.stopped == "answered" and holds(result.answer, task.number)
                 row = {
                     "task": task.text, "language": task.language, "wanted": task.number, "answer": result.answer,
                     "tools": used, "stopped": result.stopped, "seconds": round(result.usage.seconds, 1),
-                    "completed": holds(result.answer, task.number) and {"search", "calculator"} <= {*used, *_read(used)},
-                    "right": holds(result.answer, task.number),
+                    "completed": right and {"search", "calculator"} <= {*used, *_read(used)}, "right": right,
                 }  # fmt: skip
                 rows.append(row)
                 if progress:

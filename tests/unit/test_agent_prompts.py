@@ -13,7 +13,16 @@ import pytest
 from agents import grounding
 from agents.model import Asking, ask
 from agents.passages import focus
-from agents.prompts import Situation, action_schema, fitted, native_messages, read_action, read_trace, text_messages
+from agents.prompts import (
+    Situation,
+    action_schema,
+    fitted,
+    looped,
+    native_messages,
+    read_action,
+    read_trace,
+    text_messages,
+)
 from agents.schema import problems
 from agents.tooling import Tool, from_schema
 from agents.tools.calculator import calculator_tool
@@ -55,6 +64,12 @@ def test_what_is_read_from_a_reply(reply: str, call: Call | None, answer: str | 
 def test_what_is_no_reply(reply: str) -> None:
     _, call, answer, fault = read_action(reply, ["calculator"])
     assert call is None and answer is None and fault
+
+
+def test_an_answer_that_goes_round_and_round_is_taken_once() -> None:
+    start = '{"thought": "t", "tool": "answer", "args": {"text": "It was cut. It was 5 \\"per cent\\". '
+    assert looped(start + "It was cut. It was 5") == 'It was cut. It was 5 "per cent".'
+    assert looped(start + "Before that it was more, and") == looped("It was cut. It was cut. It was") == ""
 
 
 def test_the_schema_holds_a_reply_to_the_tools() -> None:
