@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agents import grounding
+from agents.memory import MAX_FACTS, condensed
 from agents.model import Asking, ask
 from agents.passages import focus
 from agents.prompts import (
@@ -270,3 +271,15 @@ def test_every_step_of_written_traces_is_read(shared: Path) -> None:
             n_found += len(steps)
             n_finish += sum(step.action == "Finish" and bool(step.argument) for step in steps)
     assert n_wanted == n_found > 50 and n_finish == 29
+
+
+def test_what_users_say_of_themselves_outlives_what_was_answered() -> None:
+    facts = ["My garden lies at 913 m.", "我的茶园朝南。"]
+    for n in range(100):
+        turns = [[f"What is {n}?", f"It is {n} kg."] for _ in range(7)]
+        _, facts = condensed(turns, facts, None)
+    assert facts[:2] == ["My garden lies at 913 m.", "我的茶园朝南。"] and facts[-1] == "It is 99 kg."
+    assert len(facts) == MAX_FACTS
+    for n in range(100):
+        _, facts = condensed([[f"I have {n} bushes.", "Good."]] * 7, facts, None)
+    assert len(facts) == MAX_FACTS and "I have 99 bushes." in facts and "It is 99 kg." in facts
