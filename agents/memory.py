@@ -85,6 +85,8 @@ def _by_model(turns: Sequence[Sequence[str]], chat: ChatModel) -> list[str]:
 def _bounded(facts: Sequence[str]) -> list[str]:
     """The latest facts, each once. What the user said of themselves goes last: two thirds of the room are theirs."""
     latest = list(dict.fromkeys(reversed([fact for fact in facts if fact.strip()])))
-    own = [fact for fact in latest if _OWN.search(fact)][: MAX_FACTS * 2 // 3]
-    rest = [fact for fact in latest if fact not in own][: MAX_FACTS - len(own)]
-    return [fact for fact in latest if fact in own or fact in rest][::-1]
+    own = [fact for fact in latest if _OWN.search(fact)]
+    rest = [fact for fact in latest if not _OWN.search(fact)]
+    own = own[: max(MAX_FACTS * 2 // 3, MAX_FACTS - len(rest))]
+    kept = {*own, *rest[: MAX_FACTS - len(own)]}
+    return [fact for fact in latest if fact in kept][::-1]
