@@ -11,8 +11,8 @@ import streamlit as st
 
 from rag.errors import RagstoneError
 from rag.threads import Thread, Turn
-from rag.types import Answer, Event, Step, Usage
-from ui.web import chat_answer, chips, source, threads
+from rag.types import Answer, Citation, Event, Step, Usage
+from ui.web import chat_answer, chips, conflicts, source, threads
 from ui.web.chat_questions import examples
 from ui.web.markup import answer_parts, plain, safe
 from ui.web.tasks import Task
@@ -20,7 +20,9 @@ from ui.web.view import View
 from ui.web.words.chat import WORDS
 
 MODES = ("hybrid", "bm25", "dense", "auto", "graph")
+NEW_MODEL = "model-new"  # key of the choice before a chat has begun
 REDRAW_S = 0.05  # between two drawings of an answer that is coming
+PROPOSING_S = 1.0  # how often it is looked whether follow-ups are there
 TICK_S = 0.5  # how often the seconds move while nothing comes; Streamlit reacts to clicks then, too
 
 
@@ -40,6 +42,7 @@ def show(view: View) -> None:
     thread = threads.chosen(view)
     threads.sidebar(view, thread)
     mode = _mode(view)
+    _model(view, thread)
     turns = view.home.threads.turns(thread.thread_id) if thread else []
     sent = st.chat_input(view.word("chat.placeholder"), accept_file="multiple", key="question")
     if sent is not None and (sent.text.strip() or sent.files):
@@ -71,9 +74,33 @@ def _mode(view: View) -> str:
         )  # fmt: skip
 
 
+def _model(view: View, thread: Thread | None) -> None:
+    """Which of the endpoint's models answers in this chat, where the settings offer several; kept with the chat."""
+    others, threads = chat_answer.offered(view), view.home.threads
+    if not others:
+        return
+    key = f"model-{thread.thread_id}" if thread else NEW_MODEL
+    models = ["", *others]
+    chosen = threads.model(thread.thread_id) if thread else ""
+    name = view.home.kb.settings.llm.model
+    with st.sidebar:
+        st.selectbox(
+            view.word("chat.model"), models, index=models.index(chosen) if chosen in models else 0, key=key,
+            format_func=lambda one: one or (view.word("chat.model_default") if name == "auto" else name),
+            on_change=_choose_model, args=(view, thread, key),
+        )  # fmt: skip
+
+
+def _choose_model(view: View, thread: Thread | None, key: str) -> None:
+    if thread is not None:  # a new chat has its model from its first question on
+        view.home.threads.choose_model(thread.thread_id, st.session_state.get(key) or "")
+
+
 def _send(view: View, thread: Thread | None, text: str, files: Sequence[Any], mode: str) -> None:
     """What was typed and attached, into the thread that is open or a new one."""
-    thread = thread or view.home.threads.create(view.user.name, text or files[0].name)
+    if thread is None:
+        thread = view.home.threads.create(view.user.name, text or files[0].name)
+        view.home.threads.choose_model(thread.thread_id, st.session_state.get(NEW_MODEL) or "")
     for file in files:
         with st.spinner(view.word("chat.attaching", name=plain(file.name))):
             try:
@@ -169,7 +196,7 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
     if picked := chips.chosen(view.word("chat.open_source"), st.query_params.get("source", "")):
         st.query_params["source"] = picked
         st.rerun()
-    number, marker = _opened(turns)
+    number, cited = opened(turns, st.query_params.get("source", ""))
     live: list[_Live] = []
     for at, turn in enumerate(turns):
         left, right = st.columns([1, 1], gap="medium") if number is not None else (st.container(), None)
@@ -186,20 +213,20 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
                     _answer(view, thread, turns, at, mode)
         if right is not None and at == number and turn.answer is not None:
             with right:
-                source.show(view, turn, at, [one for one in turn.answer.citations if one.marker == marker])
+                source.show(view, turn, at, cited)
     if live:
         _watch(view, live)
         st.rerun()
 
 
-def _opened(turns: Sequence[Turn]) -> tuple[int | None, int]:
-    """Which turn's citation the address says is open."""
-    turn, _, marker = st.query_params.get("source", "").partition(".")
-    if turn.isdecimal() and marker.isdecimal() and int(turn) < len(turns):
-        answer = turns[int(turn)].answer
-        if answer and any(one.marker == int(marker) for one in answer.citations):
-            return int(turn), int(marker)
-    return None, 0
+def opened(turns: Sequence[Turn], address: str) -> tuple[int | None, list[Citation]]:
+    """Which turn's source the address says is open, and what is quoted of it; (None, []) when none is."""
+    at, _, which = address.partition(".")
+    answer = turns[int(at)].answer if at.isdecimal() and int(at) < len(turns) else None
+    if answer is None:
+        return None, []
+    cited = conflicts.cited(answer, which) or [one for one in answer.citations if str(one.marker) == which]
+    return (int(at), cited) if cited else (None, [])
 
 
 def _question(view: View, thread: Thread, turn: Turn, mode: str) -> None:
@@ -300,6 +327,7 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
         if answer.unsupported and not answer.abstained:
             st.caption(f":orange[:material/warning:] {word('chat.unsupported')}")
         _sources(view, at, answer)
+        conflicts.show(view, at, answer)
     if turn.state == "failed":
         st.error(word("common.bug") if turn.error == "E_BUG" else plain(turn.error), icon=":material/error:")
     elif turn.state == "stopped":
@@ -309,14 +337,29 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
     elif answer is not None and _is_less(answer):
         st.caption(plain(" ".join(answer.warnings)))
     _below(view, turns, turn, mode)
-    if turn.follow_ups and at == len(turns) - 1:
-        st.caption(word("chat.follow_ups"))
+    if at == len(turns) - 1:
+        _follow_ups(view, thread, turn, mode)
+
+
+def _follow_ups(view: View, thread: Thread, turn: Turn, mode: str) -> None:
+    """What could be asked next; while the chat model is thinking about it, only that."""
+    task = view.home.tasks.on(view.user.name, chat_answer.PROPOSING, turn.turn_id)
+    if task is not None and task.running:
+        st.fragment(_proposing, run_every=PROPOSING_S)(view, task)
+    elif turn.follow_ups:
+        st.caption(view.word("chat.follow_ups"))
         with st.container(key="follow-ups", gap="small"):
             for n, question in enumerate(turn.follow_ups):
                 st.button(
                     plain(question), key=f"follow-{turn.turn_id}-{n}", icon=":material/subdirectory_arrow_right:",
                     on_click=_ask, args=(view, thread, question, mode),
                 )  # fmt: skip
+
+
+def _proposing(view: View, task: Task) -> None:
+    if not task.running:
+        st.rerun()
+    st.caption(view.word("chat.follow_ups_soon"))
 
 
 def _is_less(answer: Answer) -> bool:
