@@ -99,7 +99,7 @@ def _run(view: View, task: Task) -> None:
     with st.container(key="agents-run"):
         st.markdown(f"**{plain(task.title)}**")
         if task.running:
-            st.fragment(_live, run_every=POLL_S)(view, task)
+            view.part(_live, view, task, run_every=POLL_S)
             return
         events = steps_of(task.since(0))
         if task.state == "failed":
@@ -164,11 +164,11 @@ def _approval(view: View, run: Run, approval: Approval) -> None:
         st.code(json.dumps(dict(approval.args), ensure_ascii=False, indent=2, default=str), language="json")
         with st.container(horizontal=True):
             st.button(
-                word("agents.approve"), key="agents-yes", type="primary", icon=":material/check:", on_click=go_on,
+                word("agents.approve"), key="agents-yes", type="primary", icon=":material/check:", on_click=view.still(go_on),
                 args=(view, run, approval, True),
             )  # fmt: skip
             st.button(
-                word("agents.refuse"), key="agents-no", icon=":material/close:", on_click=go_on,
+                word("agents.refuse"), key="agents-no", icon=":material/close:", on_click=view.still(go_on),
                 args=(view, run, approval, False),
             )  # fmt: skip
 
@@ -177,7 +177,7 @@ def _broken_off(view: View, run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="agents-broken-off"):
         st.markdown(f":material/pause_circle: {view.word('agents.broken_off')}", width="stretch")
         st.button(
-            view.word("agents.go_on"), key="agents-go-on", type="primary", icon=":material/play_arrow:", on_click=go_on,
+            view.word("agents.go_on"), key="agents-go-on", type="primary", icon=":material/play_arrow:", on_click=view.still(go_on),
             args=(view, run),
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from rag.errors import RagstoneError
 from ui.web.markup import plain
-from ui.web.sign_in import current_user
+from ui.web.sign_in import current_user, looking
 from ui.web.view import Home, View, open_home
 from ui.web.words import LANGUAGES, word
 
@@ -67,7 +67,7 @@ def _frame(language: str) -> None:
         if len(names) > 1:
             chosen = st.selectbox(word("common.collection", language), names, key="collection", bind="query-params")
             kb = home.kb.view(collection=chosen, principal=user.principal)
-    view = View(home=home, kb=kb, user=user, language=language)
+    view = View(home=home, kb=kb, user=user, language=language, look=looking)
     pages = [
         st.Page(_page(name, view), title=view.word(f"{name}.menu"), icon=icon, url_path=name, default=name == "chat")
         for name, icon in PAGES.items()

@@ -22,6 +22,7 @@ from ui.web.words.chat import WORDS
 MODES = ("hybrid", "bm25", "dense", "auto", "graph")
 NEW_MODEL = "model-new"  # key of the choice before a chat has begun
 REDRAW_S = 0.05  # between two drawings of an answer that is coming
+LOOK_S = 2.0  # how often the rights of whoever watches an answer are looked at
 PROPOSING_S = 1.0  # how often it is looked whether follow-ups are there
 TICK_S = 0.5  # how often the seconds move while nothing comes; Streamlit reacts to clicks then, too
 
@@ -87,7 +88,7 @@ def _model(view: View, thread: Thread | None) -> None:
         st.selectbox(
             view.word("chat.model"), models, index=models.index(chosen) if chosen in models else 0, key=key,
             format_func=lambda one: one or (view.word("chat.model_default") if name == "auto" else name),
-            on_change=_choose_model, args=(view, thread, key),
+            on_change=view.still(_choose_model), args=(view, thread, key),
         )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _examples(view: View, mode: str) -> None:
         with st.container(key="examples", gap="small"):
             for at, question in enumerate(asked):
                 st.button(
-                    plain(question), key=f"example-{at}", icon=":material/arrow_forward:", on_click=_ask,
+                    plain(question), key=f"example-{at}", icon=":material/arrow_forward:", on_click=view.still(_ask),
                     args=(view, None, question, mode),
                 )  # fmt: skip
 
@@ -187,7 +188,7 @@ def _files(view: View, thread: Thread) -> None:
         for file in files:
             st.button(
                 plain(file.name), icon=":material/close:", icon_position="right", key=f"file-{file.file_id}",
-                help=view.word("chat.detach", name=plain(file.name)), on_click=view.home.threads.detach,
+                help=view.word("chat.detach", name=plain(file.name)), on_click=view.still(view.home.threads.detach),
                 args=(thread.thread_id, file.file_id),
             )  # fmt: skip
 
@@ -246,7 +247,7 @@ def _question(view: View, thread: Thread, turn: Turn, mode: str) -> None:
                 word("chat.ask"),
                 type="primary",
                 key=f"{key}-ask",
-                on_click=_branch,
+                on_click=view.still(_branch),
                 args=(view, thread, turn, key, mode),
             )
             st.button(word("chat.cancel"), key=f"{key}-cancel", on_click=_edit, args=("",))
@@ -276,7 +277,7 @@ def _begin(view: View, turn: Turn, task: Task) -> _Live:
         status = st.empty()
         st.button(
             view.word("chat.stop"), icon=":material/stop_circle:", key=f"stop-{turn.turn_id}",
-            on_click=chat_answer.stop, args=(view, turn),
+            on_click=view.still(chat_answer.stop), args=(view, turn),
         )  # fmt: skip
     return _Live(task=task, place=st.empty(), status=status)
 
@@ -285,7 +286,11 @@ def _watch(view: View, live: Sequence[_Live]) -> None:
     """Draw what comes until all have ended. Whoever leaves the page ends this, and not the answers."""
     for one in live:
         _tell(view, one)
+    looked = time.monotonic()
     while any(one.task.running for one in live):
+        if time.monotonic() - looked > LOOK_S:
+            looked = time.monotonic()
+            view.check()
         for one in live:
             events = one.task.since(one.n, TICK_S / len(live))
             one.n += len(events)
@@ -345,14 +350,14 @@ def _follow_ups(view: View, thread: Thread, turn: Turn, mode: str) -> None:
     """What could be asked next; while the chat model is thinking about it, only that."""
     task = view.home.tasks.on(view.user.name, chat_answer.PROPOSING, turn.turn_id)
     if task is not None and task.running:
-        st.fragment(_proposing, run_every=PROPOSING_S)(view, task)
+        view.part(_proposing, view, task, run_every=PROPOSING_S)
     elif turn.follow_ups:
         st.caption(view.word("chat.follow_ups"))
         with st.container(key="follow-ups", gap="small"):
             for n, question in enumerate(turn.follow_ups):
                 st.button(
                     plain(question), key=f"follow-{turn.turn_id}-{n}", icon=":material/subdirectory_arrow_right:",
-                    on_click=_ask, args=(view, thread, question, mode),
+                    on_click=view.still(_ask), args=(view, thread, question, mode),
                 )  # fmt: skip
 
 
@@ -393,12 +398,12 @@ def _below(view: View, turns: Sequence[Turn], turn: Turn, mode: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"below-{turn.turn_id}"):
         if turn.answer is not None:
             key = f"rating-{turn.turn_id}"
-            st.feedback("thumbs", key=key, default=turn.rating, on_change=_rate, args=(view, turn, key))
+            st.feedback("thumbs", key=key, default=turn.rating, on_change=view.still(_rate), args=(view, turn, key))
             if turn.rating is not None:
                 _comment(view, turn)
         st.button(
             "", icon=":material/refresh:", key=f"retry-{turn.turn_id}", type="tertiary", help=word("chat.retry"),
-            on_click=chat_answer.ask_again, args=(view, turns, turn, mode),
+            on_click=view.still(chat_answer.ask_again), args=(view, turns, turn, mode),
         )  # fmt: skip
         if turn.answer is not None and turn.state == "done":
             with st.popover(cost_line(view, turn), type="tertiary", key=f"cost-{turn.turn_id}"):

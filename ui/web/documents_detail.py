@@ -123,7 +123,7 @@ def _head(view: View, info: DocumentInfo, original: bytes | None) -> None:
             st.button(
                 word("documents.switch_on" if off else "documents.switch_off"), key="document-switch",
                 icon=":material/visibility:" if off else ":material/visibility_off:", help=word("documents.off_help"),
-                on_click=_switch, args=(view, info.doc_id, off),
+                on_click=view.still(_switch), args=(view, info.doc_id, off),
             )  # fmt: skip
         if original is not None:
             st.download_button(

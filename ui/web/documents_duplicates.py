@@ -33,7 +33,7 @@ def duplicates(view: View) -> None:
                 view.user.name, KIND, kb.collection, lambda _task: kb.near_duplicates(threshold / 100)
             )
     if task is not None:
-        st.fragment(_report, run_every=0.5 if task.running else None)(view, task, task.running)
+        view.part(_report, view, task, task.running, run_every=0.5 if task.running else None)
 
 
 def _copies(view: View) -> None:

@@ -21,6 +21,7 @@ def edit(view: View, info: DocumentInfo) -> None:
 
     @st.dialog(word("documents.edit_title"), width="medium", icon=":material/edit:")
     def form() -> None:
+        view.check()
         title = st.text_input(word("documents.name"), info.title, key=f"edit-title-{info.version}")
         st.caption(word("documents.metadata_help"))
         rows = [{"key": key, "value": as_text(value)} for key, value in info.metadata.items()]

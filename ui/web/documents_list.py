@@ -206,6 +206,7 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
 
     @st.dialog(word("documents.delete_title"), icon=":material/delete:")
     def ask() -> None:
+        view.check()
         for doc_id in doc_ids[:NAMED]:
             for info in view.kb.documents(doc_id):
                 st.markdown(f"- {plain(shown_title(info))}")

@@ -85,6 +85,7 @@ def _confirm(view: View, path: Path) -> None:
 
     @st.dialog(word("evaluation.remove_title"), icon=":material/delete:")
     def ask() -> None:
+        view.check()
         st.markdown(word("evaluation.remove_text", name=plain(set_name(view, path))))
         if st.button(word("evaluation.remove_sure"), type="primary", key="set-remove-sure"):
             path.unlink(missing_ok=True)
@@ -172,7 +173,7 @@ def _generate(view: View, folder: Path, n: int, kinds: str) -> None:
 def _generating(view: View) -> None:
     task = next(iter(view.home.tasks.list(view.user.name, KIND)), None)
     if task is not None:
-        st.fragment(_generated, run_every=_REFRESH_S if task.running else None)(view, task, task.running)
+        view.part(_generated, view, task, task.running, run_every=_REFRESH_S if task.running else None)
 
 
 def _generated(view: View, task: Task, was_running: bool) -> None:

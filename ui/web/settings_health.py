@@ -30,7 +30,7 @@ def health(view: View) -> None:
     )  # fmt: skip
     if task is None or (not task.running and (again or is_old(task))):
         task = start(view, kb)
-    st.fragment(_results, run_every=REFRESH_S if task.running else None)(view, task, task.running)
+    view.part(_results, view, task, task.running, run_every=REFRESH_S if task.running else None)
 
 
 def start(view: View, kb: KnowledgeBase) -> Task:

@@ -133,7 +133,7 @@ def _card(view: View, part: Part) -> None:
             view.home.tasks.start(view.user.name, KIND, name, lambda _: tried(kb, name), about=name)
             st.rerun()
     if task is not None:
-        st.fragment(_outcome, run_every=REFRESH_S if task.running else None)(view, task, task.running)
+        view.part(_outcome, view, task, task.running, run_every=REFRESH_S if task.running else None)
 
 
 def _task(view: View, name: str) -> Task | None:
