@@ -29,6 +29,7 @@ from ui.web.agents_runs import (
     steps_of,
     tools_for_user,
 )  # fmt: skip
+from ui.web.failures import told_task
 from ui.web.markup import plain, safe
 from ui.web.tasks import Task
 from ui.web.view import View
@@ -104,7 +105,7 @@ def _run(view: View, task: Task) -> None:
         events = steps_of(task.since(0))
         if task.state == "failed":
             _steps(view, events)
-            st.error(view.word("common.bug") if task.error == "E_BUG" else plain(task.error))
+            st.error(told_task(view, task))
             return
         run, result = task.result
         _steps(view, result.steps or events)  # a run that was gone on with began before its task

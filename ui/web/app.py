@@ -11,7 +11,7 @@ from threading import Timer
 import streamlit as st
 
 from rag.errors import RagstoneError
-from ui.web.markup import plain
+from ui.web.failures import said
 from ui.web.sign_in import current_user, looking
 from ui.web.view import Home, View, open_home
 from ui.web.words import LANGUAGES, word
@@ -103,7 +103,7 @@ def _guarded(language: str, work: Callable[[], None]) -> None:
     try:
         work()
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(said(language, str(error), error.code))
     except Exception:
         log.exception("the page failed")
         st.error(word("common.bug", language))

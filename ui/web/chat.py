@@ -12,7 +12,7 @@ import streamlit as st
 from rag.errors import RagstoneError
 from rag.threads import Thread, Turn
 from rag.types import Answer, Citation, Event, Step, Usage
-from ui.web import chat_answer, chips, conflicts, source, threads
+from ui.web import chat_answer, chips, conflicts, failures, source, threads
 from ui.web.chat_questions import examples
 from ui.web.markup import answer_parts, plain, safe
 from ui.web.tasks import Task
@@ -49,7 +49,7 @@ def show(view: View) -> None:
     if sent is not None and (sent.text.strip() or sent.files):
         _send(view, thread, sent.text.strip(), sent.files, mode)
         st.rerun()
-    _notes()
+    _notes(view)
     if thread is None:
         _welcome(view, mode)
         return
@@ -107,16 +107,16 @@ def _send(view: View, thread: Thread | None, text: str, files: Sequence[Any], mo
             try:
                 chat_answer.attach(view, thread, file.name, file.getvalue())
             except RagstoneError as error:
-                st.session_state.setdefault("notes", []).append(str(error))
+                st.session_state.setdefault("notes", []).append(failures.kept(error))
     if text:
         chat_answer.ask(view, thread, text, mode)
     threads.choose(thread)
 
 
-def _notes() -> None:
+def _notes(view: View) -> None:
     """What went wrong in the run before."""
     for note in st.session_state.pop("notes", []):
-        st.error(plain(note))
+        st.error(failures.told_kept(view, note))
 
 
 def _ask(view: View, thread: Thread | None, question: str, mode: str) -> None:
@@ -334,13 +334,13 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
         _sources(view, at, answer)
         conflicts.show(view, at, answer)
     if turn.state == "failed":
-        st.error(word("common.bug") if turn.error == "E_BUG" else plain(turn.error), icon=":material/error:")
+        st.error(failures.told_kept(view, turn.error), icon=":material/error:")
     elif turn.state == "stopped":
         st.caption(word("chat.stopped"))
     elif turn.state == "running":  # and nobody works on it
         st.caption(word("chat.interrupted"))
     elif answer is not None and _is_less(answer):
-        st.caption(plain(" ".join(answer.warnings)))
+        st.caption(" ".join(failures.told_kept(view, one) for one in answer.warnings))
     _below(view, turns, turn, mode)
     if at == len(turns) - 1:
         _follow_ups(view, thread, turn, mode)
@@ -444,7 +444,7 @@ def _how(view: View, answer: Answer) -> None:
     elif any(step.name == "extract" for step in answer.trace):
         st.caption(view.word("chat.no_model"))
     for warning in answer.warnings:
-        st.caption(plain(warning))
+        st.caption(failures.told_kept(view, warning))
 
 
 def step_line(view: View, step: Step) -> str:

@@ -21,6 +21,7 @@ from rag.threads import Thread, Turn
 from rag.trace import Trace
 from rag.types import Answer, ChatModel, Event, Hit
 from ui.web.chat_questions import follow_ups, proposed
+from ui.web.failures import kept
 from ui.web.tasks import Task
 from ui.web.view import Home, View
 
@@ -89,7 +90,7 @@ def _begin(view: View, turn: Turn, before: Sequence[Turn], mode: str) -> None:
                         saved = time.perf_counter()
                         threads.save(turn.turn_id, "running", _broken_off(turn.question, text), seconds=seconds)
         except RagstoneError as error:
-            threads.save(turn.turn_id, "failed", error=str(error), seconds=time.perf_counter() - start)
+            threads.save(turn.turn_id, "failed", error=kept(error), seconds=time.perf_counter() - start)
             raise
         except Exception:
             threads.save(turn.turn_id, "failed", error="E_BUG", seconds=time.perf_counter() - start)
@@ -150,7 +151,7 @@ def _events(
             theirs, warnings, question = found.items, found.warnings, found.question or question
             trace.steps += found.trace
         except RagstoneError as error:  # the files can be answered from all the same
-            warnings = (str(error),)
+            warnings = (kept(error),)
     for one in trace.steps:
         yield Event(kind="step", step=one)
     hits = [*mine, *theirs] if mine else list(theirs)

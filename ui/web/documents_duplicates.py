@@ -8,6 +8,7 @@ from rag.duplicates import DuplicateGroup
 from rag.types import DocumentInfo
 from ui.web.documents_list import confirm_delete, open_document
 from ui.web.documents_names import name_of, shown_title
+from ui.web.failures import told_task
 from ui.web.markup import plain
 from ui.web.tasks import Task
 from ui.web.view import View
@@ -59,7 +60,7 @@ def _report(view: View, task: Task, was_running: bool) -> None:
     if was_running:
         st.rerun()
     if task.state == "failed":
-        st.error(word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
         return
     groups: list[DuplicateGroup] = task.result or []
     if not groups:

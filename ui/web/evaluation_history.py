@@ -10,6 +10,7 @@ import streamlit as st
 from eval import commands
 from eval.comparison import HEADLINE
 from rag.errors import RagstoneError
+from ui.web.failures import told
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -20,7 +21,7 @@ def history(view: View, folder: Path) -> None:
     try:
         tree, _ = commands.history(folder / "results", metric=metric)
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
     runs = tree["runs"]
     points = [

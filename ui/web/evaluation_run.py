@@ -19,6 +19,7 @@ from rag.settings import walk
 from ui.api.accepting import allowed_folder
 from ui.web.documents_add import anywhere, may_name_paths
 from ui.web.evaluation_sets import set_name
+from ui.web.failures import told, told_task
 from ui.web.lab_search import strategies
 from ui.web.markup import plain
 from ui.web.tasks import Task
@@ -99,7 +100,7 @@ def _form(view: View, folder: Path, *, busy: bool) -> None:
         if not systems:
             raise UsageError(word("evaluation.no_systems"))
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
     start(view, folder, data, systems, limit=int(limit) or None, what=what or WHAT[0])
     st.rerun()
@@ -171,7 +172,7 @@ def _progress(view: View, task: Task, was_running: bool) -> None:
         st.session_state[_CHOSEN[task.about]] = task.result
         st.rerun()
     if task.state == "failed":
-        st.error(word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
     elif task.state == "stopped":
         st.info(word("evaluation.stopped"))
     else:

@@ -14,6 +14,7 @@ import streamlit as st
 from rag.citations import strip_markers
 from rag.threads import Thread, Turn
 from rag.types import Citation
+from ui.web.failures import parted
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -144,7 +145,7 @@ def as_markdown(thread: Thread, turns: Sequence[Turn], view: View) -> str:
             parts.append(_quiet(turn.answer.text))
             parts += [_quoted(one, view) for one in turn.answer.citations]
         if turn.error:
-            parts.append(f"*{_quiet(turn.error)}*")
+            parts.append(f"*{_quiet(parted(turn.error)[1])}*")
     return "\n\n".join(parts) + "\n"
 
 
