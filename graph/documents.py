@@ -10,7 +10,7 @@ from graph import store
 from graph.types import Extracting, Passage
 
 if TYPE_CHECKING:
-    from rag.catalog import Known
+    from rag.catalog_rows import Known
     from rag.knowledge_base import KnowledgeBase
 
 
