@@ -161,7 +161,8 @@ def _approval(view: View, run: Run, approval: Approval) -> None:
     word = view.word
     with st.container(border=True, key="agents-approval"):
         st.markdown(f":material/front_hand: **{word('agents.approval', tool=plain(approval.tool))}**")
-        st.caption(plain(approval.reason) if view.language == "en" else word("agents.approval_why"))
+        why = f"{approval.reason[:1].upper()}{approval.reason[1:]}."
+        st.caption(plain(why) if view.language == "en" else word("agents.approval_why"))
         st.code(json.dumps(dict(approval.args), ensure_ascii=False, indent=2, default=str), language="json")
         with st.container(horizontal=True):
             st.button(

@@ -6,8 +6,8 @@ WORDS = {
     "menu": ("Evaluation", "评测"),
     "title": ("Evaluation", "评测"),
     "intro": (
-        "Measure how well the right documents are found, and whether a change made it better.",
-        "衡量检索能否找到正确的文档，以及改动是否带来提升。",
+        "Measure how well the right documents are found and answers are borne out, and whether a change made it better.",
+        "衡量检索能否找到正确的文档、回答是否有据，以及改动是否带来提升。",
     ),
     "part_run": ("Test sets and runs", "测试集与运行"),
     "part_results": ("Searches", "检索结果"),
