@@ -146,7 +146,9 @@ def _steps(view: View, steps: Sequence[AgentStep]) -> None:
         with st.expander(f"{step.n} · {plain(who + tool)} {plain(_short(shown))}", icon=mark):
             if step.thought:
                 st.markdown(f"*{plain(' '.join(step.thought.split()))}*")
-            st.code(json.dumps(dict(step.args), ensure_ascii=False, indent=2, default=str), language="json")
+            st.code(
+                json.dumps(dict(step.args), ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True
+            )
             st.markdown(plain(step.observation[:SHOWN]))
             st.caption(f"{step.ms:.0f} ms" + (f" · {plain(step.code)}" if step.code else ""))
 
@@ -163,7 +165,9 @@ def _approval(view: View, run: Run, approval: Approval) -> None:
         st.markdown(f":material/front_hand: **{word('agents.approval', tool=plain(approval.tool))}**")
         why = f"{approval.reason[:1].upper()}{approval.reason[1:]}."
         st.caption(plain(why) if view.language == "en" else word("agents.approval_why"))
-        st.code(json.dumps(dict(approval.args), ensure_ascii=False, indent=2, default=str), language="json")
+        st.code(
+            json.dumps(dict(approval.args), ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True
+        )
         with st.container(horizontal=True):
             st.button(
                 word("agents.approve"), key="agents-yes", type="primary", icon=":material/check:", on_click=view.still(go_on),

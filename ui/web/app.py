@@ -38,7 +38,7 @@ STYLE = """<style>
 [data-testid="stSidebarUserContent"] { padding-top: 0.75rem; }
 .st-key-welcome { max-width: 46rem; margin: 4vh auto 0; }
 .st-key-thread-list button { justify-content: flex-start; text-align: left; padding: 0.25rem 0.6rem; min-height: 2rem; }
-.st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
+[class*="st-key-row-"] [class*="st-key-open-"] button > div, .st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"] { cursor: pointer; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"]:hover { text-decoration: underline; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"]:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }

@@ -55,11 +55,13 @@ def quality(view: View, tree: Mapping[str, Any]) -> list[dict[str, str]]:
     """A row for each system: means with their intervals; what failed, and citations that lead nowhere, counted apart."""
     rows = []
     for name, values in tree["systems"].items():
-        row = {view.word("evaluation.system"): plain(name)}
+        row = {
+            view.word("evaluation.system"): plain(name),
+            view.word("evaluation.failed"): str(values["failures"]["n"]),
+        }
         for metric in shown_metrics(tree):
             low, high = values["ci"][metric]
             row[metric_name(view, metric)] = f"{values[metric]:.3f} ({low:.2f}–{high:.2f})"
-        row[view.word("evaluation.failed")] = str(values["failures"]["n"])
         row[view.word("evaluation.broken")] = str(values["broken_citations"])
         rows.append(row)
     return rows

@@ -28,13 +28,19 @@ def history(view: View, folder: Path) -> None:
         {
             "at": datetime.fromisoformat(one["at"]),
             "value": one["value"],
-            "system": f"{one['system']} · {one['dataset']}",
+            word("evaluation.system"): f"{one['system']} · {one['dataset']}",
         }
         for one in runs
     ]
     if len({one["at"] for one in points}) > 1:  # a line needs two ends
         st.line_chart(
-            points, x="at", y="value", color="system", x_label=word("evaluation.when"), y_label=metric, height=320
+            points,
+            x="at",
+            y="value",
+            color=word("evaluation.system"),
+            x_label=word("evaluation.when"),
+            y_label=metric,
+            height=320,
         )
     st.caption(word("evaluation.history_note"))
     st.table([{

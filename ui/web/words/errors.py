@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CHINESE = {
-    "E_STORE": "向量库无法使用。请确认 Milvus 正在运行，稍后重试；“设置 → 健康”里有详情。",
+    "E_STORE": "向量库无法使用。请确认 Milvus 正在运行，稍后重试；“设置 → 运行状况”里有详情。",
     "E_FINGERPRINT": "这个集合是用另一个向量模型建立的。请换回原来的模型，或运行 `ragstone reindex`。",
     "E_LOCKED": "另一个进程正在写入。请等它结束后重试。",
     "E_CATALOG": "目录数据库损坏，或来自其他版本。请从备份恢复。",
