@@ -36,6 +36,7 @@ STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> .st-key-frame-foot) { order: 90; }
 [data-testid="stMainBlockContainer"] { max-width: 80rem; padding-top: 3.5rem; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.75rem; }
+[data-testid^="stBaseButton-primary"], .stMultiSelect [data-tag], .stMultiSelect [data-tag] button { color: light-dark(#fff, #10201b); }
 .st-key-welcome { max-width: 46rem; margin: 4vh auto 0; }
 .st-key-thread-list button { justify-content: flex-start; text-align: left; padding: 0.25rem 0.6rem; min-height: 2rem; }
 [class*="st-key-row-"] [class*="st-key-open-"] button > div, .st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
