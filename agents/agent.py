@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 ENDPOINT_S, LOCAL_S = 60.0, 900.0  # of a run, where the settings leave it open
 TURN_WAIT_S = 600.0
+CUT_OFF = "The run was stopped and can go on: `ragstone agent resume`."
 
 
 class Agent:
@@ -111,7 +112,7 @@ class Agent:
 
     def run(self, task: str, *, thread: str = "", stop: threading.Event | None = None) -> AgentResult:
         """Work on a task to its end, or to where a person is needed. Raises: UsageError, CatalogError, LockedError."""
-        return _last(self.stream(task, thread=thread, stop=stop))
+        return _last(self._run(task, thread, stop, watched=False))
 
     def stream(self, task: str, *, thread: str = "", stop: threading.Event | None = None) -> Iterator[AgentEvent]:
         """The events of a run as they happen; the last one holds the AgentResult.
@@ -119,6 +120,9 @@ class Agent:
         thread: a conversation to go on with. stop: set it from another thread and the run waits after its current
         step; `resume` goes on.
         """
+        yield from self._run(task, thread, stop, watched=True)
+
+    def _run(self, task: str, thread: str, stop: threading.Event | None, *, watched: bool) -> Iterator[AgentEvent]:
         from agents import flow
         from agents.react import fresh
 
@@ -127,12 +131,10 @@ class Agent:
         thread = thread or uuid.uuid4().hex[:16]
         with self._turn(thread):
             flow.state(self._app, thread)  # a damaged thread is told before anything is done
-            given = fresh(task, uuid.uuid4().hex[:16])
-            # a run that is killed is found again: until it ends it counts as interrupted
-            self._keep(
-                given, AgentResult(answer="", stopped="interrupted", thread=thread, run_id=given["run_id"]), time.time()
-            )
-            yield from self._events(given, thread, stop)
+            run_id = uuid.uuid4().hex[:16]
+            begun = AgentResult(answer="", stopped="interrupted", reason=CUT_OFF, run_id=run_id, thread=thread)
+            self._keep({"task": task}, begun, time.time())  # so that a killed run is listed, and can go on
+            yield from self._events(fresh(task, run_id), thread, stop, watched=watched)
 
     def resume(
         self, thread: str, *, approve: bool | None = None, stop: threading.Event | None = None
@@ -188,20 +190,28 @@ class Agent:
         with self._turn(thread):
             self._threads.delete(thread)
 
-    def _events(self, given: Any, thread: str, stop: threading.Event | None) -> Iterator[AgentEvent]:
+    def _events(
+        self, given: Any, thread: str, stop: threading.Event | None, *, watched: bool = True
+    ) -> Iterator[AgentEvent]:
+        """Run, keep the record, and yield what happened; without `watched` only how it ended."""
         from agents import flow
         from agents.react import Running
 
         started = time.time()
         running = Running(emit=lambda _event: None, stop=stop or threading.Event(), thread=thread)
-        for written in flow.steps(self._app, given, thread=thread, context=running):
-            if (event := _event(written)) is not None:
-                yield event
+        if watched:
+            for written in flow.steps(self._app, given, thread=thread, context=running):
+                if (event := _event(written)) is not None:
+                    yield event
+        else:
+            flow.to_end(self._app, given, thread=thread, context=running)
         values, waits, unfinished = flow.state(self._app, thread)
         result = _result(values, waits, unfinished, thread)
         self._keep(values, result, started)
         if result.stopped not in WAITING:
             self._threads.prune(thread)
+            if self._memory is not None and self.settings.agent.episodes:
+                self._memory.keep_episode(values["task"], result)
         if result.approval is not None:
             yield AgentEvent(kind="approval", approval=result.approval)
         yield AgentEvent(kind="result", result=result)
@@ -251,9 +261,14 @@ class Agent:
             asking=Asking(chat=self.chat, tool_calls=settings.tool_calls, max_tokens=settings.reply_tokens),
             tools=self.tools, budget=self.budget, journal=self.journal, instructions=self._instructions, room=room,
             folder=self.folder / "artifacts" if self.folder else None, approve=self._approve,
-            recall=self._memory.recall if self._memory else None, keep_prompts=settings.keep_prompts,
+            recall=self._memory.recall if self._memory else None, examples=self._examples(), keep_prompts=settings.keep_prompts,
         )  # fmt: skip
         return shapes.graph(self.kind, parts, self._members)
+
+    def _examples(self) -> Callable[[str], Sequence[str]] | None:
+        """What looks up examples of what worked; None without a memory, or where they are off."""
+        memory, n = self._memory, self.settings.agent.episodes
+        return None if memory is None or not n else lambda task: memory.episodes(task, n, tools=self.tools)
 
     def _open_chat(self, kb: Any) -> ChatModel:
         if kb is not None:
@@ -359,5 +374,5 @@ def _result(values: Mapping[str, Any], waits: Sequence[tuple[str, Any]], unfinis
         why = f"{approval.tool} waits for approval: {approval.reason}."
         return replace(done, stopped="approval", reason=why, approval=approval)
     if unfinished:
-        return replace(done, stopped="interrupted", reason="The run was stopped and can go on: `ragstone agent resume`.")  # fmt: skip
+        return replace(done, stopped="interrupted", reason=CUT_OFF)
     return done

@@ -319,6 +319,12 @@ class AgentSettings(_Section):
     sandbox_s: float = Field(20, gt=0, description="seconds per program")
     sandbox_memory_mb: int = Field(1024, ge=64, description="memory per program")
     keep_prompts: bool = Field(False, description="store the prompts of each run with its trace")
+    episodes: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="examples of a user's earlier runs that went well, shown for a like task; 0: none, and none kept",
+    )
 
     @field_validator("tools", "databases", mode="before")
     @classmethod

@@ -211,21 +211,6 @@ def test_a_thread_remembers(tmp_path: Path) -> None:
         agent.forget("t")
 
 
-def test_a_thousand_turns_stay_small(tmp_path: Path) -> None:
-    """The file and the prompt do not grow; what the first turn said is still known."""
-    chat = RecordedChat([{"text": f"Answer {n}.", "calls": [], "native": True} for n in range(300)])
-    with Agent(chat=chat, home=tmp_path, settings=Settings()) as agent:
-        sizes = []
-        for n in range(60):
-            agent.run("My garden lies at 913 m." if n == 0 else f"What about tea {n}?", thread="t")
-            sizes.append(sum(path.stat().st_size for path in tmp_path.glob("threads.sqlite3")))
-        from agents import flow
-
-        values, _, _ = flow.state(agent._app, "t")
-    assert len(values["turns"]) <= 8 and len(values["facts"]) <= 24
-    assert any("913" in fact for fact in values["facts"]) and sizes[-1] <= 2 * sizes[20]
-
-
 def test_turns_on_one_thread_wait_for_each_other(tmp_path: Path) -> None:
     """8 parallel sends of two runs each: 16 of 16 are kept."""
     echo = OpenAIServer(always=lambda request: says(f"re: {request.json['messages'][-1]['content']}"))
