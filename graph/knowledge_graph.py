@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graph import documents, extraction, names, network, retrieval, store
 from graph.merging import Merge
 from graph.network import Fact, Network
+from graph.predicates import predicate
 from graph.store import GraphFile, Header
 from graph.types import RETRY, Extracting
 from rag import filters, fusion
@@ -155,7 +156,7 @@ class KnowledgeGraph:
             "n_chunks": int(net.n_chunks_of[entity]),
             "n_facts": len(facts),
             "facts": [
-                {"subject": net.entity_names[fact.subject], "relation": fact.relation.label,
+                {"subject": net.entity_names[fact.subject], "relation": fact.relation.label, "type": predicate(fact.relation.label),
                  "object": net.entity_names[fact.object], "years": list(fact.relation.years),
                  "claim": fact.relation.claim, "chunk_id": net.chunk_ids[fact.chunk], "sentence": sentence}
                 for fact, sentence in zip(facts[:most], sentences, strict=True)
