@@ -120,6 +120,10 @@ class KnowledgeGraph:
     def method(self) -> str:
         return self._file.header.method
 
+    def behind(self) -> int:
+        """How many documents were added, changed or deleted since this graph was brought up to date."""
+        return documents.behind(self._kb, self._file)
+
     def counts(self) -> dict[str, int]:
         """How much of everything there is."""
         net = self.network

@@ -326,9 +326,8 @@ def _titles(found: list[_Found], text: str, start: int, end: int, about: Sequenc
         at = text.find(name, start, end)
         while at >= 0:
             low, high = at, at + len(name)
-            over = [one for one in found if one.start < high and low < one.end]
-            if all(low <= one.start and one.end <= high or one.start < low or high < one.end for one in over) and not any(one.start <= low and high <= one.end for one in over):  # fmt: skip
-                found = [one for one in found if one not in over] + [_Found(name, low, high)]
+            if not any(one.start <= low and high <= one.end for one in found):
+                found = [one for one in found if not (one.start < high and low < one.end)] + [_Found(name, low, high)]
             at = text.find(name, high, end)
     return sorted(found, key=lambda one: (one.start, -one.end))
 
