@@ -104,7 +104,9 @@ def asked(dataset: Any, search: Callable[[str], Sequence[Any]]) -> dict[str, flo
         hits = search(question)
         times.append((time.perf_counter() - start) * 1000)
         ranked[query_id] = [hit if isinstance(hit, str) else hit.doc_id for hit in hits]
-    return {**recalls(dataset, ranked), "p50_ms": round(statistics.median(times), 1)}
+    found = {**recalls(dataset, ranked), "p50_ms": round(statistics.median(times), 1)}
+    print(found, file=sys.stderr, flush=True)
+    return found
 
 
 def recalls(dataset: Any, ranked: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -123,7 +125,7 @@ def peers(dataset: Any, triples: Path, kb: KnowledgeBase, model: str) -> dict[st
     lines = read(triples).lines
     folder = Path(model) if Path(model).is_dir() else models_dir(kb.settings.models.dir) / model
     job = {
-        "model": str(folder), "query_prefix": kb.embedder.query_prefix, "passage_prefix": kb.embedder.passage_prefix,
+        "model": str(folder), "alias": model, "query_prefix": kb.embedder.query_prefix, "passage_prefix": kb.embedder.passage_prefix,
         "thresholds": SYNONYMS, "questions": dict(dataset.questions),
         "passages": [{"id": one.doc_id, "text": f"{one.title}\n{one.text}", **_triples(lines.get(one.doc_id))} for one in dataset.corpus()],
     }  # fmt: skip
@@ -137,7 +139,9 @@ def peers(dataset: Any, triples: Path, kb: KnowledgeBase, model: str) -> dict[st
         if ended.returncode:
             sys.exit(f"{name} failed: {ended.stderr[-2000:]}")
         for variant, told in json.loads(ended.stdout.splitlines()[-1]).items():
-            found[f"{name}'s code, {variant}"] = {**recalls(dataset, told["ranked"]), "p50_ms": told["p50_ms"]}
+            way = f"{name}'s code, {variant}"
+            found[way] = {**recalls(dataset, told["ranked"]), "p50_ms": told["p50_ms"]}
+            print(way, found[way], file=sys.stderr, flush=True)
     return found
 
 
