@@ -11,7 +11,7 @@ from graph.types import Extracting, Passage
 
 if TYPE_CHECKING:
     from graph.store import GraphFile
-    from rag.catalog import Known
+    from rag.catalog_rows import Known
     from rag.knowledge_base import KnowledgeBase
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from graph.chat_extraction import ChatOptions
     from graph.communities import Community
     from graph.summaries import GlobalAnswer
-    from rag.catalog import Known
+    from rag.catalog_rows import Known
     from rag.filters import Expr
     from rag.knowledge_base import KnowledgeBase
 

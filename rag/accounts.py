@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog import create_tables
+from rag.database import create_tables
 from rag.errors import UsageError
 from rag.principals import Principal, checked_names, checked_tenant
 

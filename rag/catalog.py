@@ -13,221 +13,65 @@ A document version is written in three steps, each safe to be killed in:
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
-from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, SettingsError, disk_full
-from rag.principals import EVERYONE, PUBLIC, Principal
+from rag.catalog_rows import (
+    Collection,
+    Draft,
+    Known,
+    LiveRow,
+    StoredChunk,
+    chunk_rows,
+    info_of,
+    names_of,
+    packed_acl,
+    published_row,
+    row_key,
+    stored_of,
+)
+from rag.database import (
+    LOCK_SPACE,
+    create_tables,
+    explain_sqlite,
+    insert_rows,
+    lost_server,
+    open_engine,
+    reason_of,
+    utc_now,
+)
+from rag.errors import CatalogError, LockedError
+from rag.principals import Principal
+from rag.tables import (
+    SCHEMA_VERSION,
+    chunks_table,
+    collections_table,
+    documents_table,
+    garbage_table,
+    meta_table,
+    metadata,
+    migrate,
+    runs_table,
+    texts_table,
+    vectors_table,
+)
 from rag.types import Chunk, DocumentInfo, chunk_id
 
-SCHEMA_VERSION = 5
 _FIELD_SAMPLE = 2000  # documents whose metadata show what filters can name
 MAX_WORDS = 32  # of a question that is looked up without an index
 _BATCH = 500  # bound parameters per statement stay far below SQLite's limit
-_ROWS = 200  # rows per INSERT on PostgreSQL, whose protocol counts parameters in 16 bits
 NEXT = "\x01"  # parts a collection's name from the mark of its successor; no user's name holds it
-
-metadata = sa.MetaData()
-meta_table = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
-collections_table = sa.Table(
-    "collections", metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("generation", sa.Integer, nullable=False),  # of the index in the store
-    sa.Column("fingerprint", sa.String, nullable=False),  # of the embedding model
-    sa.Column("model", sa.String, nullable=False),
-    sa.Column("dim", sa.Integer, nullable=False),
-    sa.Column("probe", sa.LargeBinary),  # vector of PROBE_TEXT, to notice a changed model behind an unchanged name
-)  # fmt: skip
-documents_table = sa.Table(
-    "documents", metadata,
-    sa.Column("collection", sa.String, primary_key=True),
-    sa.Column("doc_id", sa.String, primary_key=True),
-    sa.Column("source", sa.String, nullable=False),
-    sa.Column("title", sa.String, nullable=False, default=""),
-    sa.Column("type", sa.String, nullable=False, default=""),
-    sa.Column("state", sa.String, nullable=False),  # waiting, new, live, disabled, duplicate or failed
-    sa.Column("version", sa.Integer, nullable=False, default=0),  # the one that searches see; 0: none
-    sa.Column("pending", sa.Integer, nullable=False, default=0),  # the one being written; 0: none
-    sa.Column("content_hash", sa.String, nullable=False, default=""),
-    sa.Column("recipe", sa.String, nullable=False, default=""),  # how it was parsed and cut
-    sa.Column("size", sa.BigInteger, nullable=False, default=0),
-    sa.Column("mtime_ns", sa.BigInteger, nullable=False, default=0),
-    sa.Column("n_chunks", sa.Integer, nullable=False, default=0),
-    sa.Column("n_chars", sa.Integer, nullable=False, default=0),
-    sa.Column("n_pages", sa.Integer),
-    sa.Column("meta", sa.String, nullable=False, default="{}"),
-    sa.Column("warnings", sa.String, nullable=False, default="[]"),
-    sa.Column("code", sa.String, nullable=False, default=""),
-    sa.Column("message", sa.String, nullable=False, default=""),
-    sa.Column("updated_at", sa.String, nullable=False, default=""),
-    sa.Column("container", sa.String, nullable=False, server_default=""),  # doc_id of the file it was found in
-    sa.Column("copy_of", sa.String, nullable=False, server_default=""),  # doc_id that holds the same content's chunks
-    sa.Column("validators", sa.String, nullable=False, server_default="{}"),  # a page's etag, last_modified and listed_by
-    sa.Column("acl", sa.String, nullable=False, server_default=f"|{EVERYONE}|"),  # who finds it: |u:ann|g:staff|
-    sa.Column("edits", sa.String, nullable=False, server_default="{}"),  # what people set, see rag/edits.py
-)  # fmt: skip
-sa.Index("documents_source", documents_table.c.collection, documents_table.c.source)
-texts_table = sa.Table(
-    "texts", metadata,
-    sa.Column("collection", sa.String, primary_key=True),
-    sa.Column("doc_id", sa.String, primary_key=True),
-    sa.Column("version", sa.Integer, primary_key=True),
-    sa.Column("text", sa.String, nullable=False),
-    sa.Column("blocks", sa.LargeBinary),  # packed; NULL: written before they were kept
-)  # fmt: skip
-chunks_table = sa.Table(
-    "chunks", metadata,
-    sa.Column("pk", sa.String, primary_key=True),  # 32 hex digits: the row's key in the store
-    sa.Column("collection", sa.String, nullable=False),
-    sa.Column("doc_id", sa.String, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("ordinal", sa.Integer, nullable=False),
-    sa.Column("start", sa.Integer, nullable=False),
-    sa.Column("end", sa.Integer, nullable=False),
-    sa.Column("page", sa.Integer),
-    sa.Column("vector_key", sa.String, nullable=False),
-    sa.Column("n_tokens", sa.Integer, nullable=False),
-    sa.Column("level", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("parent_start", sa.Integer),
-    sa.Column("parent_end", sa.Integer),
-    sa.Column("extra", sa.String, nullable=False, server_default=""),
-    sa.Column("context", sa.String, nullable=False),
-    sa.Column("text", sa.String, nullable=False),  # last: what is read of every candidate stands before it
-)  # fmt: skip
-sa.Index(
-    "chunks_document", chunks_table.c.collection, chunks_table.c.doc_id, chunks_table.c.version, chunks_table.c.ordinal
-)
-sa.Index("chunks_vector", chunks_table.c.vector_key)
-vectors_table = sa.Table(
-    "vectors", metadata,
-    sa.Column("key", sa.String, primary_key=True),  # sha256 of fingerprint and indexed text
-    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32, little endian
-)  # fmt: skip
-garbage_table = sa.Table(
-    "garbage", metadata,
-    sa.Column("pk", sa.String, primary_key=True),
-    sa.Column("collection", sa.String, nullable=False),
-)  # fmt: skip
-runs_table = sa.Table(
-    "runs", metadata,
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("collection", sa.String, nullable=False),
-    sa.Column("started_at", sa.String, nullable=False),
-    sa.Column("finished_at", sa.String, nullable=False, default=""),
-    sa.Column("report", sa.String, nullable=False, default="{}"),
-)  # fmt: skip
-
-
-class _Text(sa.TypeDecorator[str]):
-    """Text without NUL, which PostgreSQL cannot store. A replacement character takes its place, so offsets stay."""
-
-    impl = sa.String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        return value.replace("\0", "\ufffd") if value and "\0" in value else value
-
-
-for _column in [column for table in metadata.tables.values() for column in table.columns]:
-    if isinstance(_column.type, sa.String):
-        _column.type = _Text()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    name: str
-    generation: int
-    fingerprint: str
-    model: str
-    dim: int
-    probe: np.ndarray | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What change detection needs to know about a document."""
-
-    doc_id: str
-    source: str
-    state: str
-    version: int
-    content_hash: str
-    recipe: str
-    size: int
-    mtime_ns: int
-    code: str
-    message: str
-    container: str = ""
-    copy_of: str = ""
-    validators: Mapping[str, str] = field(default_factory=dict)
-    acl: tuple[str, ...] = PUBLIC
-    edits: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A document version about to be written. `vector_keys[i]` belongs to `chunks[i]`."""
-
-    doc_id: str
-    source: str
-    title: str
-    type: str
-    text: str
-    content_hash: str
-    recipe: str
-    size: int = 0
-    mtime_ns: int = 0
-    n_pages: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    container: str = ""
-    validators: Mapping[str, str] = field(default_factory=dict)
-    chunks: Sequence[Chunk] = ()
-    vector_keys: Sequence[str] = ()
-    blocks: bytes | None = None  # packed, so that the text can be cut again without its source
-    acl: tuple[str, ...] = PUBLIC
-    edits: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def disabled(self) -> bool:
-        """Kept, and found by no search."""
-        return bool(self.edits.get("disabled"))
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRow:
-    """What a search needs of every candidate: that it is live, its name, and where its vector is cached."""
-
-    chunk_id: str
-    vector_key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredChunk:
-    """A live chunk with what a hit shows of its document."""
-
-    pk: str
-    chunk: Chunk
-    source: str
-    title: str
-    type: str
-    metadata: Mapping[str, Any]
-    vector_key: str
-    acl: tuple[str, ...] = PUBLIC
 
 
 class Catalog:
@@ -240,10 +84,10 @@ class Catalog:
     def __init__(self, url: str | Path) -> None:
         self._sqlite = isinstance(url, Path) or str(url).startswith("sqlite")
         self._reader: Principal | None = None
-        self._engine = _open_engine(url, sqlite=self._sqlite)
+        self._engine = open_engine(url, sqlite=self._sqlite)
         shown = self._engine.url.render_as_string(hide_password=True)
         if self._sqlite:
-            sa.event.listen(self._engine, "handle_error", lambda context: _explain_sqlite(context, shown))
+            sa.event.listen(self._engine, "handle_error", lambda context: explain_sqlite(context, shown))
         try:
             create_tables(self._engine, metadata)
             self._check_schema()
@@ -253,17 +97,17 @@ class Catalog:
                 if self._sqlite
                 else "Start it, or correct catalog.url."
             )
-            raise CatalogError(f"The catalog {shown} cannot be opened: {_reason(error)}. {todo}") from error
+            raise CatalogError(f"The catalog {shown} cannot be opened: {reason_of(error)}. {todo}") from error
         except DatabaseError as error:
             if not self._sqlite:
                 raise CatalogError(
-                    f"The catalog {shown} refused a call: {_reason(error)}. Check catalog.url."
+                    f"The catalog {shown} refused a call: {reason_of(error)}. Check catalog.url."
                 ) from error
             raise CatalogError(
                 f"The catalog {shown} is damaged: {error.orig}. Restore it from a backup or import again into a new --home."
             ) from error
         if not self._sqlite:
-            sa.event.listen(self._engine, "handle_error", _lost_server)
+            sa.event.listen(self._engine, "handle_error", lost_server)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -290,13 +134,13 @@ class Catalog:
         """Write the schema's version into a new catalog; refuse one of another version."""
         with self._engine.begin() as db:
             if not self._sqlite:
-                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
+                db.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK_SPACE, 0)))
             rows = [{"key": "schema", "value": str(SCHEMA_VERSION)}, {"key": "id", "value": secrets.token_hex(6)}]
             if not db.execute(sa.select(meta_table.c.key)).first():
-                _insert(db, meta_table, rows, ignore=True)
+                insert_rows(db, meta_table, rows, ignore=True)
             found = db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "schema")).scalar_one()
             if int(found) < SCHEMA_VERSION:
-                _migrate(db)
+                migrate(db)
                 found = str(SCHEMA_VERSION)
         if int(found) != SCHEMA_VERSION:
             raise CatalogError(
@@ -322,7 +166,7 @@ class Catalog:
         key = f"written:{collection}"
         with self._engine.begin() as db:
             db.execute(sa.delete(meta_table).where(meta_table.c.key == key))
-            _insert(db, meta_table, [{"key": key, "value": str(now)}])
+            insert_rows(db, meta_table, [{"key": key, "value": str(now)}])
 
     # ------------------------------------------------------------ collections
 
@@ -370,7 +214,7 @@ class Catalog:
             query = query.where(d.doc_id == doc_id)
         with self._engine.connect() as db:
             return {
-                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators), "acl": _names(row.acl),
+                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators), "acl": names_of(row.acl),
                                      "edits": json.loads(row.edits)})
                 for row in db.execute(query)
             }  # fmt: skip
@@ -390,7 +234,7 @@ class Catalog:
             aliases: dict[str, list[str]] = {}
             for copy in db.execute(copies):
                 aliases.setdefault(copy.copy_of, []).append(copy.source)
-        return [_info(row, tuple(aliases.get(row.doc_id, ()))) for row in rows]
+        return [info_of(row, tuple(aliases.get(row.doc_id, ()))) for row in rows]
 
     def find_documents(
         self,
@@ -418,7 +262,7 @@ class Catalog:
         with self._engine.connect() as db:
             rows = db.execute(page).all()
             total = db.execute(sa.select(sa.func.count()).select_from(documents_table).where(*fits)).scalar_one()
-        return [_info(row, ()) for row in rows], int(total)
+        return [info_of(row, ()) for row in rows], int(total)
 
     def states(self, collection: str) -> dict[str, dict[str, int]]:
         """How many documents there are of each state and of each type: {"state": {...}, "type": {...}}."""
@@ -484,10 +328,10 @@ class Catalog:
                 pks = [row_key(collection, draft.doc_id, version, chunk.ordinal) for chunk in draft.chunks]
                 texts.append({"collection": collection, "doc_id": draft.doc_id, "version": version, "text": draft.text,
                               "blocks": draft.blocks})  # fmt: skip
-                chunks.extend(_chunk_rows(collection, draft, version, pks))
+                chunks.extend(chunk_rows(collection, draft, version, pks))
                 keys.append(pks)
-            _insert(db, texts_table, texts)
-            _insert(db, chunks_table, chunks)
+            insert_rows(db, texts_table, texts)
+            insert_rows(db, chunks_table, chunks)
             if db.execute(sa.select(garbage_table.c.pk).limit(1)).first():
                 _forget(
                     db, [pk for pks in keys for pk in pks]
@@ -505,12 +349,12 @@ class Catalog:
                 "source": draft.source,
                 "state": "new",
                 "pending": 1,
-                "acl": _acl(draft.acl),
+                "acl": packed_acl(draft.acl),
             }
             for draft in drafts
             if draft.doc_id not in known
         ]
-        _insert(db, documents_table, rows)
+        insert_rows(db, documents_table, rows)
         if known:
             mine = (d.collection == collection) & (d.doc_id == sa.bindparam("this"))
             pending = sa.update(documents_table).where(mine).values(pending=sa.bindparam("next"))
@@ -535,7 +379,7 @@ class Catalog:
         now = utc_now()
         with self._engine.begin() as db:
             pending = self._versions(db, collection, drafts, d.pending)
-            rows = [{"this": draft.doc_id, **_published(draft, pending[draft.doc_id], now)} for draft in drafts]
+            rows = [{"this": draft.doc_id, **published_row(draft, pending[draft.doc_id], now)} for draft in drafts]
             mine = (d.collection == collection) & (d.doc_id == sa.bindparam("this"))
             columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "this"} if rows else {}
             if rows:
@@ -563,9 +407,9 @@ class Catalog:
     def await_documents(self, collection: str, drafts: Sequence[Draft]) -> None:
         """Note new documents that an import has found and not yet read, so that people see what is still to come."""
         rows = [{"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting",
-                 "size": draft.size, "updated_at": utc_now(), "acl": _acl(draft.acl)} for draft in drafts]  # fmt: skip
+                 "size": draft.size, "updated_at": utc_now(), "acl": packed_acl(draft.acl)} for draft in drafts]  # fmt: skip
         with self._engine.begin() as db:
-            _insert(db, documents_table, rows, ignore=True)
+            insert_rows(db, documents_table, rows, ignore=True)
 
     def mark_copies(self, collection: str, copies: Sequence[tuple[Draft, str]]) -> None:
         """Note documents whose content the document of that doc_id has already. A version of their own goes."""
@@ -588,7 +432,7 @@ class Catalog:
         with self._engine.begin() as db:
             for draft, copy_of in copies:
                 _retire(db, collection, draft.doc_id)
-                values = {**_published(draft, 0, utc_now()), "copy_of": copy_of}
+                values = {**published_row(draft, 0, utc_now()), "copy_of": copy_of}
                 fresh = {"state": "duplicate", "version": 0, "pending": 0, "n_chunks": 0, "code": "", "message": ""}
                 mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
                 db.execute(
@@ -635,16 +479,16 @@ class Catalog:
             doc_id=row.doc_id, source=row.source, title=row.title, type=row.type, text=self.text(collection, doc_id) or "",
             content_hash=row.content_hash, recipe=row.recipe, size=row.size, mtime_ns=row.mtime_ns, n_pages=row.n_pages,
             metadata=json.loads(row.meta), warnings=json.loads(row.warnings), container=row.container,
-            validators=json.loads(row.validators), acl=_names(row.acl), edits=json.loads(row.edits),
+            validators=json.loads(row.validators), acl=names_of(row.acl), edits=json.loads(row.edits),
             chunks=[one.chunk for one in stored],
             vector_keys=[one.vector_key for one in stored],
         )  # fmt: skip
 
     def _make_row(self, collection: str, draft: Draft) -> None:
         row = {"collection": collection, "doc_id": draft.doc_id, "source": draft.source, "state": "waiting",
-               "acl": _acl(draft.acl)}  # fmt: skip
+               "acl": packed_acl(draft.acl)}  # fmt: skip
         with self._engine.begin() as db:
-            _insert(db, documents_table, [row], ignore=True)
+            insert_rows(db, documents_table, [row], ignore=True)
 
     def fail(self, collection: str, draft: Draft, code: str, message: str) -> None:
         """Record that a source could not be read. A version that is live stays live."""
@@ -652,7 +496,7 @@ class Catalog:
         mine = (d.collection == collection) & (d.doc_id == draft.doc_id)
         values = {"content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size, "mtime_ns": draft.mtime_ns,
                   "code": code, "message": message, "updated_at": utc_now()}  # fmt: skip
-        rights = {"acl": _acl(draft.acl)}
+        rights = {"acl": packed_acl(draft.acl)}
         with self._engine.begin() as db:
             if db.execute(sa.select(d.doc_id).where(mine)).first():
                 still = sa.case((d.state == "waiting", "failed"), else_=d.state)  # it was noted before it was read
@@ -689,7 +533,7 @@ class Catalog:
         with self._engine.begin() as db:
             for start in range(0, len(doc_ids), _BATCH):
                 mine = (d.collection == collection) & d.doc_id.in_(doc_ids[start : start + _BATCH])
-                db.execute(sa.update(documents_table).where(mine).values(acl=_acl(acl)))
+                db.execute(sa.update(documents_table).where(mine).values(acl=packed_acl(acl)))
 
     def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
         """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
@@ -702,7 +546,7 @@ class Catalog:
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""
-        return {row.pk: _stored(row) for row in self._by_key(_LIVE, collection, pks)}
+        return {row.pk: stored_of(row) for row in self._by_key(_LIVE, collection, pks)}
 
     def _by_key(self, query: sa.Select[Any], collection: str, pks: Sequence[str]) -> Iterator[Any]:
         """Rows of `query` by chunk key, of this collection only.
@@ -726,7 +570,7 @@ class Catalog:
         mine = (chunks_table.c.collection == collection) & (chunks_table.c.doc_id == doc_id)
         query = _LIVE.where(mine, self._visible()).order_by(chunks_table.c.ordinal)
         with self._engine.connect() as db:
-            return [_stored(row) for row in db.execute(query)]
+            return [stored_of(row) for row in db.execute(query)]
 
     def keys_of(self, collection: str, chunk_ids: Sequence[str]) -> dict[str, str]:
         """Chunk ids to the keys of their rows, of live versions only."""
@@ -762,7 +606,7 @@ class Catalog:
         mine = (chunks_table.c.collection == collection) & (n_held > 0)
         query = _LIVE.where(mine, self._visible()).order_by(n_held.desc(), chunks_table.c.pk).limit(limit)
         with self._engine.connect() as db:
-            return [_stored(row) for row in db.execute(query)]
+            return [stored_of(row) for row in db.execute(query)]
 
     def live_places(self, collection: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(chunk id, what filters see of it) of every live chunk, without texts."""
@@ -830,7 +674,7 @@ class Catalog:
     def put_vectors(self, vectors: Mapping[str, np.ndarray]) -> None:
         rows = [{"key": key, "vector": vector.astype("<f4").tobytes()} for key, vector in vectors.items()]
         with self._engine.begin() as db:
-            _insert(db, vectors_table, rows, ignore=True)
+            insert_rows(db, vectors_table, rows, ignore=True)
 
     def field_values(self, collection: str, limit: int = 8) -> dict[str, list[str]]:
         """Fields that filters can test, each with some of the values that live documents have, most frequent first."""
@@ -1085,9 +929,9 @@ class Catalog:
                     if chunk["pk"] in taken or chunk["pk"] in seen:
                         chunk["pk"] = row_key(collection, chunk["doc_id"], chunk["version"], chunk["ordinal"])
                     seen.add(chunk["pk"])
-            _insert(db, documents_table, documents)
-            _insert(db, texts_table, texts)
-            _insert(db, chunks_table, chunks)
+            insert_rows(db, documents_table, documents)
+            insert_rows(db, texts_table, texts)
+            insert_rows(db, chunks_table, chunks)
         return [chunk["pk"] for chunk in chunks]
 
     @contextmanager
@@ -1101,7 +945,7 @@ class Catalog:
             return
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
             deadline = time.monotonic() + wait_s
-            while not db.execute(sa.select(sa.func.pg_try_advisory_lock(_LOCK_SPACE, 1))).scalar():
+            while not db.execute(sa.select(sa.func.pg_try_advisory_lock(LOCK_SPACE, 1))).scalar():
                 if time.monotonic() > deadline:
                     where = self._engine.url.render_as_string(hide_password=True)
                     raise LockedError(f"Another machine or home is writing to the catalog {where}. Wait for it to end.")
@@ -1109,43 +953,7 @@ class Catalog:
             try:
                 yield
             finally:
-                db.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK_SPACE, 1)))
-
-
-_LOCK_SPACE = 0x52_47_53_54  # of our advisory locks in a PostgreSQL database: 0 makes the tables, 1 writes
-
-
-def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
-    """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
-    if engine.dialect.name != "sqlite":
-        with engine.begin() as db:
-            db.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
-            tables.create_all(db)
-        return
-    for _ in tables.tables:
-        try:
-            tables.create_all(engine)
-            return
-        except sa.exc.DBAPIError as error:
-            if "already exists" not in str(error):
-                raise
-    tables.create_all(engine)
-
-
-def row_key(collection: str, doc_id: str, version: int, ordinal: int) -> str:
-    """Key of a chunk's row in the store: 32 hex digits, safe to paste into any expression, equal on every run."""
-    return hashlib.sha256(f"{collection}\0{doc_id}\0{version}\0{ordinal}".encode("utf-8", "surrogatepass")).hexdigest()[
-        :32
-    ]
-
-
-def vector_key(fingerprint: str, indexed_text: str) -> str:
-    """Key of a cached vector: the same text under the same model is embedded once."""
-    return hashlib.sha256(f"{fingerprint}\0{indexed_text}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+                db.execute(sa.select(sa.func.pg_advisory_unlock(LOCK_SPACE, 1)))
 
 
 _STATES = {"importing": documents_table.c.pending > 0, "failed": documents_table.c.code != ""}
@@ -1166,79 +974,6 @@ _LIVE = sa.select(
 ).join(documents_table, _SAME_VERSION)  # also of disabled documents: `_by_key` leaves those out
 
 
-def _migrate(db: sa.Connection) -> None:
-    """Bring an older catalog to this schema: so far versions only added columns, which have defaults."""
-    inspector = sa.inspect(db)
-    for table in metadata.sorted_tables:
-        there = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                specification = sa.schema.CreateColumn(column).compile(dialect=db.dialect)
-                db.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {specification}"))
-    db.execute(sa.update(meta_table).where(meta_table.c.key == "schema").values(value=str(SCHEMA_VERSION)))
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged document survives a power cut
-    cursor.close()
-
-
-def _explain_sqlite(context: Any, url: str) -> None:
-    """Raise what a failure of the disk means, in place of SQLite's words. A failed transaction has been rolled back."""
-    name = str(getattr(context.original_exception, "sqlite_errorname", None) or "")
-    error: RagstoneError | None = None
-    if name.startswith("SQLITE_FULL"):
-        error = disk_full(url)
-    elif name.startswith("SQLITE_IOERR"):
-        error = DiskError(f"The disk under {url} fails ({name}). Check it; what was imported before is kept.")
-    elif name.startswith("SQLITE_READONLY"):
-        error = DiskError(f"The catalog {url} is read-only. Choose another --home, or change its permissions.")
-    elif name.startswith("SQLITE_BUSY"):
-        error = LockedError(f"Another program has kept the catalog {url} locked for 30 s. End it and run the command again.")  # fmt: skip
-    if error is not None:
-        raise error from context.original_exception
-
-
-def _open_engine(url: str | Path, *, sqlite: bool) -> sa.Engine:
-    """Raises: SettingsError for a URL that names no database we know."""
-    try:
-        if isinstance(url, Path):
-            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30})
-        else:
-            engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {}, pool_pre_ping=not sqlite)
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise SettingsError(
-            "catalog.url is not a database's URL. Write postgresql+pg8000://user:password@host:5432/database, or leave it empty for SQLite."
-        ) from error
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"catalog.url needs the Python package {error.name}. Install ragstone[postgres] and write postgresql+pg8000://…"
-        ) from error
-    if engine.dialect.name not in ("sqlite", "postgresql"):
-        raise SettingsError(f"catalog.url names {engine.dialect.name}; the catalog lives in SQLite or PostgreSQL.")
-    if sqlite:
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _lost_server(context: Any) -> None:
-    """A database server that goes away is our error, not SQLAlchemy's."""
-    if context.is_disconnect or isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)):
-        raise CatalogError(
-            f"The PostgreSQL catalog stopped answering: {_reason(context.original_exception)}. Start it and run the command again."
-        )
-
-
-def _reason(error: Any) -> str:
-    """The first line of a driver's message; pg8000 puts the server's fields into a dictionary."""
-    original = getattr(error, "orig", None) or error
-    fields = original.args[0] if original.args else ""
-    text = fields.get("M", "") if isinstance(fields, dict) else str(original)
-    return (text.strip().splitlines() or [type(original).__name__])[0][:200].rstrip(". ")
-
-
 def _values(row: Any) -> dict[str, Any]:
     return {key: value for key, value in row._mapping.items() if key != "collection"}
 
@@ -1252,42 +987,6 @@ def _keep_failures(db: sa.Connection, successor: str, name: str) -> None:
         db.execute(sa.update(documents_table).where(mine).values(_values(row)))
 
 
-def _insert(db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], *, ignore: bool = False) -> None:
-    if not rows:
-        return
-    statement = sa.insert(table)
-    if ignore and db.dialect.name == "sqlite":
-        statement = statement.prefix_with("OR IGNORE")
-    elif ignore:
-        from sqlalchemy.dialects.postgresql import insert
-
-        statement = insert(table).on_conflict_do_nothing()
-    if db.dialect.name == "sqlite":
-        db.execute(statement, rows)
-        return
-    for start in range(0, len(rows), _ROWS):  # many rows per statement: a driver would send each on its own
-        db.execute(statement.values(rows[start : start + _ROWS]))
-
-
-def _chunk_rows(collection: str, draft: Draft, version: int, pks: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for pk, chunk, key in zip(pks, draft.chunks, draft.vector_keys, strict=True):
-        yield {"pk": pk, "collection": collection, "doc_id": draft.doc_id, "version": version, "ordinal": chunk.ordinal,
-               "start": chunk.start, "end": chunk.end, "page": chunk.page, "context": chunk.context,
-               "n_tokens": chunk.n_tokens, "text": chunk.text, "vector_key": key, "level": chunk.level,
-               "parent_start": chunk.parent_start, "parent_end": chunk.parent_end, "extra": chunk.extra}  # fmt: skip
-
-
-def _published(draft: Draft, version: int, now: str) -> dict[str, Any]:
-    return {"source": draft.source, "title": draft.title, "type": draft.type,
-            "state": "disabled" if draft.disabled else "live", "version": version,
-            "pending": 0, "content_hash": draft.content_hash, "recipe": draft.recipe, "size": draft.size,
-            "mtime_ns": draft.mtime_ns, "n_chunks": len(draft.chunks), "n_chars": len(draft.text),
-            "n_pages": draft.n_pages, "meta": json.dumps(dict(draft.metadata), ensure_ascii=False),
-            "warnings": json.dumps(list(draft.warnings), ensure_ascii=False), "container": draft.container, "copy_of": "",
-            "validators": json.dumps(dict(draft.validators)), "code": "", "message": "", "acl": _acl(draft.acl),
-            "edits": json.dumps(dict(draft.edits), ensure_ascii=False), "updated_at": now}  # fmt: skip
-
-
 def _retire(db: sa.Connection, collection: str, doc_id: str) -> None:
     """Take every version of a document out of the collection; its rows become garbage."""
     c, t = chunks_table.c, texts_table.c
@@ -1297,37 +996,10 @@ def _retire(db: sa.Connection, collection: str, doc_id: str) -> None:
 
 def _to_garbage(db: sa.Connection, collection: str, which: Any) -> None:
     pks = list(db.execute(sa.select(chunks_table.c.pk).where(which)).scalars())
-    _insert(db, garbage_table, [{"pk": pk, "collection": collection} for pk in pks], ignore=True)
+    insert_rows(db, garbage_table, [{"pk": pk, "collection": collection} for pk in pks], ignore=True)
     db.execute(sa.delete(chunks_table).where(which))
 
 
 def _forget(db: sa.Connection, pks: Sequence[str]) -> None:
     for start in range(0, len(pks), _BATCH):
         db.execute(sa.delete(garbage_table).where(garbage_table.c.pk.in_(pks[start : start + _BATCH])))
-
-
-def _stored(row: Any) -> StoredChunk:
-    chunk = Chunk(doc_id=row.doc_id, ordinal=row.ordinal, start=row.start, end=row.end, text=row.text,
-                  context=row.context, page=row.page, n_tokens=row.n_tokens, extra=row.extra, level=row.level,
-                  parent_start=row.parent_start, parent_end=row.parent_end)  # fmt: skip
-    return StoredChunk(pk=row.pk, chunk=chunk, source=row.source, title=row.title, type=row.type,
-                       metadata=json.loads(row.meta), vector_key=row.vector_key, acl=_names(row.acl))  # fmt: skip
-
-
-def _info(row: Any, aliases: tuple[str, ...]) -> DocumentInfo:
-    return DocumentInfo(
-        doc_id=row.doc_id, source=row.source, title=row.title, type=row.type,
-        state="importing" if row.pending else row.state, version=row.version,
-        n_chunks=row.n_chunks, n_chars=row.n_chars, n_pages=row.n_pages, updated_at=row.updated_at,
-        metadata=json.loads(row.meta), code=row.code, message=row.message, warnings=tuple(json.loads(row.warnings)),
-        container=row.container, copy_of=row.copy_of, aliases=aliases, size=row.size, acl=_names(row.acl), edits=json.loads(row.edits),
-    )  # fmt: skip
-
-
-def _acl(names: Sequence[str]) -> str:
-    """An access list as it is stored: every name between bars, which no name holds."""
-    return f"|{'|'.join(sorted(set(names)))}|"
-
-
-def _names(acl: str) -> tuple[str, ...]:
-    return tuple(name for name in acl.split("|") if name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rag import edits
-from rag.catalog import Draft
+from rag.catalog_rows import Draft
 from rag.errors import UsageError
 from rag.ingest import IngestOptions, IngestParts, rewrite
 from rag.reindex import parsed_again

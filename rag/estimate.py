@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rag.catalog import Catalog, vector_key
+from rag.catalog import Catalog
+from rag.catalog_rows import vector_key
 from rag.types import Chunk, Embedder, Estimate
 
 SAMPLE_CHUNKS = 192  # that are embedded to measure the speed

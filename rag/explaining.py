@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rag import pipeline
-from rag.catalog import StoredChunk
+from rag.catalog_rows import StoredChunk
 from rag.filters import Expr, matches
 from rag.fusion import Ranking
 from rag.pipeline import Ranked, SearchOptions, SearchParts

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from rag.catalog import Catalog, StoredChunk
+from rag.catalog import Catalog
+from rag.catalog_rows import StoredChunk
 from rag.errors import UsageError
 from rag.filters import Expr, matches
 from rag.fusion import Ranking, ranking

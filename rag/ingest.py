@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from rag import copies, describing, edits, import_pipeline
-from rag.catalog import Catalog, Draft, Known, vector_key
+from rag.catalog import Catalog
+from rag.catalog_rows import Draft, Known, vector_key
 from rag.chunking import chunk_recipe, chunker
 from rag.enrich import price, reserve, words_of
 from rag.enrich import recipe as enrich_recipe

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog import create_tables, utc_now
+from rag.database import create_tables, utc_now
 
 ENDED = ("done", "failed", "cancelled")
 KEPT = 1000  # ended jobs that are remembered

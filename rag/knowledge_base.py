@@ -53,7 +53,8 @@ from rag.types import (
 
 if TYPE_CHECKING:
     from rag import pipeline
-    from rag.catalog import Catalog, Collection
+    from rag.catalog import Catalog
+    from rag.catalog_rows import Collection
     from rag.duplicates import DuplicateGroup
     from rag.explaining import Explanation
     from rag.filters import Expr
@@ -1059,7 +1060,7 @@ class KnowledgeBase:
 
     def _new_collection(self) -> Collection:
         """The record of a collection that the settings' embedding model builds."""
-        from rag.catalog import Collection
+        from rag.catalog_rows import Collection
 
         embedder = self.embedder
         probe = embedder.embed_passages([PROBE_TEXT])[0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rag import fusion
-from rag.catalog import LiveRow, StoredChunk
+from rag.catalog_rows import LiveRow, StoredChunk
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches
 from rag.fusion import Ranking

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rag.catalog import NEXT, Catalog, Collection, Draft, Known
+from rag.catalog import NEXT, Catalog
+from rag.catalog_rows import Collection, Draft, Known
 from rag.errors import CatalogError
 from rag.ingest import IngestOptions, IngestParts, Progress, recipe_of, rewrite
 from rag.loaders import markdown

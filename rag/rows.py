@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rag.catalog import Catalog, Draft
+from rag.catalog import Catalog
+from rag.catalog_rows import Draft
 from rag.errors import StoreError
 from rag.store import MilvusStore
 from rag.types import Chunk

@@ -28,7 +28,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from rag.catalog import NEXT, Catalog, Collection
+from rag.catalog import NEXT, Catalog
+from rag.catalog_rows import Collection
 from rag.errors import UsageError
 from rag.ingest import Progress
 from rag.principals import EVERYONE

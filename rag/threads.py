@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.catalog import create_tables, utc_now
+from rag.database import create_tables, utc_now
 from rag.types import Answer, Citation, Conflict, Side, Step, Usage
 
 MAX_TITLE = 120

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rag.catalog import Catalog, StoredChunk
+from rag.catalog import Catalog
+from rag.catalog_rows import StoredChunk
 from rag.errors import StoreError
 from rag.rows import store_row, sweep
 from rag.store import MilvusStore

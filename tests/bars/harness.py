@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from rag.catalog import row_key
+from rag.catalog_rows import row_key
 from rag.knowledge_base import KnowledgeBase
 
 FULL = os.environ.get("RAGSTONE_BARS", "quick") == "full"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from rag.catalog import NEXT, Catalog, Collection, Draft, row_key, vector_key
+from rag.catalog import NEXT, Catalog
+from rag.catalog_rows import Collection, Draft, row_key, vector_key
 from rag.errors import CatalogError, LockedError, SettingsError
 from rag.types import Chunk
 

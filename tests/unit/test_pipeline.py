@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.catalog import LiveRow, StoredChunk
+from rag.catalog_rows import LiveRow, StoredChunk
 from rag.errors import ModelError
 from rag.filters import Compare, parse
 from rag.pipeline import SearchOptions, SearchParts, search

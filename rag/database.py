@@ -1,0 +1,124 @@
+"""SQLite and PostgreSQL as the catalog and the tables beside it use them: opening, making tables, failures in our words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+
+from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, SettingsError, disk_full
+
+LOCK_SPACE = 0x52_47_53_54  # of our advisory locks in a PostgreSQL database: 0 makes the tables, 1 writes
+_ROWS = 200  # rows per INSERT on PostgreSQL, whose protocol counts parameters in 16 bits
+
+
+class Text(sa.TypeDecorator[str]):
+    """Text without NUL, which PostgreSQL cannot store. A replacement character takes its place, so offsets stay."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return value.replace("\0", "\ufffd") if value and "\0" in value else value
+
+
+def open_engine(url: str | Path, *, sqlite: bool) -> sa.Engine:
+    """Raises: SettingsError for a URL that names no database we know."""
+    try:
+        if isinstance(url, Path):
+            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30})
+        else:
+            engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {}, pool_pre_ping=not sqlite)
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise SettingsError(
+            "catalog.url is not a database's URL. Write postgresql+pg8000://user:password@host:5432/database, or leave it empty for SQLite."
+        ) from error
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"catalog.url needs the Python package {error.name}. Install ragstone[postgres] and write postgresql+pg8000://…"
+        ) from error
+    if engine.dialect.name not in ("sqlite", "postgresql"):
+        raise SettingsError(f"catalog.url names {engine.dialect.name}; the catalog lives in SQLite or PostgreSQL.")
+    if sqlite:
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """Create what is missing. Two processes may do it at once: the one that loses a race looks again."""
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as db:
+            db.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK_SPACE, 0)))
+            tables.create_all(db)
+        return
+    for _ in tables.tables:
+        try:
+            tables.create_all(engine)
+            return
+        except sa.exc.DBAPIError as error:
+            if "already exists" not in str(error):
+                raise
+    tables.create_all(engine)
+
+
+def insert_rows(db: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], *, ignore: bool = False) -> None:
+    if not rows:
+        return
+    statement = sa.insert(table)
+    if ignore and db.dialect.name == "sqlite":
+        statement = statement.prefix_with("OR IGNORE")
+    elif ignore:
+        from sqlalchemy.dialects.postgresql import insert
+
+        statement = insert(table).on_conflict_do_nothing()
+    if db.dialect.name == "sqlite":
+        db.execute(statement, rows)
+        return
+    for start in range(0, len(rows), _ROWS):  # many rows per statement: a driver would send each on its own
+        db.execute(statement.values(rows[start : start + _ROWS]))
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def explain_sqlite(context: Any, url: str) -> None:
+    """Raise what a failure of the disk means, in place of SQLite's words. A failed transaction has been rolled back."""
+    name = str(getattr(context.original_exception, "sqlite_errorname", None) or "")
+    error: RagstoneError | None = None
+    if name.startswith("SQLITE_FULL"):
+        error = disk_full(url)
+    elif name.startswith("SQLITE_IOERR"):
+        error = DiskError(f"The disk under {url} fails ({name}). Check it; what was imported before is kept.")
+    elif name.startswith("SQLITE_READONLY"):
+        error = DiskError(f"The catalog {url} is read-only. Choose another --home, or change its permissions.")
+    elif name.startswith("SQLITE_BUSY"):
+        error = LockedError(f"Another program has kept the catalog {url} locked for 30 s. End it and run the command again.")  # fmt: skip
+    if error is not None:
+        raise error from context.original_exception
+
+
+def lost_server(context: Any) -> None:
+    """A database server that goes away is our error, not SQLAlchemy's."""
+    if context.is_disconnect or isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)):
+        raise CatalogError(
+            f"The PostgreSQL catalog stopped answering: {reason_of(context.original_exception)}. Start it and run the command again."
+        )
+
+
+def reason_of(error: Any) -> str:
+    """The first line of a driver's message; pg8000 puts the server's fields into a dictionary."""
+    original = getattr(error, "orig", None) or error
+    fields = original.args[0] if original.args else ""
+    text = fields.get("M", "") if isinstance(fields, dict) else str(original)
+    return (text.strip().splitlines() or [type(original).__name__])[0][:200].rstrip(". ")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged document survives a power cut
+    cursor.close()
