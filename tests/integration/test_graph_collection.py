@@ -125,6 +125,13 @@ def test_given_triples(films: KnowledgeBase, tmp_path: Path) -> None:
         KnowledgeGraph.build(films, triples=file)
 
 
+def test_documents_that_name_nothing_are_counted_and_stay(tiny_kb: KnowledgeBase) -> None:
+    tiny_kb.ingest([Document("nothing here has a name", doc_id="none"), DOCUMENTS[1]])
+    graph = KnowledgeGraph.build(tiny_kb)
+    assert graph.report.problems == {"empty": 1} and graph.report.examples["empty"] == ("none",)
+    assert graph.counts()["documents"] == 2 and graph.behind() == 0
+
+
 def test_decisions_about_merges_last(films: KnowledgeBase) -> None:
     graph = KnowledgeGraph.build(films).put_together("Leo Fong", "Jackie Kong")
     assert graph.find("Leo Fong") == graph.find("Jackie Kong")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +137,19 @@ def test_a_models_reply_is_held_against_the_passage() -> None:
         Passage(doc_id="d", chunk_id="d#0-58", text=text), [reply], plain, Ontology(relations=("born in",))
     )
     assert not allowed.relations and "not_in_ontology" in [kind for kind, _ in allowed.problems]
+
+
+def test_a_models_names_in_quotes_or_without_end() -> None:
+    text = 'It was "Ada Lovelace" who wrote of the Analytical Engine.'
+    listed = ['"Ada Lovelace"', "x" * 10_000, "", "Analytical Engine'; DROP"]
+    reply = prompts.reply(json.dumps({"entities": [{"name": one} for one in listed], "relations": []}))
+    assert reply is not None
+    result = extraction(Passage(doc_id="d", chunk_id="d#0-56", text=text), [reply], rules.extract(text), Ontology())
+    assert "Ada Lovelace" in {one.name for one in result.mentions} and all(
+        len(one.name) < 30 for one in result.mentions
+    )
+    assert [kind for kind, _ in result.problems] == ["bad_name", "not_in_text"]
+    assert all(len(what) <= 80 for _, what in result.problems)
 
 
 @pytest.mark.parametrize("reply", ["", "I cannot do that.", "[1, 2]", '{"entities": ', '{"other": 1}', "{" * 5000])
