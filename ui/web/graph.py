@@ -40,8 +40,10 @@ def show(view: View) -> None:
     counts = kb.graph.counts()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(word("graph.counts", entities=counts["entities"], relations=counts["relations"]), width="stretch")
-        _build_button(view, word("graph.refresh"))
-    _behind(view, kb.graph)
+        if not (n_behind := kb.graph.behind()):
+            _build_button(view, word("graph.refresh"))
+    if n_behind:
+        _behind(view, kb.graph, n_behind)
     part = st.segmented_control(
         word("graph.part"), ["entities", "communities"], default="entities", key="graph-part", required=True,
         format_func=lambda one: word(f"graph.{one}"), label_visibility="collapsed",
@@ -71,11 +73,8 @@ def _build_button(view: View, label: str, *, primary: bool = False) -> None:
         st.rerun()
 
 
-def _behind(view: View, graph: KnowledgeGraph) -> None:
-    """A notice when documents are newer than the graph, with the button that brings it up to date."""
-    n = graph.behind()
-    if not n:
-        return
+def _behind(view: View, graph: KnowledgeGraph, n: int) -> None:
+    """A notice that documents are newer than the graph, with the button that brings it up to date."""
     with st.container(horizontal=True, vertical_alignment="center", key="graph-behind"):
         st.warning(view.word("graph.behind", n=n), icon=":material/update:", width="stretch")
         if graph.method == "triples":  # the file that they came from is not kept
