@@ -21,7 +21,6 @@ from rag.errors import ModelError
 RUNTIME_BYTES = 130_000_000  # interpreter, server and libraries, measured
 SHARE = 0.85  # of the memory at hand that a model may take
 MIN_CONTEXT = 1024
-QUANT_BITS = {"float16": 16.0, "int8": 8.5, "int4": 4.85}  # per weight, scales included; Q8_0 and Q4_K_M of llama.cpp
 
 _SIMPLE = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -102,16 +101,6 @@ def _planned(shape: Shape, at_hand: int, context: int, parallel: int, batch: int
     chosen = min(context, shape.trained_context) if context else longest
     return Plan(context=chosen, parallel=parallel, kv_bits=kv_bits, weights=shape.weight_bytes, kv_per_token=per_token,
                 kv=per_token * chosen * parallel, compute=compute, runtime=RUNTIME_BYTES, at_hand=at_hand)  # fmt: skip
-
-
-def choose_quantisation(n_weights: int, at_hand: int, kv_and_compute: int = 0) -> str:
-    """The finest of float16, int8 and int4 whose weights leave room. Raises: ModelError when none does."""
-    for name, bits in QUANT_BITS.items():
-        if n_weights * bits / 8 + kv_and_compute + RUNTIME_BYTES <= SHARE * at_hand:
-            return name
-    raise ModelError(
-        f"A model of {n_weights / 1e9:.1f} billion weights does not fit into {_mb(at_hand)} even in 4 bits."
-    )
 
 
 # ---------------------------------------------------------------- shapes

@@ -184,6 +184,11 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512  # of 100 that call at once, five would be let in and some of the others turned away
+
+
 class OpenAIServer:
     """See the top of this file. `url` is the base URL; `requests` the chat requests so far, in order."""
 
@@ -202,8 +207,7 @@ class OpenAIServer:
         self._lock = threading.Lock()
         self._n_beyond = 0
         self.stopping = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.daemon_threads = True
+        self._http = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
     def __enter__(self) -> OpenAIServer:

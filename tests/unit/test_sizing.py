@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rag.errors import ModelError
-from rag.sizing import Shape, choose_quantisation, folder_shape, gguf_shape, gpu_memory, memory_at_hand, plan
+from rag.sizing import Shape, folder_shape, gguf_shape, gpu_memory, memory_at_hand, plan
 
 QWEN = Shape(n_layers=28, n_kv_heads=2, head_dim=128, n_embd=1536, n_ff=8960, n_vocab=151_936, trained_context=32_768,
              weight_bytes=1_117_320_736)  # fmt: skip
@@ -37,16 +37,6 @@ def test_where_16_bits_are_too_many_the_cache_is_kept_in_8() -> None:
     assert plan(QWEN, 1_950_000_000, **wanted).kv_bits == 8.5
     with pytest.raises(ModelError, match="smaller model"):
         plan(QWEN, 1_000_000_000)
-
-
-def test_quantisation_follows_the_memory() -> None:
-    assert [choose_quantisation(7_000_000_000, gigabytes * 10**9) for gigabytes in (24, 12, 6)] == [
-        "float16",
-        "int8",
-        "int4",
-    ]
-    with pytest.raises(ModelError):
-        choose_quantisation(7_000_000_000, 3 * 10**9)
 
 
 def gguf(pairs: dict[str, Any]) -> bytes:

@@ -210,6 +210,8 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
                 task = view.home.tasks.on(view.user.name, chat_answer.KIND, turn.turn_id)
                 if turn.state == "running" and task is not None and task.running:
                     live.append(_begin(view, turn, task))
+                elif turn.state == "running" and _has_ended(view, turn):
+                    st.rerun()  # since the turns were read: nothing was interrupted
                 else:
                     _answer(view, thread, turns, at, mode)
         if right is not None and at == number and turn.answer is not None:
@@ -218,6 +220,11 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
     if live:
         _watch(view, live)
         st.rerun()
+
+
+def _has_ended(view: View, turn: Turn) -> bool:
+    now = view.home.threads.turns(turn.thread_id)
+    return any(one.turn_id == turn.turn_id and one.state != "running" for one in now)
 
 
 def opened(turns: Sequence[Turn], address: str) -> tuple[int | None, list[Citation]]:
