@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import import_module
 from threading import Timer
 
@@ -27,7 +27,7 @@ PAGES = {
     "settings": ":material/settings:",
 }
 
-WARM_AFTER_S = 2.0  # the browser is drawing the first page until then
+WARM_AFTER_S = 0.5  # the browser is drawing the first page until then
 
 log = logging.getLogger("ragstone.page")
 
@@ -81,10 +81,9 @@ def _warm(_home: Home) -> None:
     """Once the first page is on screen: open what the first question needs, while it is being typed."""
 
     def open_parts() -> None:
-        with suppress(RagstoneError):  # said when a question needs it
-            if _home.kb.collections():
-                _home.kb.embedder.embed_queries(["?"])
-                _home.kb.store.indexes(_home.kb.settings.milvus.prefix)
+        _home.kb.warm()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: the collector need not go through it again and again
 
     timer = Timer(WARM_AFTER_S, open_parts)
     timer.daemon = True
