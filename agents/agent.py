@@ -146,9 +146,17 @@ class Agent:
         return _last(self.resume_stream(thread, approve=approve, stop=stop))
 
     def resume_stream(
-        self, thread: str, *, approve: bool | None = None, stop: threading.Event | None = None
+        self,
+        thread: str,
+        *,
+        approve: bool | None = None,
+        shown: Approval | None = None,
+        stop: threading.Event | None = None,
     ) -> Iterator[AgentEvent]:
-        """The events of `resume`."""
+        """The events of `resume`. shown: the call that was looked at; no other one is answered.
+
+        Raises: as `resume`, and UsageError when that call does not wait any more.
+        """
         from agents import flow
 
         with self._turn(thread):
@@ -158,8 +166,24 @@ class Agent:
             asked = [value for _, value in waits if isinstance(value, Mapping) and value.get("kind") == "approval"]
             if asked and approve is None:
                 raise UsageError(f"The call {asked[0]['tool']} waits for approval. Say approve=True or approve=False.")
+            if shown is not None:
+                if shown not in [_approval(one) for one in asked]:
+                    raise UsageError(
+                        f"The call {shown.tool} does not wait any more as it was shown. Look at the run again."
+                    )
+                waits = [(id_, value) for id_, value in waits if value not in asked or _approval(value) == shown]
             answers = {id_: _answer(value, approve) for id_, value in waits}
             yield from self._events(flow.resume_with(answers) if answers else None, thread, stop)
+
+    def waiting(self, thread: str) -> AgentResult | None:
+        """Where a run that waits, was stopped or was killed stands in a thread; None when nothing is left to do there.
+
+        Raises: CatalogError for a damaged thread.
+        """
+        from agents import flow
+
+        values, waits, unfinished = flow.state(self._app, thread)
+        return _result(values, waits, unfinished, thread) if unfinished else None
 
     def forget(self, thread: str) -> None:
         """Delete a thread: what was said in it and where it stands."""
@@ -197,7 +221,7 @@ class Agent:
             "answer": result.answer, "stopped": result.stopped, "reason": result.reason, "steps": values.get("steps", []),
             "citations": values.get("citations", []), "plan": list(result.plan), "spent": values.get("spent", {}),
             "replies": values.get("replies", []), "prompts": values.get("prompts", []), "taint": values.get("taint", []),
-            "instructions": self._instructions, "tools": [tool.spec() | {"effect": tool.effect} for tool in self.tools.values()],
+            "given": [one for one in self._given if isinstance(one, str)], "instructions": self._instructions, "tools": [tool.spec() | {"effect": tool.effect} for tool in self.tools.values()],
             "budget": {name: getattr(self.budget, name) for name in Budget.__dataclass_fields__},
         }  # fmt: skip
         self.journal.keep(
@@ -317,6 +341,10 @@ def _answer(waiting: Any, approve: bool | None) -> Any:
     return True
 
 
+def _approval(waiting: Mapping[str, Any]) -> Approval:
+    return Approval(tool=waiting["tool"], args=waiting["args"], reason=waiting["reason"])
+
+
 def _event(written: Any) -> AgentEvent | None:
     kind = written.get("kind") if isinstance(written, Mapping) else None
     if kind == "step":
@@ -342,7 +370,7 @@ def _result(values: Mapping[str, Any], waits: Sequence[tuple[str, Any]], unfinis
         ),
     )  # fmt: skip
     if asked is not None:
-        approval = Approval(tool=asked["tool"], args=asked["args"], reason=asked["reason"])
+        approval = _approval(asked)
         why = f"{approval.tool} waits for approval: {approval.reason}."
         return replace(done, stopped="approval", reason=why, approval=approval)
     if unfinished:
