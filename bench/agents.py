@@ -49,7 +49,9 @@ def main() -> None:
         given = [REPO / "examples" / "tea"] if options.what == "tasks" else HOLDOUT_DOCUMENTS
         result = tasks(Settings.load(), chosen, given, progress=lambda text: print(text, flush=True))
     elif options.what == "bfcl":
-        result = bfcl(Settings.load(), options.folder, options.limit or 50)
+        result = bfcl(
+            Settings.load(), options.folder, options.limit or 50, progress=lambda text: print(text, flush=True)
+        )
     else:
         result = overhead()
     print(json.dumps(result, ensure_ascii=False, indent=2))
@@ -100,7 +102,7 @@ def _shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 # ---------------------------------------------------------------- single calls
 
 
-def bfcl(settings: Settings, folder: Path, limit: int) -> dict[str, Any]:
+def bfcl(settings: Settings, folder: Path, limit: int, *, progress: Any = None) -> dict[str, Any]:
     """BFCL `simple_python`: one function, one call. Right when every argument is one that BFCL accepts."""
     from rag.chat_models import open_chat
 
@@ -111,7 +113,9 @@ def bfcl(settings: Settings, folder: Path, limit: int) -> dict[str, Any]:
         :limit
     ]
     n_right = n_called = 0
-    for row in rows:
+    for n, row in enumerate(rows):
+        if progress and n:
+            progress(f"{n_right} right, {n_called} called, of {n}")
         tools = [bfcl_tool(one) for one in row["function"]]
         at = Situation(task=row["question"][0][-1]["content"], language="en", tools=tools)
         try:
