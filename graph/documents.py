@@ -10,6 +10,7 @@ from graph import store
 from graph.types import Extracting, Passage
 
 if TYPE_CHECKING:
+    from graph.store import GraphFile
     from rag.catalog_rows import Known
     from rag.knowledge_base import KnowledgeBase
 
@@ -21,6 +22,20 @@ def pending(kb: KnowledgeBase, way: Extracting, *, fresh: bool = False) -> Itera
     for doc_id, one in sorted(live(kb).items()):
         if before.get(doc_id) != state(one, way, ""):
             yield from passages(kb, doc_id)
+
+
+def behind(kb: KnowledgeBase, file: GraphFile) -> int:
+    """How many documents were added, changed or deleted since the graph was brought up to date.
+
+    What a file of triples says of a document is not known here: of such a graph, documents that are new or gone count.
+    """
+    before, known, header = file.states(), live(kb), file.header
+    way = Extracting(method=header.method, options=header.options, run=lambda passages: ())
+    if header.method == "triples":
+        changed = known.keys() - before.keys()
+    else:  # an empty state is that of a document whose reply failed: it was read
+        changed = {one for one, info in known.items() if before.get(one) not in (state(info, way, ""), "")}
+    return len(changed) + len(before.keys() - known.keys())
 
 
 def live(kb: KnowledgeBase) -> dict[str, Known]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph.network import Fact, Network
 from graph.picture import page
+from graph.predicates import predicate
 from graph.store import write_atomically
 from rag.errors import UsageError
 
@@ -26,7 +27,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def to_networkx(network: Network) -> networkx.MultiDiGraph:
     """Nodes `entity:…`, `chunk:…` and `document:…` with kind and name; edges with kind, weight and chunks.
 
-    A relation's key is its label; `chunks` are the chunk ids that say so, `years` those their sentences name. In order
+    A relation's key is its label, its type what the label says where that is clear; `chunks` are the chunk ids that say so, `years` those their sentences name. In order
     of the ids, so that the same graph is written as the same bytes.
     """
     import networkx
@@ -48,7 +49,7 @@ def to_networkx(network: Network) -> networkx.MultiDiGraph:
     for (subject, object_, label), facts in grouped(network.facts).items():
         chunks = list(dict.fromkeys(network.chunk_ids[fact.chunk] for fact in facts))
         years = sorted({year for fact in facts for year in fact.relation.years})
-        made.add_edge(entity[subject], entity[object_], key=f"relation:{label}", kind="relation", label=label,
+        made.add_edge(entity[subject], entity[object_], key=f"relation:{label}", kind="relation", label=label, type=predicate(label),
                       weight=float(len(facts)), chunks=chunks, years=years)  # fmt: skip
     for left, right in network.near.tolist():
         made.add_edge(entity[left], entity[right], key="near", kind="near", weight=1.0)

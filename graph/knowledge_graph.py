@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graph import documents, extraction, names, network, retrieval, store
 from graph.merging import Merge
 from graph.network import Fact, Network
+from graph.predicates import predicate
 from graph.store import GraphFile, Header
 from graph.types import RETRY, Extracting
 from rag import filters, fusion
@@ -119,6 +120,10 @@ class KnowledgeGraph:
     def method(self) -> str:
         return self._file.header.method
 
+    def behind(self) -> int:
+        """How many documents were added, changed or deleted since this graph was brought up to date."""
+        return documents.behind(self._kb, self._file)
+
     def counts(self) -> dict[str, int]:
         """How much of everything there is."""
         net = self.network
@@ -155,7 +160,7 @@ class KnowledgeGraph:
             "n_chunks": int(net.n_chunks_of[entity]),
             "n_facts": len(facts),
             "facts": [
-                {"subject": net.entity_names[fact.subject], "relation": fact.relation.label,
+                {"subject": net.entity_names[fact.subject], "relation": fact.relation.label, "type": predicate(fact.relation.label),
                  "object": net.entity_names[fact.object], "years": list(fact.relation.years),
                  "claim": fact.relation.claim, "chunk_id": net.chunk_ids[fact.chunk], "sentence": sentence}
                 for fact, sentence in zip(facts[:most], sentences, strict=True)

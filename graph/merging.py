@@ -11,7 +11,7 @@ Merges are worked out from all names at once, never step by step, so they do not
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graph import names
@@ -51,7 +51,8 @@ def aliases(
     """(entity id → the entity it is merged into, the records).
 
     stated: (name, other name) → the chunks that say so. A name that two entities claim is merged with neither: the
-    record of each claim says so.
+    record of each claim says so. What a person decided comes first; what would bring two together that are kept apart,
+    also by way of a third, is a contradiction: it is not applied.
     """
     claims: dict[tuple[str, str], list[str]] = {}
     written: dict[str, Counter[str]] = defaultdict(Counter)
@@ -71,20 +72,20 @@ def aliases(
     owners: dict[str, set[str]] = defaultdict(set)
     for name, other in claims:
         owners[other].add(name)
-    joined = _Joined()
-    records: list[Merge] = []
+    joined = _Joined([(keys(left), keys(right)) for left, right in header.apart])
+    records = []
+    for left, right in sorted(header.together):
+        applied = joined.join(keys(left), keys(right))
+        records.append(Merge(names=(left, right), reason="decided" if applied else "contradiction", entity=keys(left), applied=applied))  # fmt: skip
     for (name, other), chunk_ids in claims.items():
         pair_names = written[name].most_common(1)[0][0], written[other].most_common(1)[0][0]
         contradicted = len(owners[other]) > 1 or (name, other) in kept_apart
         reason = "bracket" if (name, other) in brackets else "contradiction" if contradicted else "alias"
+        if reason == "alias" and not joined.join(name, other):
+            reason = "contradiction"
         applied = reason == "alias"
-        if applied:
-            joined.join(name, other)
         records.append(Merge(names=pair_names, reason=reason, entity=name, applied=applied,
                              chunk_ids=tuple(sorted(set(chunk_ids)))))  # fmt: skip
-    for left, right in sorted(header.together):
-        joined.join(keys(left), keys(right))
-        records.append(Merge(names=(left, right), reason="decided", entity=keys(left)))
     return joined.roots(), records
 
 
@@ -109,20 +110,26 @@ def _ordered(forms: Counter[str]) -> list[tuple[str, int]]:
 
 
 class _Joined:
-    """Sets of ids that are joined in pairs; the first by letters stands for its set."""
+    """Sets of ids that are joined in pairs; the first by letters stands for its set. apart: pairs that never meet in one."""
 
-    def __init__(self) -> None:
+    def __init__(self, apart: Sequence[tuple[str, str]]) -> None:
         self._parent: dict[str, str] = {}
+        self._apart = apart
 
     def _root(self, one: str) -> str:
         while (up := self._parent.get(one, one)) != one:
             one = up
         return one
 
-    def join(self, left: str, right: str) -> None:
+    def join(self, left: str, right: str) -> bool:
+        """False, and nothing is joined, when two that are kept apart would meet, also by way of others."""
         low, high = sorted((self._root(left), self._root(right)))
-        if low != high:
-            self._parent[high] = low
+        if low == high:
+            return True
+        if any({self._root(one), self._root(other)} == {low, high} for one, other in self._apart):
+            return False
+        self._parent[high] = low
+        return True
 
     def roots(self) -> dict[str, str]:
         return {one: self._root(one) for one in self._parent if self._root(one) != one}

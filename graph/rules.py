@@ -88,6 +88,7 @@ def extract(
     found = [
         _completed(_typed(_names(text, start, end, tagger), text, start, end, typed), about) for start, end in spans
     ]
+    found = [_titles(here, text, start, end, about) for (start, end), here in zip(spans, found, strict=True)]
     found = _whole_names(found, about)
     mentions: list[Mention] = []
     relations: list[Relation] = []
@@ -141,11 +142,9 @@ def is_common(word: str) -> bool:
 
 def jieba_names(sentence: str) -> Tagged:
     """Chinese names by jieba's part-of-speech tags: people, places, organisations and other proper names."""
-    import rjieba
-
     found: list[tuple[str, int, int]] = []
     at = 0
-    for word, tag in rjieba.tag(sentence):
+    for word, tag in tagged_words(sentence):
         start = sentence.find(word, at)
         if start < 0:
             continue
@@ -157,7 +156,20 @@ def jieba_names(sentence: str) -> Tagged:
             found.append((kind, start, at))
         elif found and found[-1][2] == start and word in _ENDINGS:
             found[-1] = (_ENDINGS[word], found[-1][1], at)
+        elif found and found[-1][2] == start and tag[0] == "n" and word[-1] in _THINGS and len(word) <= MAX_THING:
+            found[-1] = (
+                "name",
+                found[-1][1],
+                at,
+            )  # 祁门红 + 茶, 武夷 + 岩茶: what is called after a place is no person
     return _joined(found, sentence)
+
+
+def tagged_words(text: str) -> list[tuple[str, str]]:
+    """The words of a Chinese text with their parts of speech, by jieba."""
+    import rjieba
+
+    return [(word, tag) for word, tag in rjieba.tag(text)]
 
 
 _JIEBA = {"nr": "person", "ns": "place", "nt": "organisation", "nz": "name"}
@@ -166,6 +178,10 @@ _ENDINGS = {
     **dict.fromkeys(("公司", "集团", "大学", "学院", "银行", "委员会", "协会", "研究所", "研究院", "法院", "医院", "部", "局", "队", "报", "出版社", "俱乐部"), "organisation"),
     **dict.fromkeys(("省", "市", "县", "区", "镇", "村", "州", "岛", "山", "河", "湖", "江", "路", "站", "国", "机场"), "place"),
 }  # fmt: skip
+_THINGS = frozenset(
+    "茶酒醋菜汤鸡鸭鱼面饼糕糖瓷陶绣锦玉石剑刀笔墨砚琴鼓塔寺桥碑犬马"
+)  # made or found somewhere, and called so
+MAX_THING = 3  # characters of such a word
 
 
 def _joined(found: Sequence[tuple[str, int, int]], sentence: str) -> list[tuple[str, int, int]]:
@@ -299,6 +315,21 @@ def _completed(found: list[_Found], about: Sequence[str]) -> list[_Found]:
     """Names in a sentence that are what the document is about are sure, also at its beginning."""
     keys = {names.key(name) for name in about}
     return [replace(one, weak=False) if one.weak and names.key(one.name) in keys else one for one in found]
+
+
+def _titles(found: list[_Found], text: str, start: int, end: int, about: Sequence[str]) -> list[_Found]:
+    """With the Chinese names of what the document is about taken whole: words are not divided there, and a tagger may cut one."""
+    plain = sorted({names.without_brackets(name)[0] for name in about}, key=lambda name: (-len(name), name))
+    for name in plain:
+        if len(name) < 2 or not texts.is_han(name[0]) or not texts.is_han(name[-1]):
+            continue
+        at = text.find(name, start, end)
+        while at >= 0:
+            low, high = at, at + len(name)
+            if not any(one.start <= low and high <= one.end for one in found):
+                found = [one for one in found if not (one.start < high and low < one.end)] + [_Found(name, low, high)]
+            at = text.find(name, high, end)
+    return sorted(found, key=lambda one: (one.start, -one.end))
 
 
 def _whole_names(found: list[list[_Found]], about: Sequence[str]) -> list[list[_Found]]:

@@ -119,6 +119,7 @@ class KnowledgeBase:
         self._models_of: KnowledgeBase | None = None
         self._chat: ChatModel | None = None
         self._chat_opened = False
+        self._other_chat: ChatModel | None = None  # of a view
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
         self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
@@ -182,11 +183,13 @@ class KnowledgeBase:
         collection: str | None = None,
         principal: Principal | None = None,
         settings: Settings | None = None,
+        chat: ChatModel | None = None,
     ) -> KnowledgeBase:
         """The same home as somebody sees it, or another collection of it. Shares the open parts; closing it closes nothing.
 
         principal: collections are the tenant's, and documents those whose access list lets it in. None: the home's owner.
         settings: for what happens per call, such as answer.max_tokens; open parts stay as they are.
+        chat: another chat model for what this view is asked; whoever opened it closes it.
         collection: left out, this one, or the principal's first where this one is not for it.
         Raises: UsageError for a collection that is not there for the principal.
         """
@@ -201,6 +204,7 @@ class KnowledgeBase:
         seen = copy.copy(self)
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
+        seen._other_chat = chat or self._other_chat
         seen._kept_graph, seen._forms = {}, None  # what was read from the catalog with other rights
         return seen
 
@@ -1020,6 +1024,8 @@ class KnowledgeBase:
     @property
     def chat(self) -> ChatModel | None:
         """The chat model the settings name; None when there is none, and answers are then extractive."""
+        if self._other_chat is not None:
+            return self._other_chat
         if self._owner is not self:
             return self._owner.chat
         with self._lock:

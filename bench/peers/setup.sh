@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes the environments that bench/ingest.py and bench/compare.py run the peers in: .peers/langchain, .peers/llamaindex,
-# .peers/haystack, .peers/txtai; and, when named, .peers/formats for bench/formats.py.
+# .peers/haystack, .peers/txtai; and, when named, .peers/formats for bench/formats.py, .peers/hipporag and .peers/lightrag
+# for bench/graph.py. What NAME.alone.txt lists is installed without what it asks for: HippoRAG pins an older torch and
+# vLLM, which retrieval does not call.
 #
 #   bench/peers/setup.sh [NAME...]
 #
@@ -20,5 +22,8 @@ for name in ${@:-langchain llamaindex haystack txtai}; do
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip  # old ones trip over lxml's extras
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
         -c bench/peers/constraints.txt -r "bench/peers/$name.txt"
+    if [ -f "bench/peers/$name.alone.txt" ]; then
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "bench/peers/$name.alone.txt"
+    fi
     echo "$name: $folder"
 done

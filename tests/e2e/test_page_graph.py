@@ -43,6 +43,20 @@ def test_build_search_and_walk(server: PageServer) -> None:
         page.get_by_role("heading", name="John Smeaton").wait_for()
         page.locator(".st-key-graph-facts").get_by_text("was born in Austhorpe").first.wait_for()
         page.locator(".stVegaLiteChart, [data-testid=stVegaLiteChart]").first.wait_for()
+        page.locator(".st-key-graph-facts").get_by_text("born in", exact=False).first.wait_for()
+        page.locator(".st-key-graph-facts").get_by_role("button", name="Eddystone Lighthouse").first.click()
+        page.get_by_role("dialog").get_by_text("John Smeaton was born in Austhorpe").first.wait_for()
+        address = page.get_by_role("dialog").get_by_role("link", name="Open the document").get_attribute("href")
+        assert address is not None and address.endswith("documents?doc=eddystone")
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="detached")
+        idle(page)
+
+        page.get_by_label("Search an entity").fill("Jon Smeeton")
+        page.get_by_label("Search an entity").press("Enter")
+        idle(page)
+        page.locator(".st-key-graph-near").get_by_role("button", name="John Smeaton").click()
+        page.get_by_role("heading", name="John Smeaton").wait_for()
         page.get_by_text("Themes", exact=True).click()
         page.get_by_text("What the collection is about").wait_for()
         page.get_by_text("Search the themes").wait_for()
@@ -54,6 +68,19 @@ def test_build_search_and_walk(server: PageServer) -> None:
         idle(chinese)
         chinese.locator(".st-key-graph-facts").get_by_text("祁门县").first.wait_for()
         assert chinese.get_by_text("Traceback").count() == 0
+
+
+def test_a_graph_older_than_its_documents_says_so(tmp_path: Path, tiny_settings: Any) -> None:
+    given = tmp_path / "triples.jsonl"
+    given.write_text('{"_id": "eddystone", "triples": [["Eddystone Lighthouse", "designed by", "John Smeaton"]]}')
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as kb:
+        kb.ingest(DOCUMENTS[:1])
+        KnowledgeGraph.build(kb, triples=given)
+        kb.ingest(DOCUMENTS[1:])
+    with serving(tmp_path / "home", tiny_settings) as running, browsing() as browser:
+        page = opened(browser, f"{running.url}/graph")
+        page.get_by_text("2 documents were added").wait_for()
+        page.get_by_text("ragstone graph build --triples FILE").wait_for()
 
 
 def test_nobody_sees_entities_of_documents_that_are_not_theirs(tmp_path: Path, tiny_settings: Any) -> None:
@@ -69,3 +96,5 @@ def test_nobody_sees_entities_of_documents_that_are_not_theirs(tmp_path: Path, t
         assert "Secret" not in str(seen.communities())
         mine = Seen(kb.graph, kb.view(principal=Principal(names=("u:ann",))))
         assert [name for name, _ in mine.entities("secret")] == ["Secret Tower"]
+        assert mine.near("Secred Tower") == ["Secret Tower"] and not seen.near("Secred Tower")
+        assert seen.near("祁门茶")[0] == "祁门红茶" and not seen.near("zzzz") and not seen.near("")

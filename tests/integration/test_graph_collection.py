@@ -61,13 +61,17 @@ def test_filters_hold_in_the_graph_and_in_its_summaries(films: KnowledgeBase) ->
 
 
 def test_deleting_and_importing_keep_the_graph_up_to_date(films: KnowledgeBase) -> None:
-    KnowledgeGraph.build(films)
+    graph = KnowledgeGraph.build(films)
     before = bytes_of(films)
+    assert graph.behind() == 0
     films.delete("leo")
+    assert graph.behind() == 1 and KnowledgeGraph.open(films).behind() == 0
     assert b"actor" not in bytes_of(films) and "leo" not in {hit.doc_id for hit in films.search(QUESTION, mode="graph")}
     films.ingest(DOCUMENTS[1])
     assert bytes_of(films) == before
-    assert KnowledgeGraph.build(films).report.n_extracted == 0
+    assert graph.behind() == 0 and KnowledgeGraph.build(films).report.n_extracted == 0
+    films.ingest(Document("Leo Fong is a boxer.", doc_id="leo", title="Leo Fong"))
+    assert graph.behind() == 1
 
 
 def test_after_any_changes_the_graph_is_that_of_a_fresh_build(tiny_kb: KnowledgeBase, tmp_path: Path) -> None:
@@ -114,9 +118,18 @@ def test_given_triples(films: KnowledgeBase, tmp_path: Path) -> None:
     assert KnowledgeGraph.build(films, triples=file).report.n_extracted == 0
     KnowledgeGraph.build(films, triples=file, fresh=True)
     assert bytes_of(films) == first
+    films.ingest(Document("Sausalito lies on the bay.", doc_id="new", title="Sausalito"))
+    assert KnowledgeGraph.open(films).behind() == 1  # the file says nothing of it, so nothing follows by itself
     file.write_text("")
     with pytest.raises(UsageError, match="holds no triples"):
         KnowledgeGraph.build(films, triples=file)
+
+
+def test_documents_that_name_nothing_are_counted_and_stay(tiny_kb: KnowledgeBase) -> None:
+    tiny_kb.ingest([Document("nothing here has a name", doc_id="none"), DOCUMENTS[1]])
+    graph = KnowledgeGraph.build(tiny_kb)
+    assert graph.report.problems == {"empty": 1} and graph.report.examples["empty"] == ("none",)
+    assert graph.counts()["documents"] == 2 and graph.behind() == 0
 
 
 def test_decisions_about_merges_last(films: KnowledgeBase) -> None:

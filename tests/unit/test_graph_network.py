@@ -58,6 +58,17 @@ def test_a_name_that_two_claim_is_merged_with_neither() -> None:
     assert len(made.near) == 2  # near both: the walk still finds the way
 
 
+def test_what_a_person_keeps_apart_does_not_meet_by_way_of_a_third() -> None:
+    header = Header(method="rules", together=(("Blood Street", "Leo Fong"), ("Canton", "Leo Fong")), apart=(("Blood Street", "Canton"),))  # fmt: skip
+    made = network.assemble(built(TEXTS, header))
+    assert made.at["blood street"] == made.at["leo fong"] != made.at["canton"]
+    assert [(one.names, one.reason) for one in made.merges if not one.applied] == [(("Canton", "Leo Fong"), "contradiction")]  # fmt: skip
+    assert made.problems["contradictory_merge"] == 1
+    apart = Header(method="rules", together=(("Canton", "WHO"),), apart=(("Canton", "World Health Organization"),))
+    made = network.assemble(built(TEXTS, apart))  # a decision comes before what a text states
+    assert made.at["canton"] == made.at["who"] != made.at["world health organization"]
+
+
 def test_spellings_merge_on_record_and_can_be_kept_apart() -> None:
     texts = {"a": ("Apple", "Apple is here."), "b": ("APPLE", "APPLE is there.")}
     made = network.assemble(built(texts))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graph import names, prompts, rules
 from graph.chat_extraction import extraction
+from graph.predicates import predicate
 from graph.prompts import Ontology
 from graph.types import Passage
 
@@ -28,10 +31,38 @@ def found(text: str, title: str = "") -> list[str]:
         ("他毕业于北京大学，著有《未来已来》。", ["北京大学", "未来已来"]),
         ("张三在北京大学工作。", ["张三", "北京大学"]),
         ("约翰·史密斯住在杭州。", ["约翰·史密斯", "杭州"]),
+        ("余干臣在祁门县创制了祁门红茶。", ["祁门县", "祁门红茶"]),
+        ("武夷岩茶和四川泡菜都有名。", ["武夷岩茶", "四川泡菜"]),
+        ("王小明家在北京。", ["王小明", "北京"]),
     ],
 )
 def test_names(text: str, expected: list[str]) -> None:
     assert found(text) == expected
+
+
+def test_what_a_chinese_document_is_about_is_taken_whole() -> None:
+    assert found("祁门红茶产自安徽。", title="祁门红茶（红茶）") == ["祁门红茶", "安徽"]
+    assert found("北京大学医院在北京。", title="京大") == ["北京大学医院", "北京"]  # not across what is a longer name
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("is a 1988 film directed by", "directed by"),
+        ("was born in the town of", "born in"),
+        ("was founded in 1990 by", "founded by"),
+        ("He was the second son of", "son of"),
+        ("who founded the", "founded"),
+        ("产于", "产于"),
+        ("在祁门县创制了", "创制"),
+        ("and", ""),
+        ("is one of the most", ""),
+        ("被称为，后来又", ""),
+        ("", ""),
+    ],
+)
+def test_a_relation_has_a_type_where_its_words_are_clear(label: str, expected: str) -> None:
+    assert predicate(label) == expected
 
 
 def test_a_family_name_stands_for_the_person() -> None:
@@ -106,6 +137,19 @@ def test_a_models_reply_is_held_against_the_passage() -> None:
         Passage(doc_id="d", chunk_id="d#0-58", text=text), [reply], plain, Ontology(relations=("born in",))
     )
     assert not allowed.relations and "not_in_ontology" in [kind for kind, _ in allowed.problems]
+
+
+def test_a_models_names_in_quotes_or_without_end() -> None:
+    text = 'It was "Ada Lovelace" who wrote of the Analytical Engine.'
+    listed = ['"Ada Lovelace"', "x" * 10_000, "", "Analytical Engine'; DROP"]
+    reply = prompts.reply(json.dumps({"entities": [{"name": one} for one in listed], "relations": []}))
+    assert reply is not None
+    result = extraction(Passage(doc_id="d", chunk_id="d#0-56", text=text), [reply], rules.extract(text), Ontology())
+    assert "Ada Lovelace" in {one.name for one in result.mentions} and all(
+        len(one.name) < 30 for one in result.mentions
+    )
+    assert [kind for kind, _ in result.problems] == ["bad_name", "not_in_text"]
+    assert all(len(what) <= 80 for _, what in result.problems)
 
 
 @pytest.mark.parametrize("reply", ["", "I cannot do that.", "[1, 2]", '{"entities": ', '{"other": 1}', "{" * 5000])

@@ -11,8 +11,8 @@ from threading import Timer
 import streamlit as st
 
 from rag.errors import RagstoneError
-from ui.web.markup import plain
-from ui.web.sign_in import current_user
+from ui.web.failures import said
+from ui.web.sign_in import current_user, looking
 from ui.web.view import Home, View, open_home
 from ui.web.words import LANGUAGES, word
 
@@ -36,9 +36,10 @@ STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> .st-key-frame-foot) { order: 90; }
 [data-testid="stMainBlockContainer"] { max-width: 80rem; padding-top: 3.5rem; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.75rem; }
+[data-testid^="stBaseButton-primary"], .stMultiSelect [data-tag], .stMultiSelect [data-tag] button { color: light-dark(#fff, #10201b); }
 .st-key-welcome { max-width: 46rem; margin: 4vh auto 0; }
 .st-key-thread-list button { justify-content: flex-start; text-align: left; padding: 0.25rem 0.6rem; min-height: 2rem; }
-.st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
+[class*="st-key-row-"] [class*="st-key-open-"] button > div, .st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"] { cursor: pointer; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"]:hover { text-decoration: underline; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"]:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
@@ -67,7 +68,7 @@ def _frame(language: str) -> None:
         if len(names) > 1:
             chosen = st.selectbox(word("common.collection", language), names, key="collection", bind="query-params")
             kb = home.kb.view(collection=chosen, principal=user.principal)
-    view = View(home=home, kb=kb, user=user, language=language)
+    view = View(home=home, kb=kb, user=user, language=language, look=looking)
     pages = [
         st.Page(_page(name, view), title=view.word(f"{name}.menu"), icon=icon, url_path=name, default=name == "chat")
         for name, icon in PAGES.items()
@@ -102,7 +103,7 @@ def _guarded(language: str, work: Callable[[], None]) -> None:
     try:
         work()
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(said(language, str(error), error.code))
     except Exception:
         log.exception("the page failed")
         st.error(word("common.bug", language))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
+from urllib.parse import quote
 
 import streamlit as st
 
 from graph import KnowledgeGraph
-from rag.errors import UsageError
+from rag.errors import RagstoneError, UsageError
 from rag.knowledge_base import KnowledgeBase
+from ui.web import source
 from ui.web.graph_view import INNER, Edge, Fact, Node, Seen
-from ui.web.markup import plain
+from ui.web.markup import highlighted, plain
 from ui.web.tasks import Task
 from ui.web.view import View
 
@@ -38,7 +40,10 @@ def show(view: View) -> None:
     counts = kb.graph.counts()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(word("graph.counts", entities=counts["entities"], relations=counts["relations"]), width="stretch")
-        _build_button(view, word("graph.refresh"))
+        if not (n_behind := kb.graph.behind()):
+            _build_button(view, word("graph.refresh"))
+    if n_behind:
+        _behind(view, kb.graph, n_behind)
     part = st.segmented_control(
         word("graph.part"), ["entities", "communities"], default="entities", key="graph-part", required=True,
         format_func=lambda one: word(f"graph.{one}"), label_visibility="collapsed",
@@ -66,6 +71,17 @@ def _build_button(view: View, label: str, *, primary: bool = False) -> None:
     if st.button(label, key="graph-build", type="primary" if primary else "secondary", icon=":material/hub:"):
         start(view)
         st.rerun()
+
+
+def _behind(view: View, graph: KnowledgeGraph, n: int) -> None:
+    """A notice that documents are newer than the graph, with the button that brings it up to date."""
+    with st.container(horizontal=True, vertical_alignment="center", key="graph-behind"):
+        st.warning(view.word("graph.behind", n=n), icon=":material/update:", width="stretch")
+        if graph.method == "triples":  # the file that they came from is not kept
+            st.caption(view.word("graph.triples"))
+        elif view.user.is_admin and st.button(view.word("graph.refresh"), key="graph-behind-build", type="primary"):
+            start(view)
+            st.rerun()
 
 
 def start(view: View) -> Task:
@@ -114,6 +130,11 @@ def _entities(view: View, seen: Seen) -> None:
     found = seen.entities(text)
     if not found:
         st.info(word("graph.not_found", text=plain(text.strip())), icon=":material/search_off:")
+        if near := seen.near(text):
+            st.caption(word("graph.near"))
+            with st.container(horizontal=True, key="graph-near"):
+                for name in near:
+                    st.button(plain(name), key=f"graph-near-{name}", on_click=_to_entity, args=(name,))
         return
     names = [name for name, _ in found]
     walked = st.session_state.get("graph-entity")
@@ -212,11 +233,35 @@ def _facts(view: View, seen: Seen, facts: Sequence[Fact]) -> None:
         return
     all_of_them = len(facts) <= FACTS or st.toggle(view.word("graph.all_facts", n=len(facts)), key="graph-all")
     with st.container(height=520, border=False, key="graph-facts"):
-        for fact in facts if all_of_them else facts[:FACTS]:
-            relation = plain(fact.relation) if fact.relation else "…"
+        for at, fact in enumerate(facts if all_of_them else facts[:FACTS]):
+            relation = plain(fact.type or fact.relation) or "…"
             st.markdown(f"**{plain(fact.subject)}** — {relation} → **{plain(fact.object)}**")
             if fact.sentence:
-                st.caption(f"{plain(' '.join(fact.sentence.split()))}  \n:material/description: {plain(seen.titles[fact.doc_id])}")  # fmt: skip
+                st.caption(plain(" ".join(fact.sentence.split())))
+            if st.button(plain(seen.titles[fact.doc_id]), key=f"graph-source-{at}", type="tertiary", icon=":material/description:", help=view.word("graph.open")):  # fmt: skip
+                _source(view, seen, fact)
+
+
+def _source(view: View, seen: Seen, fact: Fact) -> None:
+    """The document that a fact was read from, open at its sentence."""
+
+    @st.dialog(plain(seen.titles[fact.doc_id]), width="large", icon=":material/description:")
+    def opened() -> None:
+        try:
+            text = view.kb.text(fact.doc_id)
+        except RagstoneError:
+            st.info(view.word("chat.source_gone"))
+            return
+        at = text.find(fact.sentence) if fact.sentence else -1
+        if at < 0:  # the document is another one by now, or nothing but its title says so
+            st.markdown(highlighted(fact.sentence, (0, len(fact.sentence))) if fact.sentence else plain(text[: 2 * source.AROUND]))  # fmt: skip
+        else:
+            shown, spans = source.surroundings(text, [(at, at + len(fact.sentence))])
+            st.markdown(highlighted(shown, *spans))
+        address = f"documents?doc={quote(fact.doc_id, safe='')}"
+        st.link_button(view.word("graph.whole"), address, icon=":material/open_in_new:")
+
+    opened()
 
 
 # ---------------------------------------------------------------- communities

@@ -12,8 +12,10 @@ import numpy as np
 
 from graph import KnowledgeGraph
 from rag.knowledge_base import KnowledgeBase
+from rag.text import is_han
 
 MOST_NEIGHBOURS = 28
+ALIKE = 0.35  # share of letters' pairs from which a name is offered for one that is not there
 INNER = 12  # neighbours on the inner ring
 
 
@@ -40,10 +42,11 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """subject — relation → object, with the sentence it was read from and its document."""
+    """subject — relation → object, with the sentence it was read from and its document. type: where the words are clear."""
 
     subject: str
     relation: str
+    type: str
     object: str
     sentence: str
     doc_id: str
@@ -69,6 +72,18 @@ class Seen:
         exact = wanted.__eq__
         return sorted(found, key=lambda one: (not exact(one[0].casefold()), -one[1], one[0]))[:most]
 
+    def near(self, text: str, most: int = 5) -> list[str]:
+        """Names that are written much like a text that none holds: those with most pairs of letters in common, best first."""
+        wanted = _pairs(text)
+        found = []
+        for entity, chunks in self._net.chunks_of.items():
+            name = self._net.entity_names[entity]
+            own = _pairs(name)
+            alike = 2 * len(wanted & own) / max(1, len(wanted) + len(own))
+            if alike >= ALIKE and any(self._chunks[chunks]):
+                found.append((-alike, name))
+        return [name for _, name in sorted(found)[:most]]
+
     def facts(self, name: str, most: int = 60) -> list[Fact]:
         """What is said of an entity. Raises UsageError for one that is not there."""
         shown = self.graph.show(name, most=10_000)
@@ -80,6 +95,7 @@ class Seen:
                     Fact(
                         subject=one["subject"],
                         relation=one["relation"],
+                        type=one["type"],
                         object=one["object"],
                         sentence=one["sentence"],
                         doc_id=doc_id,
@@ -106,7 +122,7 @@ class Seen:
                 if fact not in known:
                     known.append(fact)
         edges = [
-            Edge(left=nodes[left], right=nodes[right], label=said[0].relation, sentence=said[0].sentence, more=len(said) - 1)
+            Edge(left=nodes[left], right=nodes[right], label=said[0].type or said[0].relation, sentence=said[0].sentence, more=len(said) - 1)
             for (left, right), said in pairs.items()
         ]  # fmt: skip
         return list(nodes.values()), edges
@@ -121,6 +137,13 @@ class Seen:
         entity = self.graph.find(name)
         n_chunks = int(sum(self._chunks[self._net.chunks_of.get(entity, [])]))
         return Node(name=name, type=self._net.types[entity], n_chunks=n_chunks, x=x, y=y, is_centre=is_centre)
+
+
+def _pairs(text: str) -> set[str]:
+    """Each two characters in a row; of a Chinese text also each one, for names are short there."""
+    folded = text.strip().casefold()
+    pairs = {folded[n : n + 2] for n in range(len(folded) - 1)}
+    return pairs | {char for char in folded if is_han(char)} if pairs else {folded}
 
 
 def _place(at: int, n: int) -> tuple[float, float]:
