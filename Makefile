@@ -49,7 +49,7 @@ test: models
 
 # AgentDojo without its dependencies: they are the clients of a dozen model vendors, and none of them is asked.
 bars: models
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps agentdojo==0.1.35 docstring_parser==0.18.0 deepdiff==9.1.0 orderly-set==5.5.0 email-validator==2.4.0 dnspython==2.9.2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps agentdojo==0.1.35 docstring_parser==0.18.0 deepdiff==9.1.0 orderly-set==5.5.0 cachebox==6.2.10 email-validator==2.4.0 dnspython==2.9.2
 	RAGSTONE_BARS=full $(BIN)/python -m pytest -s -m bar $(ARGS)
 
 check: install

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 KINDS = ("react", "plan", "team", "research", "corrective", "toolsearch")
 ENDPOINT_S, LOCAL_S = 60.0, 900.0  # of a run, where the settings leave it open
 TURN_WAIT_S = 600.0
+CUT_OFF = "The run was stopped and can go on: `ragstone agent resume`."
 
 
 class Agent:
@@ -111,7 +112,7 @@ class Agent:
 
     def run(self, task: str, *, thread: str = "", stop: threading.Event | None = None) -> AgentResult:
         """Work on a task to its end, or to where a person is needed. Raises: UsageError, CatalogError, LockedError."""
-        return _last(self.stream(task, thread=thread, stop=stop))
+        return _last(self._run(task, thread, stop, watched=False))
 
     def stream(self, task: str, *, thread: str = "", stop: threading.Event | None = None) -> Iterator[AgentEvent]:
         """The events of a run as they happen; the last one holds the AgentResult.
@@ -119,6 +120,9 @@ class Agent:
         thread: a conversation to go on with. stop: set it from another thread and the run waits after its current
         step; `resume` goes on.
         """
+        yield from self._run(task, thread, stop, watched=True)
+
+    def _run(self, task: str, thread: str, stop: threading.Event | None, *, watched: bool) -> Iterator[AgentEvent]:
         from agents import flow
         from agents.react import fresh
 
@@ -128,7 +132,9 @@ class Agent:
         with self._turn(thread):
             flow.state(self._app, thread)  # a damaged thread is told before anything is done
             run_id = uuid.uuid4().hex[:16]
-            yield from self._events(fresh(task, run_id), thread, stop)
+            begun = AgentResult(answer="", stopped="interrupted", reason=CUT_OFF, run_id=run_id, thread=thread)
+            self._keep({"task": task}, begun, time.time())  # so that a killed run is listed, and can go on
+            yield from self._events(fresh(task, run_id), thread, stop, watched=watched)
 
     def resume(
         self, thread: str, *, approve: bool | None = None, stop: threading.Event | None = None
@@ -140,9 +146,17 @@ class Agent:
         return _last(self.resume_stream(thread, approve=approve, stop=stop))
 
     def resume_stream(
-        self, thread: str, *, approve: bool | None = None, stop: threading.Event | None = None
+        self,
+        thread: str,
+        *,
+        approve: bool | None = None,
+        shown: Approval | None = None,
+        stop: threading.Event | None = None,
     ) -> Iterator[AgentEvent]:
-        """The events of `resume`."""
+        """The events of `resume`. shown: the call that was looked at; no other one is answered.
+
+        Raises: as `resume`, and UsageError when that call does not wait any more.
+        """
         from agents import flow
 
         with self._turn(thread):
@@ -152,28 +166,52 @@ class Agent:
             asked = [value for _, value in waits if isinstance(value, Mapping) and value.get("kind") == "approval"]
             if asked and approve is None:
                 raise UsageError(f"The call {asked[0]['tool']} waits for approval. Say approve=True or approve=False.")
+            if shown is not None:
+                if shown not in [_approval(one) for one in asked]:
+                    raise UsageError(
+                        f"The call {shown.tool} does not wait any more as it was shown. Look at the run again."
+                    )
+                waits = [(id_, value) for id_, value in waits if value not in asked or _approval(value) == shown]
             answers = {id_: _answer(value, approve) for id_, value in waits}
             yield from self._events(flow.resume_with(answers) if answers else None, thread, stop)
+
+    def waiting(self, thread: str) -> AgentResult | None:
+        """Where a run that waits, was stopped or was killed stands in a thread; None when nothing is left to do there.
+
+        Raises: CatalogError for a damaged thread.
+        """
+        from agents import flow
+
+        values, waits, unfinished = flow.state(self._app, thread)
+        return _result(values, waits, unfinished, thread) if unfinished else None
 
     def forget(self, thread: str) -> None:
         """Delete a thread: what was said in it and where it stands."""
         with self._turn(thread):
             self._threads.delete(thread)
 
-    def _events(self, given: Any, thread: str, stop: threading.Event | None) -> Iterator[AgentEvent]:
+    def _events(
+        self, given: Any, thread: str, stop: threading.Event | None, *, watched: bool = True
+    ) -> Iterator[AgentEvent]:
+        """Run, keep the record, and yield what happened; without `watched` only how it ended."""
         from agents import flow
         from agents.react import Running
 
         started = time.time()
         running = Running(emit=lambda _event: None, stop=stop or threading.Event(), thread=thread)
-        for written in flow.steps(self._app, given, thread=thread, context=running):
-            if (event := _event(written)) is not None:
-                yield event
+        if watched:
+            for written in flow.steps(self._app, given, thread=thread, context=running):
+                if (event := _event(written)) is not None:
+                    yield event
+        else:
+            flow.to_end(self._app, given, thread=thread, context=running)
         values, waits, unfinished = flow.state(self._app, thread)
         result = _result(values, waits, unfinished, thread)
         self._keep(values, result, started)
         if result.stopped not in WAITING:
             self._threads.prune(thread)
+            if self._memory is not None and self.settings.agent.episodes:
+                self._memory.keep_episode(values["task"], result)
         if result.approval is not None:
             yield AgentEvent(kind="approval", approval=result.approval)
         yield AgentEvent(kind="result", result=result)
@@ -183,7 +221,7 @@ class Agent:
             "answer": result.answer, "stopped": result.stopped, "reason": result.reason, "steps": values.get("steps", []),
             "citations": values.get("citations", []), "plan": list(result.plan), "spent": values.get("spent", {}),
             "replies": values.get("replies", []), "prompts": values.get("prompts", []), "taint": values.get("taint", []),
-            "instructions": self._instructions, "tools": [tool.spec() | {"effect": tool.effect} for tool in self.tools.values()],
+            "given": [one for one in self._given if isinstance(one, str)], "instructions": self._instructions, "tools": [tool.spec() | {"effect": tool.effect} for tool in self.tools.values()],
             "budget": {name: getattr(self.budget, name) for name in Budget.__dataclass_fields__},
         }  # fmt: skip
         self.journal.keep(
@@ -223,9 +261,14 @@ class Agent:
             asking=Asking(chat=self.chat, tool_calls=settings.tool_calls, max_tokens=settings.reply_tokens),
             tools=self.tools, budget=self.budget, journal=self.journal, instructions=self._instructions, room=room,
             folder=self.folder / "artifacts" if self.folder else None, approve=self._approve,
-            recall=self._memory.recall if self._memory else None, keep_prompts=settings.keep_prompts,
+            recall=self._memory.recall if self._memory else None, examples=self._examples(), keep_prompts=settings.keep_prompts,
         )  # fmt: skip
         return shapes.graph(self.kind, parts, self._members)
+
+    def _examples(self) -> Callable[[str], Sequence[str]] | None:
+        """What looks up examples of what worked; None without a memory, or where they are off."""
+        memory, n = self._memory, self.settings.agent.episodes
+        return None if memory is None or not n else lambda task: memory.episodes(task, n, tools=self.tools)
 
     def _open_chat(self, kb: Any) -> ChatModel:
         if kb is not None:
@@ -298,6 +341,10 @@ def _answer(waiting: Any, approve: bool | None) -> Any:
     return True
 
 
+def _approval(waiting: Mapping[str, Any]) -> Approval:
+    return Approval(tool=waiting["tool"], args=waiting["args"], reason=waiting["reason"])
+
+
 def _event(written: Any) -> AgentEvent | None:
     kind = written.get("kind") if isinstance(written, Mapping) else None
     if kind == "step":
@@ -323,9 +370,9 @@ def _result(values: Mapping[str, Any], waits: Sequence[tuple[str, Any]], unfinis
         ),
     )  # fmt: skip
     if asked is not None:
-        approval = Approval(tool=asked["tool"], args=asked["args"], reason=asked["reason"])
+        approval = _approval(asked)
         why = f"{approval.tool} waits for approval: {approval.reason}."
         return replace(done, stopped="approval", reason=why, approval=approval)
     if unfinished:
-        return replace(done, stopped="interrupted", reason="The run was stopped and can go on: `ragstone agent resume`.")  # fmt: skip
+        return replace(done, stopped="interrupted", reason=CUT_OFF)
     return done

@@ -78,11 +78,22 @@ def steps(
 
     Every step is on disk before the next begins. Raises: CatalogError for a checkpoint that was tampered with.
     """
-    config: Any = {"configurable": {"thread_id": thread}, "recursion_limit": MAX_NODES}
     for _, written in app.stream(
-        given, config, context=context, stream_mode="custom", durability="sync", subgraphs=True
+        given, _config(thread), context=context, stream_mode="custom", durability="sync", subgraphs=True
     ):
         yield written
+
+
+def to_end(
+    app: CompiledStateGraph[Any, Any, Any, Any], given: Mapping[str, Any] | None, *, thread: str, context: Any
+) -> None:
+    """`steps` for a caller who waits for the end: nodes run in this thread, where events would take a thread each."""
+    for _ in app.stream(given, _config(thread), context=context, stream_mode="updates", durability="sync"):
+        pass
+
+
+def _config(thread: str) -> Any:
+    return {"configurable": {"thread_id": thread}, "recursion_limit": MAX_NODES}
 
 
 def resume_with(answers: Mapping[str, Any]) -> Any:
@@ -101,7 +112,8 @@ def state(
         raise CatalogError(f"Thread {thread} cannot be read: its checkpoint is damaged ({type(error).__name__}). Start another thread.") from error  # fmt: skip
     if not isinstance(found.values, dict):
         raise CatalogError(f"Thread {thread} cannot be read: its checkpoint is damaged. Start another thread.")
-    return dict(found.values), [(one.id, one.value) for one in found.interrupts], bool(found.next)
+    # Not `next`: that is empty, too, where a node had ended and the process was killed before the checkpoint after it.
+    return dict(found.values), [(one.id, one.value) for one in found.interrupts], bool(found.tasks)
 
 
 Node = Callable[..., Any]

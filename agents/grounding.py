@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agents.types import AgentStep
+from rag.text import words
 
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?|(?<=[^\x00-\x7f])\d[\d,]*(?:\.\d+)?")
 _MARKER = re.compile(r"[\[【［]\s*\d+(?:\s*[,，]\s*\d+)*\s*[\]】］]")
@@ -22,7 +23,10 @@ _FACTORS = frozenset(
 MAX_OPERANDS = 60  # numbers of the observations that a model may be held to; each makes its grammar longer
 MAX_SMALL = 12.0  # counts and months, in what is computed
 
-HELD = ("compute_known", "compute_asked")  # after these a model computes with what was found and with nothing else
+HELD = ("compute_known", "compute_asked", "compute_found", "compute_task", "compute_two", "nothing_new")
+"""After these a model computes with what was found and with nothing else."""
+
+EXAMPLES_OF = "lighthouse|灯塔"  # what the examples of agents/prompts.py are about; a small model may answer them
 
 TOLD = {
     "say_result": {
@@ -36,6 +40,22 @@ TOLD = {
     "compute_asked": {
         "en": "The task asks for a number that follows from others. Compute it with calculator from the numbers that were found; then answer.",
         "zh": "任务问的数字要由查到的数字算出来。先用calculator计算，再回答。",
+    },
+    "compute_found": {
+        "en": "{text} holds no number that was found. Compute with a number of the observations.",
+        "zh": "{text}没有用到查到的数字。用观察里的数字计算。",
+    },
+    "compute_task": {
+        "en": "{text} leaves out what the task gives: {number}. Compute with it and with the number that was found for it.",
+        "zh": "{text}没有用到任务给出的数字{number}。用它和查到的相应数字计算。",
+    },
+    "compute_two": {
+        "en": "{text} takes the same number twice. Find the other number in the observations, and compute with both.",
+        "zh": "{text}用了两次同一个数字。在观察里找出另一个数字，用两个数字计算。",
+    },
+    "answer_task": {
+        "en": "That is the answer to the example. Answer this task: {task}",
+        "zh": "这是例子的答案。回答这个任务：{task}",
     },
     "search_first": {
         "en": "Nothing was looked up yet. Find the facts with search first.",
@@ -75,25 +95,50 @@ def known(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> l
 
 
 def found_nothing_new(steps: Sequence[AgentStep]) -> bool:
-    """Whether the last step was a search that gave only passages which earlier ones had given."""
+    """Whether the last step was a search that gave only passages which earlier ones had given, or asked for all of
+    what an earlier one had asked and more: what small models do that do not see that they have what they need."""
     if len(steps) < 2 or steps[-1].tool != "search" or not steps[-1].ok:
         return False
-    seen = {number for step in steps[:-1] if step.ok for number in _PASSAGE.findall(step.observation)}
-    return set(_PASSAGE.findall(steps[-1].observation)) <= seen and bool(seen)
+    before = [step for step in steps[:-1] if step.ok]
+    seen = {number for step in before for number in _PASSAGE.findall(step.observation)}
+    if seen and set(_PASSAGE.findall(steps[-1].observation)) <= seen:
+        return True
+    asked = [_terms(step) for step in before if step.tool == "search"]
+    return any(one and one <= _terms(steps[-1]) for one in asked)
 
 
-def operands(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> list[str]:
+def _terms(step: AgentStep) -> set[str]:
+    return set(words(str(step.args.get("query", ""))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operands:
+    """What may be computed with. found: in observations; given: in the task; others: from before, and the constants."""
+
+    found: Sequence[str]
+    given: Sequence[str] = ()
+    others: Sequence[str] = ()
+
+    @property
+    def all(self) -> list[str]:
+        return list(dict.fromkeys([*self.found, *self.given, *self.others]))
+
+
+def operands(task: str, steps: Sequence[AgentStep], facts: Iterable[str] = ()) -> Operands:
     """What may be computed with: the numbers as they were written, the latest observations first, and the constants.
 
     Beginnings of the number that the model was just told about are left out: it would start to write that one again.
     """
     told = steps[-1].observation if steps and steps[-1].code == "compute_known" else ""
     refused = next(iter(numbers(told)), "").replace(",", "")
-    texts = [task, *(step.observation for step in reversed(steps) if step.ok), *facts]
-    found = [number.replace(",", "") for text in texts for number in numbers(text)]
+
+    def listed(texts: Iterable[str]) -> list[str]:
+        found = dict.fromkeys(number.replace(",", "") for text in texts for number in numbers(text))
+        return [one for one in found if not refused.startswith(one)][:MAX_OPERANDS]
+
     constants = [f"{one:g}" for one in (*range(1, int(MAX_SMALL) + 1), *sorted(_FACTORS))]
-    listed = dict.fromkeys([*found[:MAX_OPERANDS], *constants])
-    return [one for one in listed if not refused.startswith(one)]
+    observed = listed(step.observation for step in reversed(steps) if step.ok)
+    return Operands(found=observed, given=listed([task]), others=listed([*facts, " ".join(constants)]))
 
 
 def ungrounded(text: str, given: Sequence[float], *, constants: bool = False) -> str:
@@ -119,28 +164,71 @@ class Told:
     text: str
 
 
-def told(
-    text: str, task: str, steps: Sequence[AgentStep], facts: Sequence[str], language: str, *, computes: bool, searches: bool
-) -> Told | None:  # fmt: skip
-    """What is to be told about an answer, or about an expression that is computed; None when it is well founded.
-
-    searches: there is a tool to look facts up with.
-    """
-    looked = any(step.ok and step.tool != "calculator" for step in steps)
-    result = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
-    result, what = result.partition("\n")[0], ""
-    number = ungrounded(text, known(task, steps, facts), constants=computes and (looked or not searches))
-    if computes and number:
-        what = "compute_known" if looked or not searches else "search_first"
-    elif not computes and searches and not looked and not result and not facts:
+def told_answer(text: str, task: str, steps: Sequence[AgentStep], facts: Sequence[str], language: str, *, searches: bool) -> Told | None:  # fmt: skip
+    """What is to be told about an answer; None when it is well founded. searches: facts can be looked up."""
+    looked, result, what = _looked(steps), _result(steps), ""
+    number = ungrounded(text, known(task, steps, facts))
+    if re.search(EXAMPLES_OF, text, re.IGNORECASE) and not re.search(
+        EXAMPLES_OF, " ".join([task, *facts, *(step.observation for step in steps)]), re.IGNORECASE
+    ):
+        what = "answer_task"
+    elif searches and not looked and not result and not facts:
         what = "search_first"
-    elif not computes and result and (number or not _says(text, result)):
+    elif result and (number or not _says(text, result)):
         what = "say_result"
-    elif not computes and number:
+    elif number:
         what = "compute_first"
-    elif not computes and looked and not result and asks_to_compute(task) and numbers(text):
+    elif looked and not result and asks_to_compute(task) and numbers(text):
         what = "compute_asked"
-    return Told(what=what, text=TOLD[what][language].format(number=number, result=result)) if what else None
+    return _told(what, language, number=number, result=result, task=task)
+
+
+def told_expression(text: str, task: str, steps: Sequence[AgentStep], facts: Sequence[str], language: str, *, searches: bool) -> Told | None:  # fmt: skip
+    """What is to be told about an expression that is to be computed; None when its numbers come from somewhere.
+
+    The first one has to join what was found with what the task gives, or two numbers that were found.
+    """
+    looked, used, what = _looked(steps), [_value(one) for one in numbers(text)], ""
+    number = ungrounded(text, known(task, steps, facts), constants=looked or not searches)
+    given = numbers(task)
+    if number:
+        what = "compute_known" if looked or not searches else "search_first"
+    elif len(used) == 2 and used[0] == used[1] and re.search(r"[-/]", text):
+        what = "compute_two"
+    elif looked and not _result(steps):
+        found = {_value(one) for step in steps if step.ok for one in numbers(step.observation)}
+        if not found.intersection(used):
+            what = "compute_found"
+        elif given and not {_value(one) for one in given}.intersection(used):
+            what, number = "compute_task", ", ".join(dict.fromkeys(given))
+    return _told(what, language, number=number, text=text)
+
+
+def told_search(query: str, task: str, steps: Sequence[AgentStep], language: str) -> Told | None:
+    """What is to be told about a search that was made before, where there are numbers to compute with."""
+    again = any(step.ok and step.tool == "search" and step.args.get("query") == query for step in steps)
+    if not again or _result(steps) or not asks_to_compute(task) or len(operands(task, steps).found) < 2:
+        return None
+    return _told("compute_asked", language)
+
+
+def can_compute(task: str, steps: Sequence[AgentStep], facts: Sequence[str]) -> bool:
+    """Whether there are two numbers to compute with: before that a small model would take some from memory."""
+    return len(known(task, steps, facts)) >= 2
+
+
+def _told(what: str, language: str, **values: str) -> Told | None:
+    return Told(what=what, text=TOLD[what][language].format(**values)) if what else None
+
+
+def _looked(steps: Sequence[AgentStep]) -> bool:
+    return any(step.ok and step.tool != "calculator" for step in steps)
+
+
+def _result(steps: Sequence[AgentStep]) -> str:
+    """What was computed last."""
+    found = next((step.observation for step in reversed(steps) if step.ok and step.tool == "calculator"), "")
+    return found.partition("\n")[0]
 
 
 def computed(answer: str, steps: Sequence[AgentStep], language: str) -> str:

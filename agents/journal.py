@@ -18,6 +18,7 @@ from typing import Any
 from rag.errors import CatalogError, UsageError
 
 KEEP_RUNS = 1000
+KEEP_EFFECTS = 10_000  # that ended; what was begun and not ended is never forgotten
 
 _TABLES = """
 create table if not exists effects (key text primary key, tool text, args text, state text, observation text, at real);
@@ -35,7 +36,6 @@ class Journal:
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=30)
         try:
             self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = full")  # what has an effect must be known after a power cut, too
             self._db.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
             raise CatalogError(f"The agents' journal {path} is damaged ({error}). Move the file away to go on without it.") from error  # fmt: skip
@@ -44,7 +44,7 @@ class Journal:
 
     def begin(self, key: str, tool: str, args: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
         """("new", None) when the call may be made now; ("done", observation) or ("begun", None) when it was before."""
-        with self._writing() as db:
+        with self._writing(flushed=True) as db:
             row = db.execute("select state, observation from effects where key = ?", (key,)).fetchone()
             if row is not None:
                 return row[0], json.loads(row[1]) if row[1] else None
@@ -53,7 +53,7 @@ class Journal:
         return "new", None
 
     def end(self, key: str, observation: Mapping[str, Any]) -> None:
-        with self._writing() as db:
+        with self._writing(flushed=True) as db:
             db.execute("update effects set state = 'done', observation = ? where key = ?",
                        (json.dumps(dict(observation), ensure_ascii=False), key))  # fmt: skip
 
@@ -67,6 +67,10 @@ class Journal:
             db.execute(
                 "delete from runs where run_id in (select run_id from runs order by started desc limit -1 offset ?)",
                 (KEEP_RUNS,),
+            )
+            db.execute(
+                "delete from effects where state = 'done' and rowid <= (select max(rowid) - ? from effects)",
+                (KEEP_EFFECTS,),
             )
 
     def run(self, run_id: str) -> dict[str, Any]:
@@ -94,8 +98,10 @@ class Journal:
             self._db.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, *, flushed: bool = False) -> Iterator[sqlite3.Connection]:
+        """flushed: what has an effect must be known after a power cut, too; a kill of the process loses neither."""
         with self._lock:
+            self._db.execute(f"pragma synchronous = {'full' if flushed else 'normal'}")
             self._db.execute("begin immediate")
             try:
                 yield self._db

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agents.tooling import Tool, tool
 from agents.types import AgentResult
+from rag.answering import content_terms, estimate_tokens
 from rag.errors import UsageError
 from rag.text import words
 from rag.types import Document
 
 RECALLED = 5
 MAX_FACT = 500  # characters
+MAX_TASK = 200  # characters of a task that is an example
+MAX_EPISODES = 200  # of a user
+EPISODE_TOKENS = 120  # of the examples that a prompt takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,18 @@ class Fact:
     source: str
     since: float
     current: bool = True
+
+
+def did_well(result: AgentResult) -> bool:
+    """Whether a run is an example to follow: it answered, no step failed, and what it read it cites, every sentence of it."""
+    read = any(step.tainted for step in result.steps)
+    return (
+        result.stopped == "answered"
+        and bool(result.steps)
+        and all(step.ok and step.tool for step in result.steps)
+        and not result.unsupported
+        and (bool(result.citations) or not read)
+    )
 
 
 class LongTermMemory:
@@ -48,6 +64,7 @@ class LongTermMemory:
         from rag.knowledge_base import KnowledgeBase
 
         self.user = user
+        self._of = kb.collection  # examples of one collection are none for another
         key = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         self._kb = KnowledgeBase(kb.home, kb.settings, f"memory-{key}")
         # One catalog, store and embedder for both: the embedded engine and the model are opened once.
@@ -87,23 +104,42 @@ class LongTermMemory:
 
     # ------------------------------------------------------------ what worked
 
-    def keep_episode(self, task: str, result: AgentResult) -> None:
-        """Keep a run that answered as an example of how such tasks are done."""
-        if result.stopped != "answered" or not result.steps:
-            return
-        way = " → ".join(step.tool for step in result.steps if step.ok and step.tool)
-        now = str(time.time())
-        self._kb.ingest(
-            Document(task[:2000], doc_id=f"episode-{_key(task)}", title="episode", type="episode",
-                     metadata={"kind": "episode", "way": way, "since": now, "said_in": "run", "about": task[:200]})
-        )  # fmt: skip
+    def keep_episode(self, task: str, result: AgentResult) -> bool:
+        """Keep a run as an example of how such tasks are done, if it did well; returns whether it was kept.
 
-    def episodes(self, task: str, n: int = 2) -> list[str]:
-        """How the most similar tasks were done."""
-        return [
-            f"A similar task, {hit.text!r}, was done by: {hit.metadata['way']}"
-            for hit in self._search(task, "episode", n)
-        ]
+        Of the run only the names of its tools are kept, beside the user's own task: nothing that a document, a page or a
+        tool said can come back as advice. The oldest examples go beyond MAX_EPISODES.
+        """
+        if not did_well(result):
+            return False
+        way = " → ".join(step.tool for step in result.steps)[:MAX_FACT]
+        about = " ".join(task.split())[:MAX_TASK]
+        metadata = {"kind": "episode", "of": self._of, "way": way, "since": str(time.time()), "said_in": "run", "about": about}  # fmt: skip
+        doc_id = f"episode-{_key(f'{self._of} {about}')}"
+        report = self._kb.ingest(Document(about, doc_id=doc_id, title="episode", type="episode", metadata=metadata))
+        kept = [info for info in self._kb.documents() if info.metadata.get("kind") == "episode"]
+        old = sorted(kept, key=lambda info: float(info.metadata["since"]))[: max(0, len(kept) - MAX_EPISODES)]
+        if old:
+            self._kb.delete(*(info.doc_id for info in old))
+        return not report.failures
+
+    def episodes(self, task: str, n: int = 2, *, tools: Collection[str] = ()) -> list[str]:
+        """How the most similar tasks over the same collection were done, nearest first, within EPISODE_TOKENS.
+
+        tools: those that there are; an example that needs another one is left out.
+        """
+        asked, room = content_terms(task), float(EPISODE_TOKENS)
+        lines: list[str] = []
+        for hit in self._search(task, "episode", 4 * n, f" and of == '{self._of}'"):
+            way = hit.metadata["way"]
+            if tools and not set(way.split(" → ")) <= set(tools) or not content_terms(hit.text) & asked:
+                continue
+            line = f"{hit.text} ⇒ {way}"
+            room -= estimate_tokens(line)
+            if room < 0 or len(lines) == n:
+                break
+            lines.append(line)
+        return lines
 
     # ------------------------------------------------------------ as tools
 
@@ -129,10 +165,10 @@ class LongTermMemory:
 
         return [remember, forget]
 
-    def _search(self, query: str, kind: str, n: int) -> Sequence[Any]:
+    def _search(self, query: str, kind: str, n: int, more: str = "") -> Sequence[Any]:
         if not query.strip() or self._kb.catalog.collection(self._kb.collection) is None:
             return []
-        return list(self._kb.search(query, top_k=n, mode="hybrid", filter=f"kind == '{kind}'", rerank=False))
+        return list(self._kb.search(query, top_k=n, mode="hybrid", filter=f"kind == '{kind}'{more}", rerank=False))
 
     def _put(self, fact: Fact, kind: str) -> None:
         metadata = {"kind": kind, "about": fact.about, "said_in": fact.source, "since": str(fact.since)}

@@ -36,6 +36,7 @@ FACTS = Task(
         ),
     },
 )
+_OWN = re.compile(r"\b(?:I|[Mm]y|[Ww]e|[Oo]ur|[Tt]he user)\b|我|用户")
 _TELLING = re.compile(r"\d|\b[A-Z][a-z]+\b.*\b[A-Z]|我|\b(?:my|I|we|our|prefer|never|always|must)\b")
 
 
@@ -82,6 +83,10 @@ def _by_model(turns: Sequence[Sequence[str]], chat: ChatModel) -> list[str]:
 
 
 def _bounded(facts: Sequence[str]) -> list[str]:
-    """The latest facts, each once."""
+    """The latest facts, each once. What the user said of themselves goes last: two thirds of the room are theirs."""
     latest = list(dict.fromkeys(reversed([fact for fact in facts if fact.strip()])))
-    return latest[:MAX_FACTS][::-1]
+    own = [fact for fact in latest if _OWN.search(fact)]
+    rest = [fact for fact in latest if not _OWN.search(fact)]
+    own = own[: max(MAX_FACTS * 2 // 3, MAX_FACTS - len(rest))]
+    kept = {*own, *rest[: MAX_FACTS - len(own)]}
+    return [fact for fact in latest if fact in kept][::-1]

@@ -10,6 +10,7 @@ from typing import Any
 
 from agents import grounding, prompts
 from agents.prompts import Situation
+from agents.tooling import Tool
 from agents.types import Call
 from rag.answering import estimate_tokens
 from rag.errors import ChatError
@@ -87,10 +88,10 @@ def _native(how: Asking, at: Situation, deadline_s: float, on_text: Callable[[st
 def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     sent = prompts.text_messages(at)
     told = at.steps[-1].code if at.steps else ""
-    if not told and grounding.found_nothing_new(at.steps):
+    if not told and (at.stuck or grounding.found_nothing_new(at.steps)):
         told = "nothing_new"  # a small model would go on searching
-    numbers = grounding.operands(at.task, at.steps, at.facts) if told in grounding.HELD else ()
-    schema = prompts.action_schema(at.tools, last=at.last, told=told, numbers=numbers)
+    numbers = grounding.operands(at.task, at.steps, at.facts) if told in grounding.HELD else None
+    schema = prompts.action_schema(_open(at), last=at.last, told=told, numbers=numbers)
     started = time.perf_counter()
     text, last = _collect(
         how.chat.stream(
@@ -101,8 +102,17 @@ def _text(how: Asking, at: Situation, deadline_s: float) -> Reply:
     spent = _spent(sent, text, last, started)
     thought, call, answer, fault = prompts.read_action(text, [tool.name for tool in at.tools])
     if fault and last.finish_reason == "length":
-        fault = "The reply was cut off at its longest. Write less."
+        answer = prompts.looped(text) or None
+        fault = "" if answer else "The reply was cut off at its longest. Write less."
     return Reply(thought=thought, calls=(call,) if call else (), answer=answer, fault=fault, raw=text, **spent)
+
+
+def _open(at: Situation) -> list[Tool]:
+    """The tools that a small model may call now: it looks up before it computes."""
+    names = {tool.name for tool in at.tools}
+    facts = [*at.facts, *(answered for _, answered in at.turns)]
+    early = "search" in names and not at.steps and not grounding.can_compute(at.task, at.steps, facts)
+    return [tool for tool in at.tools if not (early and tool.name == "calculator")]
 
 
 def _collect(deltas: Any, on_text: Callable[[str], None] | None) -> tuple[str, ChatDelta]:

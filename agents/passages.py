@@ -30,7 +30,7 @@ def focus(text: str, question: str, max_tokens: float = FOCUS_TOKENS) -> str:
     held = [terms(text[start:end]) & asked for start, end in spans]
     weights = rarity([*held, asked])
     scores = [sum(weights[term] for term in one) for one in held]
-    if not spans or not max(scores, default=0):
+    if not spans:
         return text
     chosen: list[int] = []
     size = 0.0

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.execution import clipped
+from agents.grounding import Operands
 from agents.tooling import Tool
 from agents.types import AgentStep, Call
 from rag.answering import estimate_tokens
 from rag.prompts import neutral
+from rag.text import sentences
 from rag.types import Message, ToolCall
 
 ANSWER = "answer"  # what a model calls when it is done, in the text form
@@ -32,7 +34,9 @@ class Situation:
     """What a reply is asked for: the task, what happened before it and since.
 
     turns: (task, answer) of the thread, oldest first. facts: what is kept of turns that are gone, and of earlier threads.
-    last: no step is left, so the reply must be the answer. room: tokens for all of it.
+    examples: tasks of before that went well, and which tools did them.
+    last: no step is left, so the reply must be the answer. stuck: it makes the same call again and again.
+    room: tokens for all of it.
     """
 
     task: str
@@ -41,8 +45,10 @@ class Situation:
     steps: Sequence[AgentStep] = ()
     turns: Sequence[tuple[str, str]] = ()
     facts: Sequence[str] = ()
+    examples: Sequence[str] = ()
     instructions: str = ""
     last: bool = False
+    stuck: bool = False
     room: int = 3000
 
 
@@ -73,35 +79,51 @@ _ONLY = {
     "nothing_new": ("calculator", "read_document", ANSWER),
     "compute_first": ("calculator",),
     "compute_asked": ("calculator",),
+    "compute_found": ("calculator",),
+    "compute_task": ("calculator",),
+    "compute_two": ("calculator", "search"),
     "compute_known": ("calculator", "search"),
     "say_result": (ANSWER,),
+    "answer_task": (ANSWER,),
 }
 
 
 def action_schema(
-    tools: Sequence[Tool], *, last: bool = False, told: str = "", numbers: Sequence[str] = ()
+    tools: Sequence[Tool], *, last: bool = False, told: str = "", numbers: Operands | None = None
 ) -> dict[str, Any]:
     """What a reply in the text form must be: one of the tools with its own arguments, or the answer.
 
     told: what the model was told last, see grounding.TOLD; its reply is held to that.
-    numbers: those that an expression is held to; none: any.
+    numbers: those that an expression is held to; None: any.
     """
     text = {"type": "string", "maxLength": MAX_ANSWER}
     answer = {"type": "object", "properties": {"text": text}, "required": ["text"], "additionalProperties": False}
     actions: list[tuple[str, Any]] = [] if last else [(tool.name, tool.parameters) for tool in tools]
     actions.append((ANSWER, answer))
     held = [one for one in actions if one[0] in _ONLY.get(told, ())]
-    if numbers:
-        held = [(name, _only_numbers(schema, numbers) if name == "calculator" else schema) for name, schema in held]
+    if numbers is not None:
+        held = [
+            (name, _only_numbers(schema, numbers, told) if name == "calculator" else schema) for name, schema in held
+        ]
     return {"anyOf": [_one_action(name, dict(schema)) for name, schema in held or actions]}
 
 
-def _only_numbers(schema: Mapping[str, Any], numbers: Sequence[str]) -> dict[str, Any]:
-    """The calculator's schema with an expression of two or three of these numbers: more, and a small model goes on and on."""
-    number = f"({'|'.join(re.escape(one) for one in dict.fromkeys(numbers))})"
-    pattern = rf"^({number} [-+*/] {number}( [*/] {number})?|\({number} [-+] {number}\) [*/] {number})$"
+def _only_numbers(schema: Mapping[str, Any], numbers: Operands, told: str) -> dict[str, Any]:
+    """The calculator's schema with an expression of two or three of these numbers, one of them found: more, and a small
+    model goes on and on."""
+    rest = [one for one in numbers.all if one not in numbers.found]
+    left, right = numbers.found or numbers.all, numbers.all
+    if told == "compute_task" and numbers.given:
+        right = rest = list(numbers.given)
+    a, b, c = _one_of(left), _one_of(right), _one_of(numbers.all)
+    two = rf"{a} [-+*/] {b}" + (rf"|{_one_of(rest)} [-+*/] {a}" if rest else "")
+    pattern = rf"^(({two})( [*/] {c})?|\({a} [-+] {a}\) [*/] {b})$"
     expression = {**schema["properties"]["expression"], "pattern": pattern}
     return {**schema, "properties": {**schema["properties"], "expression": expression}}
+
+
+def _one_of(numbers: Sequence[str]) -> str:
+    return f"({'|'.join(re.escape(one) for one in numbers)})"
 
 
 def read_action(reply: str, known: Sequence[str]) -> tuple[str, Call | None, str | None, str]:
@@ -218,7 +240,7 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
                 ("I look up when it was lit and when its designer died.", "search",
                  {"query": "Eddystone lighthouse lit year, designer died year"},
                  "[1] Lighthouses\nThe Eddystone lighthouse by John Smeaton was lit in 1759. Smeaton died in 1792."),
-                ("Found: 1759 and 1792. I compute the difference.", "calculator", {"expression": "1792 - 1759"}, "33"),
+                ("Lit: 1759. Designer died: 1792. I compute the difference.", "calculator", {"expression": "1792 - 1759"}, "33"),
             ),
             done="The calculator gave 33.",
             answer="Its designer John Smeaton died 33 years after it was lit in 1759 [1].",
@@ -228,7 +250,7 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
             steps=(
                 ("I look up the price of a ticket.", "search", {"query": "lighthouse ticket price"},
                  "[1] Visiting\n… A ticket costs 7.50 pounds."),
-                ("Found: 7.50 pounds a ticket. I multiply by 12.", "calculator", {"expression": "7.50 * 12"}, "90"),
+                ("One ticket: 7.50 pounds. Tickets: 12. I multiply.", "calculator", {"expression": "7.50 * 12"}, "90"),
             ),
             done="The calculator gave 90.",
             answer="12 tickets cost 90 pounds together [1].",
@@ -240,7 +262,7 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
             steps=(
                 ("先查点亮的年份和设计者去世的年份。", "search", {"query": "埃迪斯通灯塔 点亮年份 设计者去世年份"},
                  "[1] 灯塔\n约翰·斯米顿设计的埃迪斯通灯塔于1759年点亮。斯米顿1792年去世。"),
-                ("查到1759和1792，计算差。", "calculator", {"expression": "1792 - 1759"}, "33"),
+                ("点亮：1759年。设计者去世：1792年。计算差。", "calculator", {"expression": "1792 - 1759"}, "33"),
             ),
             done="计算结果是33。",
             answer="灯塔于1759年点亮，33年后设计者约翰·斯米顿去世[1]。",
@@ -249,7 +271,7 @@ _EXAMPLES: dict[str, tuple[Example, ...]] = {
             task="12张灯塔门票一共多少钱？",
             steps=(
                 ("先查一张门票的价格。", "search", {"query": "灯塔 门票 价格"}, "[1] 参观\n… 门票每张7.5镑。"),
-                ("查到每张7.5镑，乘以12。", "calculator", {"expression": "7.5 * 12"}, "90"),
+                ("每张：7.5镑。张数：12。相乘。", "calculator", {"expression": "7.5 * 12"}, "90"),
             ),
             done="计算结果是90。",
             answer="12张门票一共90镑[1]。",
@@ -321,6 +343,22 @@ def _json_action(reply: str) -> tuple[str, Call | None, str | None, str] | None:
     return None
 
 
+_CUT_ANSWER = re.compile(rf'"tool":\s*"{ANSWER}".*?"text":\s*"(?P<text>.*)', re.DOTALL)
+
+
+def looped(reply: str) -> str:
+    """The answer of a reply that was cut off because it said the same again and again, each sentence once; else ""."""
+    match = _CUT_ANSWER.search(reply)
+    if match is None:
+        return ""
+    text = match["text"].replace("\\n", "\n").replace('\\"', '"')
+    said = [" ".join(text[start:end].split()) for start, end in sentences(text)]
+    whole = [
+        one for one in dict.fromkeys(said) if said.count(one) > 1 or one != said[-1]
+    ]  # the last one may be cut off
+    return " ".join(whole) if len(set(said[:-1])) < len(said[:-1]) else ""
+
+
 def _traced(reply: str, known: Sequence[str]) -> tuple[str, Call | None, str | None, str] | None:
     match = _TRACE.search(reply)
     if match is None:
@@ -382,9 +420,17 @@ _NATIVE = {
 }
 
 
+_WORKED = {
+    "en": "Tasks like this one were done with these tools, in this order:",
+    "zh": "以前类似的任务依次用了这些工具：",
+}
+
+
 def _before(at: Situation) -> list[Message]:
     """The thread so far: facts that were kept, then the last turns."""
     messages = []
+    if at.examples:
+        messages.append(Message(role="system", content="\n".join([_WORKED[at.language], *(f"- {neutral(one)}" for one in at.examples)])))  # fmt: skip
     if at.facts:
         head = "以下是已知信息：" if at.language == "zh" else "Known from before:"
         messages.append(Message(role="system", content="\n".join([head, *(f"- {neutral(fact)}" for fact in at.facts)])))

@@ -77,6 +77,7 @@ class Parts:
     folder: Path | None = None
     approve: Literal["ask", "never", "all"] | Approve = "ask"
     recall: Callable[[str], Sequence[str]] | None = None
+    examples: Callable[[str], Sequence[str]] | None = None
     keep_prompts: bool = False
 
 
@@ -106,7 +107,10 @@ def react_graph(parts: Parts) -> StateGraph[Any, Any, Any, Any]:
         known = list(facts)
         if parts.recall is not None:
             known += [fact for fact in parts.recall(state["task"]) if fact not in known]
-        return {"turns": turns, "facts": facts, "extra": {**state.get("extra", {}), "known": known}}
+        extra = {**state.get("extra", {}), "known": known}
+        if parts.examples is not None:
+            extra["examples"] = list(parts.examples(state["task"]))
+        return {"turns": turns, "facts": facts, "extra": extra}
 
     def think(state: State, runtime: Runtime[Running]) -> dict[str, Any]:
         return _think(state, parts, runtime)
@@ -203,23 +207,31 @@ def _unfounded(reply: model.Reply, at: Situation, parts: Parts) -> grounding.Tol
     if "calculator" not in parts.tools:
         return None
     facts = [*at.facts, *(answered for _, answered in at.turns)]
-    call = next((call for call in reply.calls if call.tool == "calculator"), None)
-    if reply.answer is None and call is None:
-        return None
-    text = reply.answer if reply.answer is not None else str(call.args.get("expression", "")) if call else ""
-    told = grounding.told(text, at.task, at.steps, facts, at.language, computes=reply.answer is None,
-                          searches="search" in parts.tools)  # fmt: skip
+    call = reply.calls[0] if reply.calls else None
+    searches = "search" in parts.tools
+    told = None
+    if reply.answer is not None:
+        told = grounding.told_answer(reply.answer, at.task, at.steps, facts, at.language, searches=searches)
+    elif call is not None and call.tool == "calculator":
+        expression = str(call.args.get("expression", ""))
+        told = grounding.told_expression(expression, at.task, at.steps, facts, at.language, searches=searches)
+    elif call is not None and call.tool == "search":
+        told = grounding.told_search(str(call.args.get("query", "")), at.task, at.steps, at.language)
     return None if told is None or any(step.observation == told.text for step in at.steps) else told
 
 
 def _situation(state: State, parts: Parts) -> Situation:
     steps = [step_from(row) for row in state["steps"]]
     last = max(state["spent"]["replies"], len(steps)) >= parts.budget.max_steps - 1
+    stuck = _is_stuck(steps, parts.budget) and not parts.asking.is_native
+    # What it searched for again and again may be there, and what is asked follow from it.
+    computes = stuck and "calculator" in parts.tools and steps[-1].tool == "search" and not any(step.tool == "calculator" for step in steps)  # fmt: skip
     return Situation(
         task=state["task"], language=language(state["task"]), tools=list(parts.tools.values()), steps=steps,
         turns=[(asked, answered) for asked, answered in state.get("turns", [])],
-        facts=state.get("extra", {}).get("known", state.get("facts", [])), instructions=parts.instructions,
-        last=last or (_is_stuck(steps, parts.budget) and not parts.asking.is_native), room=parts.room,
+        facts=state.get("extra", {}).get("known", state.get("facts", [])),
+        examples=state.get("extra", {}).get("examples", []), instructions=parts.instructions,
+        last=last or (stuck and not computes), stuck=stuck, room=parts.room,
     )  # fmt: skip
 
 

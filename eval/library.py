@@ -1,4 +1,5 @@
-"""Test sets and results under a home, a folder for each collection: sets/*.csv, and results/TIME-NAME as `eval run -o` writes them."""
+"""Test sets and results under a home, a folder for each collection: sets/*.csv, results/TIME-NAME as `eval run -o` writes them,
+and answers/TIME-NAME as `eval answers -o` does."""
 
 from __future__ import annotations
 
@@ -47,6 +48,28 @@ class StoredResult:
         return read_qrels(self.folder / QRELS_FILE)[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAnswers:
+    """An evaluation of answers that was run. tree: its answers.json."""
+
+    folder: Path
+    at: datetime
+    tree: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def systems(self) -> list[str]:
+        return list(self.tree["systems"])
+
+    def given(self, system: str) -> list[dict[str, Any]]:
+        """What a system answered, a row a question, as `eval answers -o` writes them."""
+        lines = (self.folder / "answers" / f"{file_name(system)}.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
 def folder_of(home: Path, collection: str) -> Path:
     """Where a collection's test sets and results lie, whatever the collection is called."""
     safe = "".join(char if char.isalnum() and char.isascii() else f"_{ord(char):x}_" for char in collection)
@@ -73,13 +96,13 @@ def new_set(folder: Path, name: str) -> Path:
     return path
 
 
-def new_result(folder: Path, dataset: str) -> Path:
-    """The folder of the next result."""
+def new_result(folder: Path, dataset: str, kind: str = "results") -> Path:
+    """The folder of the next result. kind: results (of searches) or answers."""
     plain = re.sub(r"[^\w.-]+", "-", dataset).strip("-.")[:60] or "data"
     stem = f"{datetime.now(UTC).strftime(_STAMP)}-{plain}"
-    path, n = folder / "results" / stem, 2
+    path, n = folder / kind / stem, 2
     while path.exists():
-        path, n = folder / "results" / f"{stem}-{n}", n + 1
+        path, n = folder / kind / f"{stem}-{n}", n + 1
     return path
 
 
@@ -99,15 +122,33 @@ def results(folder: Path) -> list[StoredResult]:
     return [found for path in paths if path.is_dir() and (found := _result(path)) is not None]
 
 
-def remove(result: StoredResult) -> None:
+def answer_results(folder: Path) -> list[StoredAnswers]:
+    """All evaluations of answers that are whole, the newest first."""
+    paths = sorted((folder / "answers").glob("*"), reverse=True)
+    return [found for path in paths if path.is_dir() and (found := _answers(path)) is not None]
+
+
+def remove(result: StoredResult | StoredAnswers) -> None:
     shutil.rmtree(result.folder, ignore_errors=True)
+
+
+def _answers(path: Path) -> StoredAnswers | None:
+    try:
+        tree = json.loads((path / "answers.json").read_text(encoding="utf-8"))
+        return StoredAnswers(folder=path, at=_at(path), tree=tree)
+    except (OSError, ValueError):
+        return None
+
+
+def _at(path: Path) -> datetime:
+    return datetime.strptime(path.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
 
 
 def _result(path: Path) -> StoredResult | None:
     try:
         tree = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
         asked = json.loads((path / QUESTIONS_FILE).read_text(encoding="utf-8"))
-        at = datetime.strptime(path.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+        at = _at(path)
     except (OSError, ValueError):
         return None  # a run that was stopped, or is still going on
     return StoredResult(folder=path, at=at, tree=tree, questions=asked["questions"], collection=asked["collection"])

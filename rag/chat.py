@@ -38,6 +38,14 @@ PIECE_BYTES = 65_536
 _log = logging.getLogger(__name__)
 
 
+def load_client() -> None:
+    """Import what a call of an endpoint needs, so that the first call does not wait for it."""
+    import httpx2  # noqa: F401
+    import openai.types.chat  # noqa: F401
+
+    _tls()
+
+
 def complete(
     chat: ChatModel,
     messages: Sequence[Message],

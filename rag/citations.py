@@ -285,7 +285,7 @@ def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
     return tuple(merged.values())
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2000)
 def evidence(text: str) -> frozenset[str]:
     """Terms, numbers and dates of a text, as one set of keys that are equal across ways of writing."""
     counted = {term for term in terms(text) if not term[0].isdigit()}

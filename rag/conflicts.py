@@ -45,7 +45,7 @@ Facts = Mapping[str, Mapping[str, str]]
 
 def conflicts(citations: Sequence[Citation], hits: Sequence[Hit]) -> tuple[Conflict, ...]:
     """What other documents among the hits say differently from a sentence that an answer cites."""
-    places = [place for hit in hits if not hit.level for place in _places(hit)]
+    places = [place for hit in hits if not hit.level for place in _places(hit)] if citations else []
     found: list[Conflict] = []
     seen: set[tuple[str, int]] = set()
     for citation in citations:

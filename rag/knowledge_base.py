@@ -74,6 +74,8 @@ PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. �
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
 SUB_QUESTION_HITS = 5
+WARM_QUERY = "ready 好"  # both languages' dictionaries are read
+MOST_VIEWS = 500  # whose collections have their language remembered
 _NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
 }  # fmt: skip
@@ -117,10 +119,13 @@ class KnowledgeBase:
         self._models_of: KnowledgeBase | None = None
         self._chat: ChatModel | None = None
         self._chat_opened = False
+        self._other_chat: ChatModel | None = None  # of a view
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
         self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
-        self._language: tuple[tuple[Any, ...], str] | None = None  # with the state of the collection it is of
+        self._languages: dict[
+            tuple[Principal | None, str], tuple[tuple[Any, ...], str]
+        ] = {}  # with the collection's state
         self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
         self._owner = self  # of the open parts; a view has none of its own
@@ -178,11 +183,13 @@ class KnowledgeBase:
         collection: str | None = None,
         principal: Principal | None = None,
         settings: Settings | None = None,
+        chat: ChatModel | None = None,
     ) -> KnowledgeBase:
         """The same home as somebody sees it, or another collection of it. Shares the open parts; closing it closes nothing.
 
         principal: collections are the tenant's, and documents those whose access list lets it in. None: the home's owner.
         settings: for what happens per call, such as answer.max_tokens; open parts stay as they are.
+        chat: another chat model for what this view is asked; whoever opened it closes it.
         collection: left out, this one, or the principal's first where this one is not for it.
         Raises: UsageError for a collection that is not there for the principal.
         """
@@ -197,6 +204,7 @@ class KnowledgeBase:
         seen = copy.copy(self)
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
+        seen._other_chat = chat or self._other_chat
         seen._kept_graph, seen._forms = {}, None  # what was read from the catalog with other rights
         return seen
 
@@ -568,6 +576,19 @@ class KnowledgeBase:
                 return event.answer
         raise StoreError("The answer did not arrive. Please report this.")  # answer_events always ends with one
 
+    def warm(self) -> None:
+        """Open and load what a question needs, so that the first one does not wait for it. What cannot be had is left to fail then.
+
+        A chat model on this machine is not loaded: it takes gigabytes, and who only looks documents up does not need it.
+        """
+        from rag import answering  # noqa: F401
+        from rag.chat import load_client
+
+        with suppress(RagstoneError):
+            self._search(WARM_QUERY, Trace(), mode="hybrid", top_k=1, **_NO_UNDERSTANDING)
+            if self.settings.llm.base_url:
+                load_client()
+
     def _structured(
         self, question: str, schema: Mapping[str, Any], *, expand: str | None = None, **options: Any
     ) -> Answer:
@@ -835,10 +856,17 @@ class KnowledgeBase:
 
     def _main_language(self, collection: Collection) -> str:
         """Which language nearly all documents have that can be seen; "" when there is none such."""
-        state = (self._principal, self.collection, collection.generation, self.catalog.last_write(self.collection))
-        if self._language is None or self._language[0] != state:
-            self._language = state, main_language(self.catalog.sample_texts(self.collection, SAMPLE))
-        return self._language[1]
+        state = (collection.generation, self.catalog.last_write(self.collection))
+        seen, known = (
+            (self._principal, self.collection),
+            self._languages,
+        )  # shared by all views: each request has its own
+        found = known.get(seen)
+        if found is None or found[0] != state:
+            if len(known) >= MOST_VIEWS:
+                known.clear()
+            known[seen] = found = state, main_language(self.catalog.sample_texts(self.collection, SAMPLE))
+        return found[1]
 
     def _index_forms(self, collection: Collection) -> IndexForms:
         """Index forms that are built in memory: anew when documents have changed since."""
@@ -996,6 +1024,8 @@ class KnowledgeBase:
     @property
     def chat(self) -> ChatModel | None:
         """The chat model the settings name; None when there is none, and answers are then extractive."""
+        if self._other_chat is not None:
+            return self._other_chat
         if self._owner is not self:
             return self._owner.chat
         with self._lock:

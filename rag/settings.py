@@ -285,6 +285,12 @@ class LlmSettings(_Section):
     max_response_mb: float = Field(16, gt=0, description="longest reply, decoded")
     threads: int = Field(0, ge=0, description="threads of the local model; 0: all cores")
     context_tokens: int = Field(4096, ge=512, description="context of the local model")
+    offered: list[str] = Field([], description="other models of the endpoint that a chat on the page may choose")
+
+    @field_validator("offered", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
 class AgentSettings(_Section):
@@ -313,6 +319,12 @@ class AgentSettings(_Section):
     sandbox_s: float = Field(20, gt=0, description="seconds per program")
     sandbox_memory_mb: int = Field(1024, ge=64, description="memory per program")
     keep_prompts: bool = Field(False, description="store the prompts of each run with its trace")
+    episodes: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="examples of a user's earlier runs that went well, shown for a like task; 0: none, and none kept",
+    )
 
     @field_validator("tools", "databases", mode="before")
     @classmethod
@@ -356,6 +368,10 @@ class UiSettings(_Section):
         [], description="folders of this machine that may be imported from the page where several people use it"
     )
 
+    follow_ups: bool = Field(
+        True,
+        description="an endpoint's chat model proposes what to ask next, once the answer is there; else headings do",
+    )
     oidc_roles: list[str] = Field(
         [],
         description="sign-in by OIDC: who gets which role, such as ann@example.org=editor or @example.org=viewer; docs/page-people.md",

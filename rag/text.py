@@ -100,6 +100,8 @@ def tokens(text: str) -> list[str]:
 def language(text: str) -> str:
     """`zh` when Chinese characters carry most of the text, else `en`. A Chinese word counts 1.6 characters."""
     sample = text[:20_000]
+    if sample.isascii():
+        return "en"
     n_han = len(_HAN_CHAR.findall(sample))
     return "zh" if n_han > 1.6 * len(_LATIN_WORD.findall(sample)) else "en"
 
@@ -199,6 +201,7 @@ def _closes(char: str) -> bool:
     return char in "，。！？；：、”’」』）】》〉…"
 
 
+@lru_cache(maxsize=20_000)
 def _stem(term: str) -> str:
     return _stemmer()(term) if term.isalpha() and term.isascii() else term
 

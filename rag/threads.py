@@ -46,6 +46,11 @@ turns_table = sa.Table(
     sa.Column("comment", sa.Text, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
 )  # fmt: skip
+models_table = sa.Table(
+    "thread_models", metadata,  # beside the threads: a home of an older version has their table already
+    sa.Column("thread_id", sa.String, primary_key=True),
+    sa.Column("model", sa.String, nullable=False),
+)  # fmt: skip
 files_table = sa.Table(
     "thread_files", metadata,
     sa.Column("n", sa.Integer, primary_key=True, autoincrement=True),
@@ -136,12 +141,13 @@ class Threads:
     def delete(self, thread_id: str) -> None:
         """The thread with all that was said and attached."""
         with self._engine.begin() as db:
-            for table in (files_table, turns_table, threads_table):
+            for table in (files_table, models_table, turns_table, threads_table):
                 db.execute(sa.delete(table).where(table.c.thread_id == thread_id))
 
     def branch(self, thread: Thread, turn_id: str) -> Thread:
         """A copy of the thread as it was before a turn, files included."""
         made = self.create(thread.owner, thread.title)
+        self.choose_model(made.thread_id, self.model(thread.thread_id))
         u = turns_table.c
         with self._engine.begin() as db:
             end = sa.select(u.n).where(u.turn_id == turn_id).scalar_subquery()
@@ -156,6 +162,18 @@ class Threads:
                     values |= {"thread_id": made.thread_id, name: secrets.token_hex(8)}
                     db.execute(sa.insert(table).values(**values))
         return made
+
+    def model(self, thread_id: str) -> str:
+        """The chat model that was chosen for a thread; "" for the settings' own."""
+        m = models_table.c
+        with self._engine.connect() as db:
+            return db.execute(sa.select(m.model).where(m.thread_id == thread_id)).scalar() or ""
+
+    def choose_model(self, thread_id: str, model: str) -> None:
+        with self._engine.begin() as db:
+            db.execute(sa.delete(models_table).where(models_table.c.thread_id == thread_id))
+            if model:
+                db.execute(sa.insert(models_table).values(thread_id=thread_id, model=model))
 
     # ------------------------------------------------------------ turns
 
@@ -216,6 +234,13 @@ class Threads:
         }  # fmt: skip
         with self._engine.begin() as db:
             return db.execute(mine.values(**values)).rowcount == 1
+
+    def suggest(self, turn_id: str, follow_ups: Sequence[str]) -> None:
+        """What could be asked next, found after the answer was whole."""
+        u = turns_table.c
+        mine = sa.update(turns_table).where(u.turn_id == turn_id, u.state == "done")
+        with self._engine.begin() as db:
+            db.execute(mine.values(follow_ups=json.dumps(list(follow_ups), ensure_ascii=False)))
 
     def rate(self, turn_id: str, rating: int | None, comment: str = "") -> None:
         with self._engine.begin() as db:

@@ -150,6 +150,24 @@ class Users:
                 db.execute(sa.delete(sessions_table).where(sessions_table.c.name == name))
         return self._existing(name)
 
+    def change_own_password(self, name: str, now: str, new: str, *, token: str, address: str = "") -> None:
+        """A person's new password. All their sessions end but the one of `token`. Wrong tries count as those of signing in.
+
+        Raises: UsageError for a wrong password, a new one that does not fit, and too many tries.
+        """
+        hashed = _hashed(_fit(new))
+        if self._tried(_digest(name), address):
+            raise UsageError(f"Too many tries. Wait {TRIES_MINUTES} minutes, then try again.")
+        with self._engine.connect() as db:
+            stored = db.execute(sa.select(users_table.c.password).where(users_table.c.name == name)).scalar()
+        if not _is(now[:MAX_PASSWORD], stored or _NOBODY) or stored is None:
+            raise UsageError("The password is not the one that you have now. Type it again.")
+        s, t = sessions_table.c, tries_table.c
+        with self._engine.begin() as db:
+            db.execute(sa.update(users_table).where(users_table.c.name == name).values(password=hashed))
+            db.execute(sa.delete(sessions_table).where(s.name == name, s.digest != _digest(token)))
+            db.execute(sa.delete(tries_table).where(t.name == _digest(name), t.address == address))
+
     def remove(self, name: str) -> None:
         """End an account and its sessions. What it owns stays. Raises: UsageError when there is none."""
         self._existing(name)

@@ -35,12 +35,13 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was tried. `fix` is what to do when it failed, or what would make it better."""
+    """One thing that was tried. `fix` is what to do when it failed, or what would make it better. code: of the failure."""
 
     name: str
     ok: bool
     message: str
     fix: str = ""
+    code: str = ""
 
 
 def checks(home: str | None, load: Callable[[], Settings]) -> Iterator[Check]:
@@ -179,7 +180,11 @@ def _chat(kb: KnowledgeBase) -> Check:
             chat.check()
     except RagstoneError as error:
         return Check(
-            name="chat", ok=False, message=str(error), fix="Start the endpoint, or correct llm.base_url and llm.model."
+            name="chat",
+            ok=False,
+            message=str(error),
+            fix="Start the endpoint, or correct llm.base_url and llm.model.",
+            code=error.code,
         )
     if chat is None:
         runtime = "" if importlib.util.find_spec("xllamacpp") else "pip install 'ragstone[local]' && "
@@ -192,4 +197,4 @@ def _try(name: str, action: Callable[[], str], fix: str) -> Check:
     try:
         return Check(name=name, ok=True, message=action())
     except RagstoneError as error:
-        return Check(name=name, ok=False, message=str(error), fix=fix)
+        return Check(name=name, ok=False, message=str(error), fix=fix, code=error.code)

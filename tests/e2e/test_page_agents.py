@@ -94,5 +94,26 @@ def test_stopping(server: PageServer, browser: Any) -> None:
     page.get_by_role("button", name="停止").click()
     page.get_by_text("完成这一步后停止").wait_for()
     GATE.set()
-    page.get_by_text("was stopped").first.wait_for()
+    page.get_by_text("运行被停止").wait_for()
+    page.locator(".st-key-agents-go-on button").click()
+    page.get_by_text("步数用完仍没有得到答案").wait_for()
     assert page.get_by_text("Traceback").count() == 0
+
+
+def test_a_call_that_waits_is_approved_after_a_restart(server: PageServer, browser: Any) -> None:
+    page = opened(browser, f"{server.url}/agents")
+    give(page, "Task", "How hot is black tea brewed? Leave a note.", "Start")
+    page.locator(".st-key-agents-approval").get_by_role("button", name="Do it").wait_for()
+    page.context.close()
+    (server.home / "agents" / "workspace" / "note.md").unlink(missing_ok=True)
+    server.restart()
+    page = opened(browser, f"{server.url}/agents")  # it stands below the form, as before
+    page.locator(".st-key-agents-kept").get_by_text("How hot is black tea brewed?").wait_for()
+    page.get_by_text("Earlier runs", exact=True).first.click()
+    waiting = page.locator(".st-key-agents-approval")
+    waiting.get_by_text("80 degrees").first.wait_for()
+    assert page.locator(".st-key-agents-kept").get_by_test_id("stExpander").count() == 1, "the search before it"
+    idle(page)
+    waiting.get_by_role("button", name="Do it").click()
+    page.locator(".st-key-agents-kept .st-key-agents-answer").get_by_text("steeped at 80 degrees").wait_for()
+    assert (server.home / "agents" / "workspace" / "note.md").read_text().startswith("Green tea: 80 degrees.")

@@ -83,7 +83,8 @@ def admin(browser: Any, address: str) -> Iterator[Any]:
 def test_a_viewer_sees_health_alone_and_no_details(browser: Any, address: str) -> None:
     page = signed_in(browser, address, "sven")
     page.get_by_text("Everything works.").wait_for()
-    assert page.locator(".st-key-settings-part").count() == 0 and page.locator(".st-key-health-again").count() == 0
+    parts = page.locator(".st-key-settings-part").get_by_role("radio").all_inner_texts()
+    assert parts == ["Health", "Your account"] and page.locator(".st-key-health-again").count() == 0
     page.get_by_text("Chat model").wait_for()
     idle(page)
     assert page.get_by_text("Disk space").count() == 1 and page.get_by_text("GB free").count() == 0
@@ -186,6 +187,32 @@ def test_a_key_is_shown_once_and_its_use_counted(admin: Any, home: Path, tiny_se
     unfold(admin.locator(f".st-key-key-{key.key_id}").get_by_role("button", name="Revoke"), sure)
     sure.click()
     admin.get_by_text("The key wiki is revoked.").wait_for()
+
+
+def test_somebody_changes_their_own_password(browser: Any, address: str) -> None:
+    page = signed_in(browser, address, "sven")
+    other = signed_in(browser, address, "sven")
+    part(page, "Your account")
+
+    def give(now: str, new: str) -> None:
+        for label, text in (("Your password now", now), ("New password", new), ("The new one again", new)):
+            page.get_by_label(label, exact=True).fill(text)
+        page.get_by_label("The new one again", exact=True).blur()
+        idle(page)
+        page.locator(".st-key-own-password-change button").click()
+
+    give("not my password", "eight cups of tea")
+    page.get_by_text("The password is not the one that you have now.").wait_for()
+    idle(page)
+    give(GOOD, "eight cups of tea")
+    page.get_by_text("Your password is changed.").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="Settings").wait_for()  # this session stays
+    other.goto(f"{address}/settings")
+    sign_in(other, "sven", "eight cups of tea")  # the other one has ended
+    other.get_by_role("heading", name="Settings").wait_for()
+    other.context.close()
+    page.context.close()
 
 
 def test_the_page_speaks_chinese(browser: Any, address: str) -> None:

@@ -116,6 +116,38 @@ def test_two_people_see_only_their_own_and_a_session_lasts(server: PageServer, b
     bob.context.close()
 
 
+def test_rights_that_were_taken_end_in_open_dialogs_too(server: PageServer, browser, tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    with changed_accounts(server, tiny_settings) as kb:
+        Users(kb.catalog.engine).add("eve", PASSWORD, role="editor")
+    eve = tab(browser)
+    eve.goto(f"{server.url}/documents?doc=open")
+    enter(eve, "eve")
+    eve.locator(".st-key-document-delete button").click()
+    sure = eve.locator(".st-key-documents-delete-sure button")
+    sure.wait_for()
+    idle(eve)
+    with changed_accounts(server, tiny_settings) as kb:
+        Users(kb.catalog.engine).change("eve", role="viewer")
+    sure.click()
+    sure.wait_for(state="detached")
+    eve.locator(".st-key-document-delete").wait_for(state="detached")
+    with changed_accounts(server, tiny_settings) as kb:
+        assert kb.documents("open")[0].state == "live", "what the dialog offered was not done"
+        Users(kb.catalog.engine).change("eve", role="editor")
+    eve.reload()
+    switch = eve.get_by_role("button", name="Switch off")
+    switch.wait_for()
+    idle(eve)
+    with changed_accounts(server, tiny_settings) as kb:
+        Users(kb.catalog.engine).change("eve", role="viewer")
+    switch.click()  # a callback runs before the page does
+    switch.wait_for(state="detached")
+    with changed_accounts(server, tiny_settings) as kb:
+        assert kb.documents("open")[0].state == "live"
+        Users(kb.catalog.engine).remove("eve")
+    eve.context.close()
+
+
 def test_nothing_is_served_to_who_is_not_signed_in(server: PageServer) -> None:
     for path in ("media/abc.png", "_stcore/upload_file/a/b", "_stcore/stream", "component/x"):
         assert status(f"{server.url}/{path}") in (401, 403), path

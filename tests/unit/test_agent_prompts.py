@@ -6,15 +6,28 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents import grounding
+from agents.memory import MAX_FACTS, condensed
+from agents.model import Asking, ask
 from agents.passages import focus
-from agents.prompts import Situation, action_schema, fitted, native_messages, read_action, read_trace, text_messages
+from agents.prompts import (
+    Situation,
+    action_schema,
+    fitted,
+    looped,
+    native_messages,
+    read_action,
+    read_trace,
+    text_messages,
+)
 from agents.schema import problems
 from agents.tooling import Tool, from_schema
 from agents.tools.calculator import calculator_tool
+from agents.traces import RecordedChat
 from agents.types import AgentStep, Call
 
 TOOLS = [calculator_tool()]
@@ -54,6 +67,12 @@ def test_what_is_no_reply(reply: str) -> None:
     assert call is None and answer is None and fault
 
 
+def test_an_answer_that_goes_round_and_round_is_taken_once() -> None:
+    start = '{"thought": "t", "tool": "answer", "args": {"text": "It was cut. It was 5 \\"per cent\\". '
+    assert looped(start + "It was cut. It was 5") == 'It was cut. It was 5 "per cent".'
+    assert looped(start + "Before that it was more, and") == looped("It was cut. It was cut. It was") == ""
+
+
 def test_the_schema_holds_a_reply_to_the_tools() -> None:
     schema = {"properties": {"x": action_schema(TOOLS)}}
     assert problems(schema, {"x": {"thought": "t", "tool": "calculator", "args": {"expression": "1"}}}) == []
@@ -68,10 +87,56 @@ def test_who_took_a_number_from_nowhere_computes_with_those_that_were_found() ->
     numbers = grounding.operands("How many years?", [step])
     (held, *_) = action_schema([calculator_tool()], told="compute_known", numbers=numbers)["anyOf"]
     pattern = re.compile(held["properties"]["args"]["properties"]["expression"]["pattern"])
-    assert all(pattern.match(text) for text in ("1998 - 1839", "(1998 - 1839) * 365", "1839 + 1998 / 2"))
-    assert not any(pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "__import__('os')"))
+    assert all(pattern.match(text) for text in ("1998 - 1839", "(1998 - 1839) * 365", "1839 + 1998 / 2", "7 * 1839"))
+    assert not any(
+        pattern.match(text) for text in ("1998 - 839", "1998", "1998 - 1839 + 7", "7 * 12", "__import__('os')")
+    )
     told = AgentStep(n=2, thought="", tool="", args={}, observation="18,399 stands in no observation.", ok=False, code="compute_known")  # fmt: skip
-    assert "1839" in numbers and "1839" not in grounding.operands("How many years?", [step, told])
+    assert "1839" in numbers.all and "1839" not in grounding.operands("How many years?", [step, told]).all
+
+
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("80 * 24", ""),
+        ("24 * 80 / 1000", ""),
+        ("80 + 1902", "compute_task"),  # found, both, and not asked about
+        ("24 * 12", "compute_found"),
+        ("80 - 80", "compute_two"),
+        ("80 * 80", "compute_task"),
+        ("81 * 24", "compute_known"),
+    ],
+)
+def test_what_is_computed_joins_what_was_found_with_what_the_task_gives(expression: str, what: str) -> None:
+    task = "A bolt weighs how much, and how much do 24 of them?"
+    step = AgentStep(n=1, thought="", tool="search", args={}, observation="Since 1902 a bolt weighs 80 g.")
+    told = grounding.told_expression(expression, task, [step], [], "en", searches=True)
+    assert (told.what if told else "") == what
+    (held, *_) = action_schema([calculator_tool()], told="compute_task", numbers=grounding.operands(task, [step]))["anyOf"]  # fmt: skip
+    pattern = re.compile(held["properties"]["args"]["properties"]["expression"]["pattern"])
+    assert pattern.match("24 * 80") and pattern.match("80 * 24 / 1000") and not pattern.match("80 + 1902")
+    done = AgentStep(n=2, thought="", tool="calculator", args={}, observation="1920")
+    assert grounding.told_expression("1920 - 80", task, [step, done], [], "en", searches=True) is None
+
+
+def test_before_there_are_two_numbers_nothing_is_computed() -> None:
+    class Listening(RecordedChat):
+        def stream(self, messages: object, **options: Any) -> Any:
+            self.names = [one["properties"]["tool"]["const"] for one in options["json_schema"]["anyOf"]]
+            return super().stream([], **options)
+
+    for task, n_tools in (("How much do 24 bolts weigh?", 2), ("What is 24 * 80?", 3)):
+        chat = Listening([{"text": "x"}])
+        ask(Asking(chat=chat), at(task=task, tools=[search_like(), calculator_tool()]), deadline_s=1)
+        assert len(chat.names) == n_tools and ("calculator" in chat.names) is (n_tools == 3)
+
+
+def test_a_search_made_before_gives_way_to_computing() -> None:
+    search = AgentStep(n=1, thought="", tool="search", args={"query": "bridge"}, observation="[1] Built in 1907. The war ended in 1871.")  # fmt: skip
+    task = "How many years after the war was the bridge built?"
+    assert (told := grounding.told_search("bridge", task, [search], "en")) and told.what == "compute_asked"
+    assert grounding.told_search("war", task, [search], "en") is None
+    assert grounding.told_search("bridge", "When was the bridge built?", [search], "en") is None
 
 
 @pytest.mark.parametrize(
@@ -97,6 +162,9 @@ def test_who_finds_nothing_new_searches_no_further() -> None:
     assert not grounding.found_nothing_new([found(1, 1, 2)])
     assert not grounding.found_nothing_new([found(1, 1, 2), found(2, 2, 3)])
     assert grounding.found_nothing_new([found(1, 1, 2), found(2, 2)])
+    asked = lambda n, query: AgentStep(n=n, thought="", tool="search", args={"query": query}, observation=f"[{n}] text")  # noqa: E731  # fmt: skip
+    assert grounding.found_nothing_new([asked(1, "steel bridge"), asked(2, "steel bridge weight rivets")])
+    assert not grounding.found_nothing_new([asked(1, "steel bridge"), asked(2, "bridge rivets")])
     kinds = [one["properties"]["tool"]["const"] for one in action_schema([search_like(), calculator_tool()], told="nothing_new")["anyOf"]]  # fmt: skip
     assert kinds == ["calculator", "answer"]
 
@@ -108,11 +176,14 @@ def search_like() -> Tool:
 def test_an_answer_without_the_computation_is_sent_back() -> None:
     found = AgentStep(n=1, thought="", tool="search", args={}, observation="Built in 1907. The war ended in 1871.")
     task = "How many years after the war was the bridge built?"
-    told = lambda text, steps: grounding.told(text, task, steps, [], "en", computes=False, searches=True)  # noqa: E731
+    told = lambda text, steps: grounding.told_answer(text, task, steps, [], "en", searches=True)  # noqa: E731
     assert (said := told("It was built in 1907.", [found])) is not None and said.what == "compute_asked"
     assert told("The documents do not say.", [found]) is None, "it found nothing to compute with"
     done = AgentStep(n=2, thought="", tool="calculator", args={"expression": "1907 - 1871"}, observation="36")
     assert told("36 years after.", [found, done]) is None
+    assert (said := told("The lighthouse was lit 36 years after.", [found, done])) and task in said.text
+    lit = AgentStep(n=3, thought="", tool="search", args={}, observation="The Lighthouse by the bridge.")
+    assert told("The lighthouse was lit 36 years after.", [found, done, lit]) is None
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -200,3 +271,15 @@ def test_every_step_of_written_traces_is_read(shared: Path) -> None:
             n_found += len(steps)
             n_finish += sum(step.action == "Finish" and bool(step.argument) for step in steps)
     assert n_wanted == n_found > 50 and n_finish == 29
+
+
+def test_what_users_say_of_themselves_outlives_what_was_answered() -> None:
+    facts = ["My garden lies at 913 m.", "我的茶园朝南。"]
+    for n in range(100):
+        turns = [[f"What is {n}?", f"It is {n} kg."] for _ in range(7)]
+        _, facts = condensed(turns, facts, None)
+    assert facts[:2] == ["My garden lies at 913 m.", "我的茶园朝南。"] and facts[-1] == "It is 99 kg."
+    assert len(facts) == MAX_FACTS
+    for n in range(100):
+        _, facts = condensed([[f"I have {n} bushes.", "Good."]] * 7, facts, None)
+    assert len(facts) == MAX_FACTS and "I have 99 bushes." in facts and "It is 99 kg." in facts

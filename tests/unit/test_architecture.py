@@ -26,7 +26,7 @@ HOMES = {
         "rag/users.py",
     },
     "fastapi": {"ui/api/app.py", "ui/api/model_app.py"},
-    "starlette": {"ui/api/app.py", "ui/api/model_app.py", "ui/web/door.py"},
+    "starlette": {"ui/api/app.py", "ui/api/event_stream.py", "ui/api/model_app.py", "ui/web/door.py"},
     "opentelemetry": {"ui/api/server.py"},
     "uvicorn": {"ui/api/server.py", "ui/model_commands.py"},
     "streamlit": {"ui/web", "ui/front.py"},

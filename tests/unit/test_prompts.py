@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.prompts import NO_ANSWER, ShownPassage, answer_messages, may_say_no_answer, neutral, says_no_answer
+from rag.prompts import (
+    FOLLOW_UPS,
+    NO_ANSWER,
+    ShownPassage,
+    answer_messages,
+    asked,
+    may_say_no_answer,
+    neutral,
+    says_no_answer,
+    task_messages,
+    task_reply,
+)  # fmt: skip
 
 CONTROL = re.compile(r"<\||<｜|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|</?passage>|<<SYS|</?think>", re.IGNORECASE)
 HOSTILE = [
@@ -61,3 +72,11 @@ def test_the_agreed_sentence_is_recognised(reply: str) -> None:
 def test_other_replies_are_not(reply: str) -> None:
     assert not says_no_answer(reply)
     assert not may_say_no_answer(reply + " And more.")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_follow_ups_are_asked_for_under_their_passages(language: str) -> None:
+    text = asked("How tall?", [ShownPassage(1, "Guide", "It is 330 m tall. </passage>")], language)
+    system, _, example, user = task_messages(FOLLOW_UPS, text, language, n=3)
+    assert "3" in system.content and user.content == text and text.count("</passage>") == 1
+    assert len(task_reply(FOLLOW_UPS, example.content)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import sqlalchemy as sa
 
 from eval.dataset import load_dataset
 from rag import attached
+from rag.citations import evidence
 from rag.threads import Threads
-from rag.types import Answer, Citation, Step, Usage
-from ui.web import chat_questions
+from rag.types import Answer, Citation, Conflict, Side, Step, Usage
+from ui.web import chat_questions, conflicts
 from ui.web.source import apart, surroundings
 from ui.web.threads import as_json, as_questions
 
@@ -127,3 +129,51 @@ def test_questions_from_headings(tiny_kb, tmp_path: Path) -> None:  # type: igno
                   start=at, end=at + 12, page=None, supported=True),))  # fmt: skip
     assert ["Oolong" in one for one in chat_questions.follow_ups(tiny_kb, "What is green?", here)][0]
     assert chat_questions.follow_ups(tiny_kb, "?", Answer(text="No.", abstained=True)) == []
+
+
+def test_a_threads_model_is_kept_copied_and_forgotten(threads: Threads) -> None:
+    thread = asked(threads, "ann", "Is it?")
+    assert threads.model(thread.thread_id) == ""
+    threads.choose_model(thread.thread_id, "large")
+    threads.choose_model(thread.thread_id, "larger")
+    (turn,) = threads.turns(thread.thread_id)
+    assert threads.model(threads.branch(thread, turn.turn_id).thread_id) == "larger"
+    threads.delete(thread.thread_id)
+    assert threads.model(thread.thread_id) == ""
+
+
+def test_follow_ups_come_after_the_answer(threads: Threads) -> None:
+    thread = asked(threads, "ann", "Is it?")
+    (turn,) = threads.turns(thread.thread_id)
+    threads.suggest(turn.turn_id, ["Who is it?"])
+    (again,) = threads.turns(thread.thread_id)
+    assert again.follow_ups == ("Who is it?",) and again.answer == turn.answer
+    threads.ask_again(turn.turn_id, collection="default", mode="hybrid")
+    threads.suggest(turn.turn_id, ["Too late?"])
+    assert threads.turns(thread.thread_id)[0].follow_ups == ()
+
+
+@pytest.mark.parametrize(
+    ("asked_next", "fits"),
+    [
+        ("Who owns the bridge?", True),
+        ("谁拥有桥？", False),
+        ("How long is the bridge?", False),
+        ("Bridges are long.", False),
+        ("Who owns the moon, the sun and all stars?", False),
+        ("Who owns the bridge " + "and the town " * 12 + "?", False),
+    ],
+)
+def test_which_proposed_questions_are_shown(asked_next: str, fits: bool) -> None:
+    there = evidence("The town owns the bridge. It is 420 metres long.")
+    assert chat_questions.fits(asked_next, "How long is the bridge?", there) is fits
+
+
+def test_the_side_of_a_conflict_opens_as_a_source() -> None:
+    sides = [Side(values=(str(n),), quote=f"It is {n}.", chunk_id=f"d{n}#0-8", doc_id=f"d{n}", source=f"{n}.md", title="", start=0, end=8,
+                  page=None) for n in (1, 2)]  # fmt: skip
+    answer = replace(ANSWER, conflicts=(Conflict(kind="number", sides=tuple(sides)),))
+    (one,) = conflicts.cited(answer, "c0-1")
+    assert (one.doc_id, one.quote, one.marker) == ("d2", "It is 2.", 0)
+    for address in ("c0-2", "c1-0", "c-", "1", "c0", "c0-x", ""):
+        assert conflicts.cited(answer, address) == []

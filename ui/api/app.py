@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ from rag.knowledge_base import KnowledgeBase
 from rag.types import DocumentInfo, Event, Usage
 from ui.api import accepting, chat, shapes
 from ui.api.client_tools import ToolCall
+from ui.api.event_stream import EventStream
 from ui.api.guard import Guard, error_body
 from ui.api.service import Refused, Service, status_of
 from ui.api.worker import job_folder
@@ -96,7 +97,7 @@ def _caller(request: Request) -> Key:
 
 
 def _needs(scope: str) -> Any:
-    def check(request: Request) -> Key:
+    async def check(request: Request) -> Key:  # a plain function would be sent to a thread
         key = _caller(request)
         if scope not in key.scopes and "admin" not in key.scopes:
             raise Refused(403, "E_SCOPE", f"This needs the scope {scope!r}; the key has {', '.join(key.scopes)}.")
@@ -202,7 +203,7 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             events = events_of()
             usage = bool(body.stream_options and body.stream_options.include_usage)
             lines = chat.chunks(reply_id, body.model, events, spend, usage=usage, explain=explain)
-            return StreamingResponse(_begun(lines), media_type="text/event-stream; charset=utf-8")
+            return EventStream(_begun(lines))
 
         def whole() -> dict[str, Any]:
             for event in events_of():
@@ -217,7 +218,7 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         return _once(service, key, request, body.model_dump_json(), lambda: (200, whole()))
 
 
-def _begun(lines: Iterator[str]) -> Iterator[str]:
+def _begun(lines: Generator[str]) -> Generator[str]:
     """The lines, the first two of which are there: what goes wrong in the search becomes an HTTP status, not a stream.
 
     The first line says only that an assistant speaks; the second is made when the search is done.
@@ -230,7 +231,7 @@ def _begun(lines: Iterator[str]) -> Iterator[str]:
             502 if error["code"].startswith("E_LLM") and status != 504 else status, error["code"], error["message"]
         )
 
-    def all_of_them() -> Iterator[str]:
+    def all_of_them() -> Generator[str]:
         yield from head
         yield from lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -147,7 +147,7 @@ def chunks(
     *,
     usage: bool,
     explain: bool,
-) -> Iterator[str]:
+) -> Generator[str]:
     """The answer as server-sent events, ending with `[DONE]` when it is whole, else with an error event.
 
     The chunk with the finish reason carries the citations. `done` is called with what was spent before the last chunk.

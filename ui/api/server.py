@@ -42,6 +42,7 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
     def start() -> None:
         if worker is not None:
             worker.start()
+        threading.Thread(target=kb.warm, name="warm", daemon=True).start()
         sys.stderr.write(
             f"ragstone: the API is at http://{'[' + host + ']' if ':' in host else host}:{port}/v1; Ctrl-C ends it\n"
         )

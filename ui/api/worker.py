@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from rag import originals
 from rag.errors import LockedError, RagstoneError, StoreError
-from rag.ingest import Progress
 from rag.jobs import Job, Jobs
 from rag.knowledge_base import KnowledgeBase
 from rag.principals import Principal
-from rag.sources import FoundFile
 from rag.types import Document, IngestReport
+
+if TYPE_CHECKING:  # what imports documents is loaded with the first job: the page's first frame does not wait for it
+    from rag.ingest import Progress
+    from rag.sources import FoundFile
 
 POLL_S = 1.0  # a job that another process added is seen within
 RETRY_S = 2.0  # between tries while something else writes, or Milvus is away
@@ -175,6 +177,8 @@ def report_json(report: IngestReport) -> dict[str, Any]:
 
 
 def _upload(path: Path, name: str) -> FoundFile:
+    from rag.sources import FoundFile
+
     stat = path.stat()
     return FoundFile(path=str(path), source=upload_source(name), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
 

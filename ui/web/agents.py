@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from agents.agent import KINDS
-from agents.journal import Journal
 from agents.otlp import spans
-from agents.traces import as_test, replayed
-from agents.types import AgentResult, AgentStep, Approval
+from agents.traces import as_test
+from agents.types import WAITING, AgentResult, AgentStep, Approval
 from rag.types import Citation
-from ui.web.agents_runs import KIND, Run, answer_approval, folder_of, start, steps_of, tools_for_user
+from ui.web.agents_runs import (
+    KIND,
+    Run,
+    at_work,
+    folder_of,
+    go_on,
+    records,
+    result_of,
+    run_of,
+    standing,
+    start,
+    steps_of,
+    tools_for_user,
+)  # fmt: skip
+from ui.web.failures import told_task
 from ui.web.markup import plain, safe
 from ui.web.tasks import Task
 from ui.web.view import View
@@ -41,8 +56,11 @@ def show(view: View) -> None:
         return
     task = next(iter(view.home.tasks.list(view.user.name, KIND)), None)
     _form(view, busy=task is not None and task.running)
-    if task is not None and task.task_id != st.session_state.get("agents-closed"):
+    if task is not None:
         _run(view, task)
+    elif (last := next(iter(records(view, 1)), None)) and last["stopped"] in WAITING:  # from before a restart
+        st.divider()
+        _kept(view, last)
 
 
 # ---------------------------------------------------------------- the task
@@ -71,7 +89,6 @@ def _form(view: View, *, busy: bool) -> None:
     if sent and text.strip():
         run = Run(task=text.strip(), kind=kind, tools=tuple(tools), max_steps=int(steps), max_seconds=float(seconds))
         start(view, run)
-        st.session_state.pop("agents-closed", None)
         st.rerun()
 
 
@@ -83,17 +100,26 @@ def _run(view: View, task: Task) -> None:
     with st.container(key="agents-run"):
         st.markdown(f"**{plain(task.title)}**")
         if task.running:
-            st.fragment(_live, run_every=POLL_S)(view, task)
+            view.part(_live, view, task, run_every=POLL_S)
             return
-        _steps(view, steps_of(task.since(0)))
+        events = steps_of(task.since(0))
         if task.state == "failed":
-            st.error(view.word("common.bug") if task.error == "E_BUG" else plain(task.error))
+            _steps(view, events)
+            st.error(told_task(view, task))
             return
         run, result = task.result
-        if result.approval is not None:
-            _approval(view, run, result, result.approval)
-        else:
-            _result(view, result)
+        _steps(view, result.steps or events)  # a run that was gone on with began before its task
+        _outcome(view, run, result)
+
+
+def _outcome(view: View, run: Run, result: AgentResult) -> None:
+    """What came of a run, or what it waits for."""
+    if result.approval is not None:
+        _approval(view, run, result.approval)
+    elif result.stopped in WAITING:
+        _broken_off(view, run)
+    else:
+        _result(view, result)
 
 
 def _live(view: View, task: Task) -> None:
@@ -120,7 +146,9 @@ def _steps(view: View, steps: Sequence[AgentStep]) -> None:
         with st.expander(f"{step.n} · {plain(who + tool)} {plain(_short(shown))}", icon=mark):
             if step.thought:
                 st.markdown(f"*{plain(' '.join(step.thought.split()))}*")
-            st.code(json.dumps(dict(step.args), ensure_ascii=False, indent=2, default=str), language="json")
+            st.code(
+                json.dumps(dict(step.args), ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True
+            )
             st.markdown(plain(step.observation[:SHOWN]))
             st.caption(f"{step.ms:.0f} ms" + (f" · {plain(step.code)}" if step.code else ""))
 
@@ -130,22 +158,34 @@ def _short(text: str) -> str:
     return one_line if len(one_line) <= 90 else f"{one_line[:88]}…"
 
 
-def _approval(view: View, run: Run, result: AgentResult, approval: Approval) -> None:
+def _approval(view: View, run: Run, approval: Approval) -> None:
     """What would be called, with exactly these arguments; nothing else can be approved."""
     word = view.word
     with st.container(border=True, key="agents-approval"):
         st.markdown(f":material/front_hand: **{word('agents.approval', tool=plain(approval.tool))}**")
-        st.caption(plain(approval.reason))
-        st.code(json.dumps(dict(approval.args), ensure_ascii=False, indent=2, default=str), language="json")
+        why = f"{approval.reason[:1].upper()}{approval.reason[1:]}."
+        st.caption(plain(why) if view.language == "en" else word("agents.approval_why"))
+        st.code(
+            json.dumps(dict(approval.args), ensure_ascii=False, indent=2, default=str), language="json", wrap_lines=True
+        )
         with st.container(horizontal=True):
             st.button(
-                word("agents.approve"), key="agents-yes", type="primary", icon=":material/check:", on_click=answer_approval,
-                args=(view, run, result.thread, True),
+                word("agents.approve"), key="agents-yes", type="primary", icon=":material/check:", on_click=view.still(go_on),
+                args=(view, run, approval, True),
             )  # fmt: skip
             st.button(
-                word("agents.refuse"), key="agents-no", icon=":material/close:", on_click=answer_approval,
-                args=(view, run, result.thread, False),
+                word("agents.refuse"), key="agents-no", icon=":material/close:", on_click=view.still(go_on),
+                args=(view, run, approval, False),
             )  # fmt: skip
+
+
+def _broken_off(view: View, run: Run) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="agents-broken-off"):
+        st.markdown(f":material/pause_circle: {view.word('agents.broken_off')}", width="stretch")
+        st.button(
+            view.word("agents.go_on"), key="agents-go-on", type="primary", icon=":material/play_arrow:", on_click=view.still(go_on),
+            args=(view, run),
+        )  # fmt: skip
 
 
 def _result(view: View, result: AgentResult) -> None:
@@ -153,7 +193,9 @@ def _result(view: View, result: AgentResult) -> None:
     if result.answer:
         with st.container(border=True, key="agents-answer"):
             st.markdown(safe(result.answer))
-    if result.reason:
+    if result.stopped not in ("answered", "abstained", "error"):
+        st.warning(word(f"agents.ended_{result.stopped}"))
+    elif result.reason:
         st.warning(plain(result.reason))
     for sentence in result.unsupported:
         st.warning(word("agents.unsupported", text=plain(sentence)))
@@ -186,30 +228,21 @@ def _artifacts(view: View, paths: Sequence[str]) -> None:
 
 
 def _earlier(view: View) -> None:
-    word = view.word
-    path = folder_of(view) / "agents.sqlite3"
-    if not path.exists():
-        st.info(word("agents.none_yet"), icon=":material/history:")
-        return
-    journal = Journal(path)
-    try:
-        rows = journal.runs(50)
-    finally:
-        journal.close()
+    word, rows = view.word, records(view)
     if not rows:
         st.info(word("agents.none_yet"), icon=":material/history:")
         return
     by_id = {row["run_id"]: row for row in rows}
     chosen = st.selectbox(
         word("agents.earlier"), list(by_id), key="agents-earlier-run", label_visibility="collapsed",
-        format_func=lambda one: f"{by_id[one]['task'][:90]} · {by_id[one].get('stopped', '')}",
+        format_func=lambda one: _line(view, by_id[one]),
     )  # fmt: skip
     record = by_id[chosen]
-    st.markdown(f"**{plain(record['task'])}**")
-    _steps(view, [event.step for event in replayed(record) if event.step is not None])
-    if record.get("answer"):
-        with st.container(border=True):
-            st.markdown(safe(record["answer"]))
+    task = at_work(view, record["thread"])
+    if task is not None and task.running:
+        _run(view, task)
+        return
+    _kept(view, record)
     with st.container(horizontal=True):
         st.download_button(
             word("agents.as_test"), as_test(record), f"test_agent_{chosen[:8]}.py", key="agents-as-test", icon=":material/science:"
@@ -218,3 +251,26 @@ def _earlier(view: View) -> None:
             word("agents.as_spans"), json.dumps(spans(record), ensure_ascii=False, indent=1), f"run-{chosen[:8]}.otlp.json",
             key="agents-as-spans", icon=":material/timeline:",
         )  # fmt: skip
+
+
+def _line(view: View, record: Mapping[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["started"]))
+    return f"{when} · {record['task'][:90]} · {view.word('agents.state_' + record['stopped'])}"
+
+
+def _kept(view: View, record: Mapping[str, Any]) -> None:
+    """A run as it is kept; one that waits or was cut short is gone on with from its checkpoint."""
+    with st.container(key="agents-kept"):
+        st.markdown(f"**{plain(record['task'])}**")
+        run = run_of(record)
+        found = standing(view, run) if record["stopped"] in WAITING else None
+        if found is not None:
+            _steps(view, found.steps)
+            _outcome(view, run, found)
+            return
+        done = result_of(record)
+        _steps(view, done.steps)
+        if done.stopped in WAITING:  # it was killed before its first checkpoint
+            st.caption(view.word("agents.lost"))
+        else:
+            _result(view, done)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from agents.agent import Agent
-from agents.types import AgentEvent, AgentResult, AgentStep, Budget
+from agents.journal import Journal
+from agents.types import AgentEvent, AgentResult, AgentStep, Approval, Budget, step_from
+from rag.types import Citation, Usage
 from ui.web.tasks import Task
 from ui.web.view import View
 
@@ -19,10 +23,11 @@ READING = ("graph",)  # what somebody may use who is not the home's owner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What was asked for; a run that waits for approval is gone on with in the same way."""
+    """What was asked for, and the thread that holds where it stands: the page can be restarted and go on with it."""
 
     task: str
     kind: str
+    thread: str = ""
     tools: tuple[str, ...] = ()
     max_steps: int = 12
     max_seconds: float = 600.0
@@ -45,12 +50,62 @@ def folder_of(view: View) -> Path:
 
 def start(view: View, run: Run) -> Task:
     """Give an agent the task, in the background."""
-    return _begin(view, run, lambda agent, task: agent.stream(run.task, stop=task.stop))
+    run = replace(run, thread=secrets.token_hex(8))
+    return _begin(view, run, lambda agent, task: agent.stream(run.task, thread=run.thread, stop=task.stop))
 
 
-def answer_approval(view: View, run: Run, thread: str, approve: bool) -> None:
-    """Go on with a run that waits: make exactly the call that was shown, or do not."""
-    _begin(view, run, lambda agent, task: agent.resume_stream(thread, approve=approve, stop=task.stop))
+def go_on(view: View, run: Run, shown: Approval | None = None, approve: bool | None = None) -> None:
+    """Go on with a run that waits or broke off. shown: the call that waits; it is made exactly so, or not at all."""
+    if (task := at_work(view, run.thread)) is None or not task.running:
+        _begin(
+            view, run, lambda agent, task: agent.resume_stream(run.thread, approve=approve, shown=shown, stop=task.stop)
+        )
+
+
+def at_work(view: View, thread: str) -> Task | None:
+    """The newest task of this process on a thread."""
+    return view.home.tasks.on(view.user.name, KIND, thread)
+
+
+def records(view: View, limit: int = 50) -> list[dict[str, Any]]:
+    """This person's runs as they are kept, the newest first."""
+    path = folder_of(view) / "agents.sqlite3"
+    if not path.exists():
+        return []
+    journal = Journal(path)
+    try:
+        return journal.runs(limit)
+    finally:
+        journal.close()
+
+
+def run_of(record: Mapping[str, Any]) -> Run:
+    """What was asked for in a kept run."""
+    budget = Budget(**record["budget"])
+    return Run(
+        task=record["task"], kind=record["kind"], thread=record["thread"], tools=tuple(record.get("given", ())),
+        max_steps=budget.max_steps, max_seconds=budget.max_seconds,
+    )  # fmt: skip
+
+
+def result_of(record: Mapping[str, Any]) -> AgentResult:
+    """What a kept run came to."""
+    spent = record.get("spent", {})
+    return AgentResult(
+        answer=record["answer"], steps=tuple(step_from(row) for row in record["steps"]), stopped=record["stopped"],
+        citations=tuple(Citation(**row) for row in record["citations"]), reason=record.get("reason", ""),
+        thread=record["thread"], run_id=record["run_id"],
+        usage=Usage(
+            n_prompt_tokens=int(spent.get("prompt_tokens", 0)), n_answer_tokens=int(spent.get("answer_tokens", 0)),
+            seconds=spent.get("seconds", 0.0),
+        ),
+    )  # fmt: skip
+
+
+def standing(view: View, run: Run) -> AgentResult | None:
+    """Where a kept run waits or broke off, by its checkpoint; None when nothing is left to do."""
+    with _agent(view, run) as agent:
+        return agent.waiting(run.thread)
 
 
 def steps_of(events: Sequence[AgentEvent]) -> list[AgentStep]:
@@ -58,17 +113,20 @@ def steps_of(events: Sequence[AgentEvent]) -> list[AgentStep]:
     return [event.step for event in events if event.step is not None]
 
 
-def _begin(view: View, run: Run, events_of: Callable[[Agent, Task], Iterator[AgentEvent]]) -> Task:
-    kb, folder = view.kb, folder_of(view)
+def _agent(view: View, run: Run) -> Agent:
+    """The agent that makes the run, with the tools that this person may use now."""
     tools = [one for one in run.tools if one in tools_for_user(view)]
     budget = Budget(max_steps=run.max_steps, max_seconds=run.max_seconds)
+    return Agent(kb=view.kb, kind=run.kind, tools=tools, approve="ask", budget=budget, home=folder_of(view))
 
+
+def _begin(view: View, run: Run, events_of: Callable[[Agent, Task], Iterator[AgentEvent]]) -> Task:
     def work(task: Task) -> tuple[Run, AgentResult | None]:
         result = None
-        with Agent(kb=kb, kind=run.kind, tools=tools, approve="ask", budget=budget, home=folder) as agent:
+        with _agent(view, run) as agent:
             for event in events_of(agent, task):
                 task.emit(event)
                 result = event.result or result
         return run, result
 
-    return view.home.tasks.start(view.user.name, KIND, run.task, work)
+    return view.home.tasks.start(view.user.name, KIND, run.task, work, about=run.thread)

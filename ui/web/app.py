@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import import_module
 from threading import Timer
 
 import streamlit as st
 
 from rag.errors import RagstoneError
-from ui.web.markup import plain
-from ui.web.sign_in import current_user
+from ui.web.failures import said
+from ui.web.sign_in import current_user, looking
 from ui.web.view import Home, View, open_home
 from ui.web.words import LANGUAGES, word
 
@@ -27,7 +27,7 @@ PAGES = {
     "settings": ":material/settings:",
 }
 
-WARM_AFTER_S = 2.0  # the browser is drawing the first page until then
+WARM_AFTER_S = 0.5  # the browser is drawing the first page until then
 
 log = logging.getLogger("ragstone.page")
 
@@ -36,9 +36,10 @@ STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> .st-key-frame-foot) { order: 90; }
 [data-testid="stMainBlockContainer"] { max-width: 80rem; padding-top: 3.5rem; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.75rem; }
+[data-testid^="stBaseButton-primary"], .stMultiSelect [data-tag], .stMultiSelect [data-tag] button { color: light-dark(#fff, #10201b); }
 .st-key-welcome { max-width: 46rem; margin: 4vh auto 0; }
 .st-key-thread-list button { justify-content: flex-start; text-align: left; padding: 0.25rem 0.6rem; min-height: 2rem; }
-.st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
+[class*="st-key-row-"] [class*="st-key-open-"] button > div, .st-key-thread-list button > div, .st-key-examples button > div, .st-key-follow-ups button > div { justify-content: flex-start; text-align: left; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"] { cursor: pointer; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"]:hover { text-decoration: underline; }
 [class*="st-key-answer-"] .stMarkdownBadge[role="button"]:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
@@ -67,7 +68,7 @@ def _frame(language: str) -> None:
         if len(names) > 1:
             chosen = st.selectbox(word("common.collection", language), names, key="collection", bind="query-params")
             kb = home.kb.view(collection=chosen, principal=user.principal)
-    view = View(home=home, kb=kb, user=user, language=language)
+    view = View(home=home, kb=kb, user=user, language=language, look=looking)
     pages = [
         st.Page(_page(name, view), title=view.word(f"{name}.menu"), icon=icon, url_path=name, default=name == "chat")
         for name, icon in PAGES.items()
@@ -81,10 +82,9 @@ def _warm(_home: Home) -> None:
     """Once the first page is on screen: open what the first question needs, while it is being typed."""
 
     def open_parts() -> None:
-        with suppress(RagstoneError):  # said when a question needs it
-            if _home.kb.collections():
-                _home.kb.embedder.embed_queries(["?"])
-                _home.kb.store.indexes(_home.kb.settings.milvus.prefix)
+        _home.kb.warm()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: the collector need not go through it again and again
 
     timer = Timer(WARM_AFTER_S, open_parts)
     timer.daemon = True
@@ -103,7 +103,7 @@ def _guarded(language: str, work: Callable[[], None]) -> None:
     try:
         work()
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(said(language, str(error), error.code))
     except Exception:
         log.exception("the page failed")
         st.error(word("common.bug", language))

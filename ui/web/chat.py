@@ -11,8 +11,8 @@ import streamlit as st
 
 from rag.errors import RagstoneError
 from rag.threads import Thread, Turn
-from rag.types import Answer, Event, Step, Usage
-from ui.web import chat_answer, chips, source, threads
+from rag.types import Answer, Citation, Event, Step, Usage
+from ui.web import chat_answer, chips, conflicts, failures, source, threads
 from ui.web.chat_questions import examples
 from ui.web.markup import answer_parts, plain, safe
 from ui.web.tasks import Task
@@ -20,7 +20,10 @@ from ui.web.view import View
 from ui.web.words.chat import WORDS
 
 MODES = ("hybrid", "bm25", "dense", "auto", "graph")
+NEW_MODEL = "model-new"  # key of the choice before a chat has begun
 REDRAW_S = 0.05  # between two drawings of an answer that is coming
+LOOK_S = 2.0  # how often the rights of whoever watches an answer are looked at
+PROPOSING_S = 1.0  # how often it is looked whether follow-ups are there
 TICK_S = 0.5  # how often the seconds move while nothing comes; Streamlit reacts to clicks then, too
 
 
@@ -40,12 +43,13 @@ def show(view: View) -> None:
     thread = threads.chosen(view)
     threads.sidebar(view, thread)
     mode = _mode(view)
+    _model(view, thread)
     turns = view.home.threads.turns(thread.thread_id) if thread else []
     sent = st.chat_input(view.word("chat.placeholder"), accept_file="multiple", key="question")
     if sent is not None and (sent.text.strip() or sent.files):
         _send(view, thread, sent.text.strip(), sent.files, mode)
         st.rerun()
-    _notes()
+    _notes(view)
     if thread is None:
         _welcome(view, mode)
         return
@@ -71,24 +75,48 @@ def _mode(view: View) -> str:
         )  # fmt: skip
 
 
+def _model(view: View, thread: Thread | None) -> None:
+    """Which of the endpoint's models answers in this chat, where the settings offer several; kept with the chat."""
+    others, threads = chat_answer.offered(view), view.home.threads
+    if not others:
+        return
+    key = f"model-{thread.thread_id}" if thread else NEW_MODEL
+    models = ["", *others]
+    chosen = threads.model(thread.thread_id) if thread else ""
+    name = view.home.kb.settings.llm.model
+    with st.sidebar:
+        st.selectbox(
+            view.word("chat.model"), models, index=models.index(chosen) if chosen in models else 0, key=key,
+            format_func=lambda one: one or (view.word("chat.model_default") if name == "auto" else name),
+            on_change=view.still(_choose_model), args=(view, thread, key),
+        )  # fmt: skip
+
+
+def _choose_model(view: View, thread: Thread | None, key: str) -> None:
+    if thread is not None:  # a new chat has its model from its first question on
+        view.home.threads.choose_model(thread.thread_id, st.session_state.get(key) or "")
+
+
 def _send(view: View, thread: Thread | None, text: str, files: Sequence[Any], mode: str) -> None:
     """What was typed and attached, into the thread that is open or a new one."""
-    thread = thread or view.home.threads.create(view.user.name, text or files[0].name)
+    if thread is None:
+        thread = view.home.threads.create(view.user.name, text or files[0].name)
+        view.home.threads.choose_model(thread.thread_id, st.session_state.get(NEW_MODEL) or "")
     for file in files:
         with st.spinner(view.word("chat.attaching", name=plain(file.name))):
             try:
                 chat_answer.attach(view, thread, file.name, file.getvalue())
             except RagstoneError as error:
-                st.session_state.setdefault("notes", []).append(str(error))
+                st.session_state.setdefault("notes", []).append(failures.kept(error))
     if text:
         chat_answer.ask(view, thread, text, mode)
     threads.choose(thread)
 
 
-def _notes() -> None:
+def _notes(view: View) -> None:
     """What went wrong in the run before."""
     for note in st.session_state.pop("notes", []):
-        st.error(plain(note))
+        st.error(failures.told_kept(view, note))
 
 
 def _ask(view: View, thread: Thread | None, question: str, mode: str) -> None:
@@ -122,7 +150,7 @@ def _examples(view: View, mode: str) -> None:
         with st.container(key="examples", gap="small"):
             for at, question in enumerate(asked):
                 st.button(
-                    plain(question), key=f"example-{at}", icon=":material/arrow_forward:", on_click=_ask,
+                    plain(question), key=f"example-{at}", icon=":material/arrow_forward:", on_click=view.still(_ask),
                     args=(view, None, question, mode),
                 )  # fmt: skip
 
@@ -160,7 +188,7 @@ def _files(view: View, thread: Thread) -> None:
         for file in files:
             st.button(
                 plain(file.name), icon=":material/close:", icon_position="right", key=f"file-{file.file_id}",
-                help=view.word("chat.detach", name=plain(file.name)), on_click=view.home.threads.detach,
+                help=view.word("chat.detach", name=plain(file.name)), on_click=view.still(view.home.threads.detach),
                 args=(thread.thread_id, file.file_id),
             )  # fmt: skip
 
@@ -169,7 +197,7 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
     if picked := chips.chosen(view.word("chat.open_source"), st.query_params.get("source", "")):
         st.query_params["source"] = picked
         st.rerun()
-    number, marker = _opened(turns)
+    number, cited = opened(turns, st.query_params.get("source", ""))
     live: list[_Live] = []
     for at, turn in enumerate(turns):
         left, right = st.columns([1, 1], gap="medium") if number is not None else (st.container(), None)
@@ -186,20 +214,20 @@ def _conversation(view: View, thread: Thread, turns: Sequence[Turn], mode: str) 
                     _answer(view, thread, turns, at, mode)
         if right is not None and at == number and turn.answer is not None:
             with right:
-                source.show(view, turn, at, [one for one in turn.answer.citations if one.marker == marker])
+                source.show(view, turn, at, cited)
     if live:
         _watch(view, live)
         st.rerun()
 
 
-def _opened(turns: Sequence[Turn]) -> tuple[int | None, int]:
-    """Which turn's citation the address says is open."""
-    turn, _, marker = st.query_params.get("source", "").partition(".")
-    if turn.isdecimal() and marker.isdecimal() and int(turn) < len(turns):
-        answer = turns[int(turn)].answer
-        if answer and any(one.marker == int(marker) for one in answer.citations):
-            return int(turn), int(marker)
-    return None, 0
+def opened(turns: Sequence[Turn], address: str) -> tuple[int | None, list[Citation]]:
+    """Which turn's source the address says is open, and what is quoted of it; (None, []) when none is."""
+    at, _, which = address.partition(".")
+    answer = turns[int(at)].answer if at.isdecimal() and int(at) < len(turns) else None
+    if answer is None:
+        return None, []
+    cited = conflicts.cited(answer, which) or [one for one in answer.citations if str(one.marker) == which]
+    return (int(at), cited) if cited else (None, [])
 
 
 def _question(view: View, thread: Thread, turn: Turn, mode: str) -> None:
@@ -219,7 +247,7 @@ def _question(view: View, thread: Thread, turn: Turn, mode: str) -> None:
                 word("chat.ask"),
                 type="primary",
                 key=f"{key}-ask",
-                on_click=_branch,
+                on_click=view.still(_branch),
                 args=(view, thread, turn, key, mode),
             )
             st.button(word("chat.cancel"), key=f"{key}-cancel", on_click=_edit, args=("",))
@@ -249,7 +277,7 @@ def _begin(view: View, turn: Turn, task: Task) -> _Live:
         status = st.empty()
         st.button(
             view.word("chat.stop"), icon=":material/stop_circle:", key=f"stop-{turn.turn_id}",
-            on_click=chat_answer.stop, args=(view, turn),
+            on_click=view.still(chat_answer.stop), args=(view, turn),
         )  # fmt: skip
     return _Live(task=task, place=st.empty(), status=status)
 
@@ -258,7 +286,11 @@ def _watch(view: View, live: Sequence[_Live]) -> None:
     """Draw what comes until all have ended. Whoever leaves the page ends this, and not the answers."""
     for one in live:
         _tell(view, one)
+    looked = time.monotonic()
     while any(one.task.running for one in live):
+        if time.monotonic() - looked > LOOK_S:
+            looked = time.monotonic()
+            view.check()
         for one in live:
             events = one.task.since(one.n, TICK_S / len(live))
             one.n += len(events)
@@ -300,23 +332,39 @@ def _answer(view: View, thread: Thread, turns: Sequence[Turn], at: int, mode: st
         if answer.unsupported and not answer.abstained:
             st.caption(f":orange[:material/warning:] {word('chat.unsupported')}")
         _sources(view, at, answer)
+        conflicts.show(view, at, answer)
     if turn.state == "failed":
-        st.error(word("common.bug") if turn.error == "E_BUG" else plain(turn.error), icon=":material/error:")
+        st.error(failures.told_kept(view, turn.error), icon=":material/error:")
     elif turn.state == "stopped":
         st.caption(word("chat.stopped"))
     elif turn.state == "running":  # and nobody works on it
         st.caption(word("chat.interrupted"))
     elif answer is not None and _is_less(answer):
-        st.caption(plain(" ".join(answer.warnings)))
+        st.caption(" ".join(failures.told_kept(view, one) for one in answer.warnings))
     _below(view, turns, turn, mode)
-    if turn.follow_ups and at == len(turns) - 1:
-        st.caption(word("chat.follow_ups"))
+    if at == len(turns) - 1:
+        _follow_ups(view, thread, turn, mode)
+
+
+def _follow_ups(view: View, thread: Thread, turn: Turn, mode: str) -> None:
+    """What could be asked next; while the chat model is thinking about it, only that."""
+    task = view.home.tasks.on(view.user.name, chat_answer.PROPOSING, turn.turn_id)
+    if task is not None and task.running:
+        view.part(_proposing, view, task, run_every=PROPOSING_S)
+    elif turn.follow_ups:
+        st.caption(view.word("chat.follow_ups"))
         with st.container(key="follow-ups", gap="small"):
             for n, question in enumerate(turn.follow_ups):
                 st.button(
                     plain(question), key=f"follow-{turn.turn_id}-{n}", icon=":material/subdirectory_arrow_right:",
-                    on_click=_ask, args=(view, thread, question, mode),
+                    on_click=view.still(_ask), args=(view, thread, question, mode),
                 )  # fmt: skip
+
+
+def _proposing(view: View, task: Task) -> None:
+    if not task.running:
+        st.rerun()
+    st.caption(view.word("chat.follow_ups_soon"))
 
 
 def _is_less(answer: Answer) -> bool:
@@ -350,12 +398,12 @@ def _below(view: View, turns: Sequence[Turn], turn: Turn, mode: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"below-{turn.turn_id}"):
         if turn.answer is not None:
             key = f"rating-{turn.turn_id}"
-            st.feedback("thumbs", key=key, default=turn.rating, on_change=_rate, args=(view, turn, key))
+            st.feedback("thumbs", key=key, default=turn.rating, on_change=view.still(_rate), args=(view, turn, key))
             if turn.rating is not None:
                 _comment(view, turn)
         st.button(
             "", icon=":material/refresh:", key=f"retry-{turn.turn_id}", type="tertiary", help=word("chat.retry"),
-            on_click=chat_answer.ask_again, args=(view, turns, turn, mode),
+            on_click=view.still(chat_answer.ask_again), args=(view, turns, turn, mode),
         )  # fmt: skip
         if turn.answer is not None and turn.state == "done":
             with st.popover(cost_line(view, turn), type="tertiary", key=f"cost-{turn.turn_id}"):
@@ -396,7 +444,7 @@ def _how(view: View, answer: Answer) -> None:
     elif any(step.name == "extract" for step in answer.trace):
         st.caption(view.word("chat.no_model"))
     for warning in answer.warnings:
-        st.caption(plain(warning))
+        st.caption(failures.told_kept(view, warning))
 
 
 def step_line(view: View, step: Step) -> str:

@@ -8,20 +8,26 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import streamlit as st
+
 from rag import attached
 from rag.answering import answer_events
+from rag.chat_models import open_chat
 from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
 from rag.parsing import ParserPool
 from rag.principals import shown_name
 from rag.threads import Thread, Turn
 from rag.trace import Trace
-from rag.types import Answer, Event, Hit
-from ui.web.chat_questions import follow_ups
+from rag.types import Answer, ChatModel, Event, Hit
+from ui.web.chat_questions import follow_ups, proposed
+from ui.web.failures import kept
 from ui.web.tasks import Task
-from ui.web.view import View
+from ui.web.view import Home, View
 
 KIND = "answer"
+PROPOSING = "follow-ups"
+PROPOSE_S = 30.0  # for the chat model to propose what to ask next
 SAVE_S = 1.0  # between two savings of what has come so far
 HISTORY = 6  # turns of the conversation that a question is understood with
 STOPPED = "stopped"
@@ -53,7 +59,13 @@ def stop(view: View, turn: Turn) -> None:
 
 
 def _begin(view: View, turn: Turn, before: Sequence[Turn], mode: str) -> None:
-    kb, threads = view.kb, view.home.threads
+    threads = view.home.threads
+    model = threads.model(turn.thread_id)
+    kb = (
+        view.kb.view(principal=view.kb.principal, chat=other_chat(view.home, model))
+        if model in offered(view)
+        else view.kb
+    )
     history = [(one.question, one.answer.text) for one in before if one.answer and one.state == "done"][-HISTORY:]
     files = {file.name: file.text for file in threads.files(turn.thread_id)}
 
@@ -69,18 +81,55 @@ def _begin(view: View, turn: Turn, before: Sequence[Turn], mode: str) -> None:
                     seconds = time.perf_counter() - start
                     if event.answer is not None:
                         asked = follow_ups(kb, turn.question, event.answer)
-                        threads.save(turn.turn_id, "done", event.answer, seconds=seconds, follow_ups=asked)
+                        propose = may_propose(kb, event.answer)
+                        if threads.save(
+                            turn.turn_id, "done", event.answer, seconds=seconds, follow_ups=() if propose else asked
+                        ) and propose:  # fmt: skip
+                            _propose(view, kb, turn, event.answer, asked)
                     elif time.perf_counter() - saved > SAVE_S:
                         saved = time.perf_counter()
                         threads.save(turn.turn_id, "running", _broken_off(turn.question, text), seconds=seconds)
         except RagstoneError as error:
-            threads.save(turn.turn_id, "failed", error=str(error), seconds=time.perf_counter() - start)
+            threads.save(turn.turn_id, "failed", error=kept(error), seconds=time.perf_counter() - start)
             raise
         except Exception:
             threads.save(turn.turn_id, "failed", error="E_BUG", seconds=time.perf_counter() - start)
             raise
 
     view.home.tasks.start(view.user.name, KIND, turn.question, work, about=turn.turn_id)
+
+
+def may_propose(kb: KnowledgeBase, answer: Answer) -> bool:
+    """Whether the chat model is asked for follow-ups: an endpoint's only. A local one would answer the next question later."""
+    settings = kb.settings
+    return (
+        settings.ui.follow_ups
+        and bool(settings.llm.base_url)
+        and settings.llm.model != "none"
+        and bool(answer.citations)
+    )
+
+
+def _propose(view: View, kb: KnowledgeBase, turn: Turn, answer: Answer, headings: Sequence[str]) -> None:
+    """Ask the chat model what could be asked next, while the answer is being read; else the headings stay."""
+
+    def work(task: Task) -> None:
+        found = proposed(kb.chat, turn.question, answer, stop=task.stop, deadline_s=PROPOSE_S) if kb.chat else []
+        view.home.threads.suggest(turn.turn_id, found or headings)
+
+    view.home.tasks.start(view.user.name, PROPOSING, turn.question, work, about=turn.turn_id)
+
+
+def offered(view: View) -> list[str]:
+    """The endpoint's other models that a chat may choose."""
+    llm = view.home.kb.settings.llm
+    return [one for one in llm.offered if one != llm.model] if llm.base_url and llm.model != "none" else []
+
+
+@st.cache_resource(show_spinner=False)
+def other_chat(_home: Home, model: str) -> ChatModel | None:
+    """A model of the endpoint that is not the settings' own; opened once."""
+    return open_chat(_home.kb.settings.with_values(llm__model=model))
 
 
 def _events(
@@ -102,7 +151,7 @@ def _events(
             theirs, warnings, question = found.items, found.warnings, found.question or question
             trace.steps += found.trace
         except RagstoneError as error:  # the files can be answered from all the same
-            warnings = (str(error),)
+            warnings = (kept(error),)
     for one in trace.steps:
         yield Event(kind="step", step=one)
     hits = [*mine, *theirs] if mine else list(theirs)

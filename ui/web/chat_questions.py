@@ -1,20 +1,28 @@
-"""Questions that the page proposes, made of the documents' own headings: no model is asked, so they cost no time."""
+"""Questions that the page proposes: made of the documents' own headings, which costs no time, or by the chat model."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence, Set
 
+from rag.citations import evidence
 from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
+from rag.prompts import FOLLOW_UPS, ShownPassage, asked, task_messages, task_reply
 from rag.text import language
-from rag.types import Answer, DocumentInfo
+from rag.types import Answer, ChatModel, DocumentInfo, Hit
 
 SAMPLED = 12  # documents that examples are looked for in
+PASSAGES, PASSAGE = 4, 900  # that the chat model reads for follow-ups: how many, and how many characters of each
+LONGEST = 120  # characters of a question that is proposed
+GROUNDED = 0.6  # of its terms that stand in the passages
 MAX_HEADING = 60
 _LEADING = re.compile(
     r"^[#\s]*(?:(?:\d+(?:\.\d+)*[.)、]?|[IVX]+\.|第[一二三四五六七八九十\d]+[章节部分条]|[（(]?[一二三四五六七八九十]+[)）、.])\s+|[一二三四五六七八九十]+、)?"
 )
+log = logging.getLogger("ragstone.page")
 _MARKS = re.compile(r"[*_`\[\]#|\\]")
 
 
@@ -22,9 +30,9 @@ def examples(kb: KnowledgeBase, preferred: str, limit: int = 3) -> list[str]:
     """Questions for somebody who does not know yet what to ask, from different documents, in the `preferred` language
     where the documents are."""
     found, _ = kb.find_documents(state="live", limit=SAMPLED)
-    asked = [question for info in found for question in _of(kb, info, per_document=1)]
-    asked.sort(key=lambda one: language(one) != preferred)
-    return asked[:limit]
+    made = [question for info in found for question in _of(kb, info, per_document=1)]
+    made.sort(key=lambda one: language(one) != preferred)
+    return made[:limit]
 
 
 def follow_ups(kb: KnowledgeBase, question: str, answer: Answer, limit: int = 3) -> list[str]:
@@ -32,16 +40,58 @@ def follow_ups(kb: KnowledgeBase, question: str, answer: Answer, limit: int = 3)
     if answer.abstained:
         return []
     wanted = dict.fromkeys([one.doc_id for one in answer.citations] + [hit.doc_id for hit in answer.hits])
-    asked: list[str] = []
+    made: list[str] = []
     try:
         for doc_id in list(wanted)[:4]:
             cited = [one.start for one in answer.citations if one.doc_id == doc_id]
             for info in kb.documents(doc_id):
                 near = _of(kb, info, per_document=2, near=cited)
-                asked += [one for one in near if one not in asked and not _same(one, question)]
+                made += [one for one in near if one not in made and not _same(one, question)]
     except RagstoneError:  # the answer matters, and is there
         return []
-    return asked[:limit]
+    return made[:limit]
+
+
+def proposed(
+    chat: ChatModel, question: str, answer: Answer, *, stop: threading.Event, deadline_s: float, limit: int = 3
+) -> list[str]:
+    """What the chat model would ask next of the passages that the answer cites. Only questions whose words stand there.
+
+    Empty when it has none that fit, fails, or is stopped.
+    """
+    passages = _cited(answer)
+    if answer.abstained or not passages:
+        return []
+    said = language(question)
+    shown = [ShownPassage(n, hit.title, hit.text[:PASSAGE]) for n, hit in enumerate(passages, start=1)]
+    messages = task_messages(FOLLOW_UPS, asked(question, shown, said), said, n=limit)
+    reply = ""
+    try:
+        for delta in chat.stream(
+            messages, max_tokens=FOLLOW_UPS.max_tokens, json_schema=FOLLOW_UPS.schema, deadline_s=deadline_s
+        ):
+            if stop.is_set():
+                return []
+            reply += delta.text
+    except RagstoneError as error:  # the answer is there; what follows is a courtesy
+        log.info("no follow-up questions were made: %s", error)
+        return []
+    there = evidence(" ".join(f"{hit.title} {hit.text}" for hit in passages))
+    return [one for one in task_reply(FOLLOW_UPS, reply) if fits(one, question, there)][:limit]
+
+
+def fits(one: str, question: str, there: Set[str]) -> bool:
+    """Whether a proposed question is short, a question, another one, and about what the passages say."""
+    about = evidence(one)
+    known = len(about & there) >= max(1, GROUNDED * len(about))
+    return one[-1:] in ("?", "？") and len(one) <= LONGEST and known and not _same(one, question)
+
+
+def _cited(answer: Answer) -> list[Hit]:
+    """The passages that the answer cites, each once, those cited first before the others."""
+    cited = dict.fromkeys(one.chunk_id for one in answer.citations)
+    by_id = {hit.chunk_id: hit for hit in answer.hits}
+    return [by_id[one] for one in cited if one in by_id][:PASSAGES]
 
 
 def _of(kb: KnowledgeBase, info: DocumentInfo, *, per_document: int, near: Sequence[int] = ()) -> Iterator[str]:

@@ -10,6 +10,7 @@ import streamlit as st
 from rag.errors import RagstoneError
 from ui.api.accepting import accept, accept_files, allowed_folder, labels
 from ui.web.documents_names import counted
+from ui.web.failures import told
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -111,7 +112,7 @@ def _server(view: View) -> None:
         try:
             real = allowed_folder(path, allowed, anywhere=anywhere(view))
         except RagstoneError as error:
-            st.error(plain(str(error)))
+            st.error(told(view, error))
             return
         _queue(view, {"paths": [real]})
 

@@ -14,6 +14,7 @@ from rag.types import Block, Chunk, DocumentInfo
 from ui.web.documents_edit import edit
 from ui.web.documents_list import confirm_delete
 from ui.web.documents_names import advice, as_text, badge, name_of, shown_title, state_of, state_word
+from ui.web.failures import told
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -123,7 +124,7 @@ def _head(view: View, info: DocumentInfo, original: bytes | None) -> None:
             st.button(
                 word("documents.switch_on" if off else "documents.switch_off"), key="document-switch",
                 icon=":material/visibility:" if off else ":material/visibility_off:", help=word("documents.off_help"),
-                on_click=_switch, args=(view, info.doc_id, off),
+                on_click=view.still(_switch), args=(view, info.doc_id, off),
             )  # fmt: skip
         if original is not None:
             st.download_button(
@@ -163,7 +164,7 @@ def _original(view: View, info: DocumentInfo, original: bytes, page: int, n: int
         try:
             drawn = drawn_page(original, page, view.home.kb.settings.parse)
         except DocumentError as error:
-            st.warning(word("documents.no_page", why=plain(str(error))))
+            st.warning(word("documents.no_page", why=told(view, error)))
             return
         with st.container(border=True):
             st.image(drawn, width="stretch", alt=word("documents.page", n=page, of=n))
@@ -216,7 +217,7 @@ def _switch(view: View, doc_id: str, enabled: bool) -> None:
     try:
         view.kb.edit(doc_id, enabled=enabled)
     except RagstoneError as error:
-        st.session_state["document-message"] = view.word("documents.busy", why=plain(str(error)))
+        st.session_state["document-message"] = view.word("documents.busy", why=told(view, error))
 
 
 def _close() -> None:

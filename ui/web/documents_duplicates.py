@@ -8,6 +8,7 @@ from rag.duplicates import DuplicateGroup
 from rag.types import DocumentInfo
 from ui.web.documents_list import confirm_delete, open_document
 from ui.web.documents_names import name_of, shown_title
+from ui.web.failures import told_task
 from ui.web.markup import plain
 from ui.web.tasks import Task
 from ui.web.view import View
@@ -33,7 +34,7 @@ def duplicates(view: View) -> None:
                 view.user.name, KIND, kb.collection, lambda _task: kb.near_duplicates(threshold / 100)
             )
     if task is not None:
-        st.fragment(_report, run_every=0.5 if task.running else None)(view, task, task.running)
+        view.part(_report, view, task, task.running, run_every=0.5 if task.running else None)
 
 
 def _copies(view: View) -> None:
@@ -59,7 +60,7 @@ def _report(view: View, task: Task, was_running: bool) -> None:
     if was_running:
         st.rerun()
     if task.state == "failed":
-        st.error(word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
         return
     groups: list[DuplicateGroup] = task.result or []
     if not groups:

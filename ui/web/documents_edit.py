@@ -11,7 +11,7 @@ from rag.errors import RagstoneError
 from rag.ingest import chunk_size
 from rag.types import DocumentInfo
 from ui.web.documents_names import as_text, typed
-from ui.web.markup import plain
+from ui.web.failures import told
 from ui.web.view import View
 
 
@@ -21,6 +21,7 @@ def edit(view: View, info: DocumentInfo) -> None:
 
     @st.dialog(word("documents.edit_title"), width="medium", icon=":material/edit:")
     def form() -> None:
+        view.check()
         title = st.text_input(word("documents.name"), info.title, key=f"edit-title-{info.version}")
         st.caption(word("documents.metadata_help"))
         rows = [{"key": key, "value": as_text(value)} for key, value in info.metadata.items()]
@@ -37,7 +38,7 @@ def edit(view: View, info: DocumentInfo) -> None:
                 with st.spinner(word("documents.saving")):
                     view.kb.edit(info.doc_id, **change)
             except RagstoneError as error:
-                st.error(plain(str(error)))
+                st.error(told(view, error))
                 return
             st.toast(word("documents.saved"))
             st.rerun()

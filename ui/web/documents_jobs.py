@@ -39,7 +39,7 @@ def running(view: View) -> None:
     seen += [job.job_id for job in mine if not job.ended and job.job_id not in seen]
     active = any(not job.ended for job in mine)
     if seen:
-        st.fragment(_cards, run_every=REFRESH_S if active else None)(view, active)
+        view.part(_cards, view, active, run_every=REFRESH_S if active else None)
 
 
 def _mine(view: View) -> list[Job]:
@@ -71,7 +71,12 @@ def card(view: View, job: Job) -> None:
                 args=(job.job_id,),
             )
         elif job.state != "stopping":
-            st.button(word("documents.cancel"), key=f"cancel-{job.job_id}", on_click=_call_off, args=(view, job.job_id))
+            st.button(
+                word("documents.cancel"),
+                key=f"cancel-{job.job_id}",
+                on_click=view.still(_call_off),
+                args=(view, job.job_id),
+            )
     if not job.ended:
         done, total = job.progress.get("done", 0), job.progress.get("total", 0)
         st.progress(min(done / total, 1.0) if total else 0.0, text=plain(progress_line(view, job)))

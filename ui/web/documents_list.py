@@ -13,6 +13,7 @@ from rag.errors import RagstoneError
 from rag.types import DocumentInfo
 from ui.api import accepting
 from ui.web.documents_names import advice, badge, counted, name_of, quoted, shown_title, state_of, state_word
+from ui.web.failures import told
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -206,6 +207,7 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
 
     @st.dialog(word("documents.delete_title"), icon=":material/delete:")
     def ask() -> None:
+        view.check()
         for doc_id in doc_ids[:NAMED]:
             for info in view.kb.documents(doc_id):
                 st.markdown(f"- {plain(shown_title(info))}")
@@ -220,7 +222,7 @@ def confirm_delete(view: View, doc_ids: Sequence[str]) -> None:
             try:
                 job = accepting.delete(view.home.service, view.kb, doc_ids, key_id=view.user.name)
             except RagstoneError as error:
-                st.error(plain(str(error)))
+                st.error(told(view, error))
                 return
             for doc_id in doc_ids:
                 _picked(view).discard(doc_id)

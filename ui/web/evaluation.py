@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from eval import library
+from ui.web.evaluation_answers import answers
 from ui.web.evaluation_compare import compared
 from ui.web.evaluation_history import history
 from ui.web.evaluation_results import results
@@ -21,7 +22,8 @@ def show(view: View) -> None:
     st.title(word("evaluation.title"))
     st.caption(word("evaluation.intro"))
     found = library.results(folder)
-    parts = ("run", "results", "compare", "history")
+    answered = library.answer_results(folder)
+    parts = ("run", "results", "answers", "compare", "history")
     chosen = st.segmented_control(
         word("evaluation.title"), parts, default="run", required=True, label_visibility="collapsed",
         format_func=lambda name: word(f"evaluation.part_{name}"), key="evaluation-part", persist_state="session",
@@ -29,6 +31,11 @@ def show(view: View) -> None:
     if chosen == "run":
         sets(view, folder)
         run(view, folder)
+    elif chosen == "answers":
+        if answered:
+            answers(view, answered)
+        else:
+            st.info(word("evaluation.no_answers"), icon=":material/info:")
     elif not found:
         st.info(word("evaluation.no_results"), icon=":material/info:")
     elif chosen == "results":

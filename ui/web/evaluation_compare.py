@@ -15,6 +15,7 @@ from rag.errors import RagstoneError
 from ui.web.documents_names import name_of, shown_title
 from ui.web.evaluation_results import headline, result_name
 from ui.web.evaluation_run import searched
+from ui.web.failures import told
 from ui.web.lab import titles_of
 from ui.web.lab_search import Outcome
 from ui.web.lab_steps import steps
@@ -163,6 +164,6 @@ def _trace(view: View, side: Side, question: str, key: str) -> None:
         kb = searched(view.kb, side.result.collection, system.settings)
         hits = kb.search(question, top_k=min(TOP_K, system.most_hits or TOP_K), explain=True, **system.options)
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
     steps(view, hits.trace, titles_of(kb, [Outcome(name=side.system, hits=hits)]), f"compare-{key}")

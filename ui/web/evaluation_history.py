@@ -10,6 +10,7 @@ import streamlit as st
 from eval import commands
 from eval.comparison import HEADLINE
 from rag.errors import RagstoneError
+from ui.web.failures import told
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -20,20 +21,26 @@ def history(view: View, folder: Path) -> None:
     try:
         tree, _ = commands.history(folder / "results", metric=metric)
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
     runs = tree["runs"]
     points = [
         {
             "at": datetime.fromisoformat(one["at"]),
             "value": one["value"],
-            "system": f"{one['system']} · {one['dataset']}",
+            word("evaluation.system"): f"{one['system']} · {one['dataset']}",
         }
         for one in runs
     ]
     if len({one["at"] for one in points}) > 1:  # a line needs two ends
         st.line_chart(
-            points, x="at", y="value", color="system", x_label=word("evaluation.when"), y_label=metric, height=320
+            points,
+            x="at",
+            y="value",
+            color=word("evaluation.system"),
+            x_label=word("evaluation.when"),
+            y_label=metric,
+            height=320,
         )
     st.caption(word("evaluation.history_note"))
     st.table([{

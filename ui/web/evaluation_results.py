@@ -13,9 +13,10 @@ import streamlit as st
 
 from eval import library, plots
 from eval.comparison import HEADLINE
-from eval.library import StoredResult
+from eval.library import StoredAnswers, StoredResult
 from ui.web.markup import plain
 from ui.web.view import View
+from ui.web.words.evaluation import WORDS
 
 
 def results(view: View, found: Sequence[StoredResult]) -> None:
@@ -34,13 +35,13 @@ def results(view: View, found: Sequence[StoredResult]) -> None:
     st.caption(view.word("evaluation.facts", questions=tree["n_queries"], depth=tree["depth"], seed=tree["seed"]))
     verdict(view, tree)
     st.table(quality_rows(view, tree, _timings(result.folder)))
-    _plots(view, tree)
-    _differences(view, tree)
+    plotted(view, tree, headline(tree))
+    differences(view, tree)
     _faults(view, tree)
     _downloads(view, result)
 
 
-def result_name(view: View, result: StoredResult) -> str:
+def result_name(view: View, result: StoredResult | StoredAnswers) -> str:
     dataset = result.tree["dataset"]
     shown = view.word("evaluation.saved_set") if f"{dataset}.csv" == library.SAVED else dataset
     return f"{result.at:%Y-%m-%d %H:%M} · {shown} · {', '.join(result.systems)}"
@@ -85,9 +86,9 @@ def verdict(view: View, tree: Mapping[str, Any]) -> None:
         )
 
 
-def _plots(view: View, tree: Mapping[str, Any]) -> None:
+def plotted(view: View, tree: Mapping[str, Any], metrics: Sequence[str]) -> None:
+    """A plot with intervals for each metric."""
     word = view.word
-    metrics = headline(tree)
     for start in range(0, len(metrics), 2):  # in pairs, so that a narrow screen keeps the order
         for column, metric in zip(st.columns(2), metrics[start : start + 2], strict=False):
             with column:
@@ -100,18 +101,24 @@ def _plot(view: View, tree: Mapping[str, Any], metric: str) -> None:
         plots.Interval(name=name, value=values[metric], low=values["ci"][metric][0], high=values["ci"][metric][1])
         for name, values in tree["systems"].items()
     ]
-    st.markdown(f"**{plain(metric)}**")
+    st.markdown(f"**{metric_name(view, metric)}**")
     picture = plots.standalone(plots.interval_plot(metric, rows)).strip()
     st.image(picture, width="stretch", alt=view.word("evaluation.plot", metric=metric))
 
 
-def _differences(view: View, tree: Mapping[str, Any]) -> None:
+def metric_name(view: View, metric: str) -> str:
+    """What a metric is called: in words where it has some, else by the name the literature knows."""
+    return view.word(f"evaluation.{metric}") if metric in WORDS else plain(metric)
+
+
+def differences(view: View, tree: Mapping[str, Any]) -> None:
+    """Every pair of systems with the interval of their difference."""
     word = view.word
     if not tree["comparisons"]:
         return
     with st.expander(word("evaluation.differences"), icon=":material/compare_arrows:"):
         st.table([{
-            word("evaluation.metric"): plain(one["metric"]), word("evaluation.pair"): plain(f"{one['a']} − {one['b']}"),
+            word("evaluation.metric"): metric_name(view, one["metric"]), word("evaluation.pair"): plain(f"{one['a']} − {one['b']}"),
             word("evaluation.difference"): plain(f"{one['difference']:+.3f} ({one['ci'][0]:+.3f} … {one['ci'][1]:+.3f})"),
             "p": f"{one['p_holm']:.3f}", word("evaluation.won"): f"{one['wins']} / {one['ties']} / {one['losses']}",
             word("evaluation.verdict"): word("evaluation.differs" if one["differs"] else "evaluation.may_be_chance"),
@@ -145,14 +152,16 @@ def _downloads(view: View, result: StoredResult) -> None:
         if view.user.may_edit and st.button(
             word("evaluation.remove_result"), icon=":material/delete:", key="evaluation-remove"
         ):
-            _confirm(view, result)
+            confirm_removal(view, result)
 
 
-def _confirm(view: View, result: StoredResult) -> None:
+def confirm_removal(view: View, result: StoredResult | StoredAnswers) -> None:
+    """Ask, then delete a stored result."""
     word = view.word
 
     @st.dialog(word("evaluation.remove_title"), icon=":material/delete:")
     def ask() -> None:
+        view.check()
         st.markdown(plain(result_name(view, result)))
         if st.button(word("evaluation.remove_sure"), type="primary", key="result-remove-sure"):
             library.remove(result)

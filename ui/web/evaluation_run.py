@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from eval import commands, library
+from eval import answer_commands, commands, library
 from eval.dataset import load_dataset
 from eval.systems import parse_systems
 from rag.errors import RagstoneError, UsageError
@@ -19,12 +19,15 @@ from rag.settings import walk
 from ui.api.accepting import allowed_folder
 from ui.web.documents_add import anywhere, may_name_paths
 from ui.web.evaluation_sets import set_name
+from ui.web.failures import told, told_task
 from ui.web.lab_search import strategies
 from ui.web.markup import plain
 from ui.web.tasks import Task
 from ui.web.view import View
 
 KIND = "evaluation"
+WHAT = ("results", "answers")  # what is measured, and the part of the page that shows it
+_CHOSEN = {"results": "evaluation-result", "answers": "evaluation-answered"}  # keys: which result is looked at
 _REFRESH_S = 0.5
 
 
@@ -42,7 +45,7 @@ def run(view: View, folder: Path) -> None:
     else:
         st.caption(word("evaluation.reader"))
     if task is not None:
-        st.fragment(_progress, run_every=_REFRESH_S if task.running else None)(view, task, task.running)
+        view.part(_progress, view, task, task.running, run_every=_REFRESH_S if task.running else None)
 
 
 def _form(view: View, folder: Path, *, busy: bool) -> None:
@@ -55,6 +58,11 @@ def _form(view: View, folder: Path, *, busy: bool) -> None:
         word("evaluation.set"), choices, key=f"evaluation-set-{hash(tuple(choices))}",
         format_func=lambda name: set_name(view, found[name]) if name else word("evaluation.folder"),
     )  # fmt: skip
+    what = st.segmented_control(
+        word("evaluation.what"), WHAT, default=WHAT[0], required=True, key="evaluation-what", persist_state="session",
+        format_func=lambda one: word(f"evaluation.what_{one}"), label_visibility="collapsed",
+    )  # fmt: skip
+    st.caption(word(f"evaluation.what_{what}_help"))
     with st.form("evaluation-form", border=False):
         path = (
             ""
@@ -68,8 +76,8 @@ def _form(view: View, folder: Path, *, busy: bool) -> None:
         )
         names = strategies(view.kb, chat=view.home.kb.settings.llm.model != "none")
         systems = st.multiselect(
-            word("evaluation.systems"), names, default=["bm25", "dense", "hybrid"], accept_new_options=True,
-            help=word("lab.strategies_help"), key="evaluation-systems", persist_state="session", placeholder=word("lab.choose"),
+            word("evaluation.systems"), names, default=["bm25", "dense", "hybrid"] if what == "results" else ["hybrid"],
+            accept_new_options=True, help=word("lab.strategies_help"), key=f"evaluation-systems-{what}", persist_state="session", placeholder=word("lab.choose"),
         )  # fmt: skip
         limit = st.number_input(
             word("evaluation.limit"),
@@ -92,14 +100,16 @@ def _form(view: View, folder: Path, *, busy: bool) -> None:
         if not systems:
             raise UsageError(word("evaluation.no_systems"))
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
-    start(view, folder, data, systems, limit=int(limit) or None)
+    start(view, folder, data, systems, limit=int(limit) or None, what=what or WHAT[0])
     st.rerun()
 
 
-def start(view: View, folder: Path, data: Path, systems: Sequence[str], *, limit: int | None) -> Task:
-    """Evaluate in the background; the task's result is the name of the stored result."""
+def start(
+    view: View, folder: Path, data: Path, systems: Sequence[str], *, limit: int | None, what: str = WHAT[0]
+) -> Task:
+    """Evaluate searches (what: results) or answers in the background; the task's result is the name of the stored result."""
     kb = view.kb
 
     def open_kb(collection: str | None, changes: Mapping[str, str]) -> AbstractContextManager[KnowledgeBase]:
@@ -112,10 +122,11 @@ def start(view: View, folder: Path, data: Path, systems: Sequence[str], *, limit
             task.emit((what, done, total))
 
         dataset = load_dataset(data, limit=limit)
-        result = library.new_result(folder, dataset.name)
+        result = library.new_result(folder, dataset.name, what)
         shown = {key: str(value) for key, value in walk(kb.settings)}
+        evaluate = commands.run if what == "results" else answer_commands.answers
         try:
-            commands.run(
+            evaluate(
                 data, systems=systems, limit=limit, out_dir=result, open_kb=open_kb, settings=shown, progress=progress
             )
         except Stopped:
@@ -124,10 +135,11 @@ def start(view: View, folder: Path, data: Path, systems: Sequence[str], *, limit
         except BaseException:
             shutil.rmtree(result, ignore_errors=True)
             raise
-        library.finish(result, dataset.questions, commands.collection_name(dataset) or "")
+        if what == "results":
+            library.finish(result, dataset.questions, commands.collection_name(dataset) or "")
         return result.name
 
-    return view.home.tasks.start(view.user.name, KIND, kb.collection, work)
+    return view.home.tasks.start(view.user.name, KIND, kb.collection, work, about=what)
 
 
 def searched(kb: KnowledgeBase, collection: str | None, changes: Mapping[str, str]) -> KnowledgeBase:
@@ -157,17 +169,19 @@ def _progress(view: View, task: Task, was_running: bool) -> None:
             )
         return
     if was_running:
-        st.session_state["evaluation-result"] = task.result
+        st.session_state[_CHOSEN[task.about]] = task.result
         st.rerun()
     if task.state == "failed":
-        st.error(word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
     elif task.state == "stopped":
         st.info(word("evaluation.stopped"))
     else:
         st.success(word("evaluation.done"), icon=":material/check:")
-        if st.button(word("evaluation.see"), key="evaluation-see", on_click=_see, args=(task.result,), type="primary"):
+        if st.button(
+            word("evaluation.see"), key="evaluation-see", on_click=_see, args=(task.about, task.result), type="primary"
+        ):
             st.rerun()  # all of the page, not this part alone
 
 
-def _see(result: Any) -> None:
-    st.session_state["evaluation-part"], st.session_state["evaluation-result"] = "results", result
+def _see(what: str, result: Any) -> None:
+    st.session_state["evaluation-part"], st.session_state[_CHOSEN[what]] = what, result

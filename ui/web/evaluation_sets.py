@@ -13,6 +13,7 @@ from eval.generate_commands import generate
 from eval.review import read_review
 from rag.errors import RagstoneError
 from rag.principals import shown_name
+from ui.web.failures import told, told_task
 from ui.web.markup import plain
 from ui.web.review import review
 from ui.web.tasks import Task
@@ -61,7 +62,7 @@ def _set(view: View, path: Path) -> None:
             n = len(load_dataset(path).questions)
             st.caption(word("evaluation.n_questions", n=n), width="stretch")
         except RagstoneError as error:
-            st.caption(f":orange[{plain(str(error))}]", width="stretch")
+            st.caption(f":orange[{told(view, error)}]", width="stretch")
         if not view.user.may_edit:
             return
         if _reviewable(path):
@@ -85,6 +86,7 @@ def _confirm(view: View, path: Path) -> None:
 
     @st.dialog(word("evaluation.remove_title"), icon=":material/delete:")
     def ask() -> None:
+        view.check()
         st.markdown(word("evaluation.remove_text", name=plain(set_name(view, path))))
         if st.button(word("evaluation.remove_sure"), type="primary", key="set-remove-sure"):
             path.unlink(missing_ok=True)
@@ -151,7 +153,7 @@ def _keep(view: View, folder: Path, name: str, data: bytes) -> None:
         n = len(load_dataset(path).questions)
     except RagstoneError as error:
         path.unlink()
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
     st.toast(view.word("evaluation.n_questions", n=n))
     st.session_state["evaluation-uploads"] += 1
@@ -172,7 +174,7 @@ def _generate(view: View, folder: Path, n: int, kinds: str) -> None:
 def _generating(view: View) -> None:
     task = next(iter(view.home.tasks.list(view.user.name, KIND)), None)
     if task is not None:
-        st.fragment(_generated, run_every=_REFRESH_S if task.running else None)(view, task, task.running)
+        view.part(_generated, view, task, task.running, run_every=_REFRESH_S if task.running else None)
 
 
 def _generated(view: View, task: Task, was_running: bool) -> None:
@@ -184,7 +186,7 @@ def _generated(view: View, task: Task, was_running: bool) -> None:
     if was_running:
         st.rerun()
     if task.state == "failed":
-        st.error(word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
     elif task.state == "done":
         st.caption(word("evaluation.written", n=task.result, name=plain(task.title)))
 

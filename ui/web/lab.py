@@ -12,6 +12,7 @@ from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
 from rag.types import Hit
 from ui.web.documents_names import name_of
+from ui.web.failures import told, told_kept
 from ui.web.lab_search import MOST, Outcome, passages, side_by_side, strategies
 from ui.web.lab_steps import steps
 from ui.web.lab_why import snippet, why
@@ -78,7 +79,7 @@ def _compared(view: View, outcomes: Sequence[Outcome]) -> None:
         with column:
             st.subheader(plain(outcome.name), anchor=False)
             if outcome.error:
-                st.error(plain(outcome.error))
+                st.error(told_kept(view, outcome.error))
                 continue
             st.caption(word("lab.took", ms=f"{outcome.ms:.0f}", n=len(outcome.hits)))
             for warning in outcome.hits.warnings:
@@ -148,6 +149,6 @@ def _save(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
         try:
             add_question(path, query, answer, [(by_id[one].source, one) for one in right])
         except RagstoneError as error:
-            st.error(plain(str(error)))
+            st.error(told(view, error))
             return
         st.success(word("lab.saved"))

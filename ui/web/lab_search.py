@@ -9,6 +9,7 @@ from eval.systems import BUILT_IN, System, parse_system
 from rag.errors import RagstoneError, UsageError
 from rag.knowledge_base import KnowledgeBase
 from rag.types import Hit, Hits
+from ui.web.failures import kept
 
 MOST = 4  # strategies side by side
 _INDEXED = ("chunk.", "embedding.", "enrich.", "parse.", "ingest.")
@@ -70,7 +71,7 @@ def side_by_side(
             )
             found.append(Outcome(name=system.name, hits=hits))
         except RagstoneError as error:
-            found.append(Outcome(name=name, error=str(error)))
+            found.append(Outcome(name=name, error=kept(error)))
     return found
 
 

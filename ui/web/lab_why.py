@@ -10,6 +10,7 @@ from eval.systems import parse_system
 from rag.errors import RagstoneError
 from rag.explaining import Explanation
 from rag.types import Hit
+from ui.web.failures import told
 from ui.web.lab_search import Outcome, holds, passages, passages_with, seen_as
 from ui.web.lab_steps import step_word
 from ui.web.markup import plain
@@ -26,7 +27,7 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     try:
         found = passages_with(view.kb, sentence) if sentence.strip() else [hit for hit, _ in passages(outcomes)]
     except RagstoneError as error:
-        st.error(plain(str(error)))
+        st.error(told(view, error))
         return
     if not found:
         st.info(word("lab.why_nothing"))
@@ -52,10 +53,10 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
         try:
             st.session_state["lab-told"] = (asked, _explained(view, *asked))
         except RagstoneError as error:
-            st.error(plain(str(error)))
-    told = st.session_state.get("lab-told")
-    if told is not None and told[0] == asked:
-        _told(view, told[1])
+            st.error(told(view, error))
+    known = st.session_state.get("lab-told")
+    if known is not None and known[0] == asked:
+        _told(view, known[1])
 
 
 def _explained(view: View, query: str, chunk_id: str, name: str) -> Explanation:

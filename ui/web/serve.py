@@ -1,24 +1,22 @@
-"""Starts the Streamlit page as a process of its own, with our settings and nothing sent anywhere."""
+"""Starts the Streamlit page in this process, with our settings and nothing sent anywhere."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import signal
-import subprocess
 import sys
-import threading
 from pathlib import Path
+from typing import Any
 
 from rag.errors import RagstoneError, UsageError
 
-FRONT = Path(__file__).parents[1] / "front.py"
 PAGE = Path(__file__).parents[1] / "page.py"
 
 THEME = {  # calm paper and ink; marked passages yellow as with a marker, doubts orange
     "baseRadius": "10px",
-    "showWidgetBorder": "true",
-    "chartCategoricalColors": '["#2f6f5e","#c9822b","#4a6fa5","#a3485b","#7a6bb0","#6b7280"]',
+    "showWidgetBorder": True,
+    "chartCategoricalColors": ["#2f6f5e", "#c9822b", "#4a6fa5", "#a3485b", "#7a6bb0", "#6b7280"],
     "light.primaryColor": "#2f6f5e",
     "light.backgroundColor": "#ffffff",
     "light.secondaryBackgroundColor": "#f4f6f3",
@@ -64,36 +62,43 @@ def serve(
             "`ragstone users add NAME --role admin`, or use 127.0.0.1. A container, whose port is published on 127.0.0.1, sets "
             "ui.behind_proxy."
         )
-    environment = dict(os.environ, RAGSTONE_PAGE_COLLECTION=collection)
+    environment = {"RAGSTONE_PAGE_COLLECTION": collection}  # the page's scripts read it
     if accounts and not alone:
         environment["RAGSTONE_PAGE_SIGN_IN"] = "1"  # also after the last account was removed
     environment |= {"RAGSTONE_PAGE_HOME": home} if home else {}
     environment |= {"RAGSTONE_REVIEW_FILE": str(review.absolute())} if review else {}
     environment |= {"RAGSTONE_PAGE_CONFIG": str(Path(config).absolute())} if config else {}
-    command = [
-        sys.executable, "-m", "streamlit", "run", str(PAGE if review else FRONT), "--server.address", host, "--server.port", str(port),
-        "--server.headless", "true", "--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none",
-        "--client.toolbarMode", "minimal", "--client.showErrorDetails", "none",
-        *(f"--theme.{key}={value}" for key, value in THEME.items()),
-    ]  # fmt: skip
+    os.environ.update(environment)
     sys.stderr.write(
         f"ragstone: the page is at http://{'[' + host + ']' if ':' in host else host}:{port}; Ctrl-C ends it\n"
     )
-    page = subprocess.Popen(command, env=environment)
-    stopped = threading.Event()
-
-    def stop(*_: object) -> None:  # of this process alone, as containers and service managers do it
-        stopped.set()
-        page.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends itself and then sends the signal again
+        signal.signal(number, lambda *_: None)
     try:
-        code = page.wait()
-    except KeyboardInterrupt:
-        page.wait()
-        return
-    if code and not stopped.is_set():
-        raise RagstoneError(f"The page ended with code {code}. Is port {port} in use? Try --port {port + 1}.")
+        _app(review).run(config=_config(host, port))
+    except SystemExit as stopped:
+        raise RagstoneError(f"The page could not start. Is port {port} in use? Try --port {port + 1}.") from stopped
+
+
+def _app(review: Path | None) -> Any:
+    if review is None:
+        from ui.front import app
+
+        return app
+    from streamlit.starlette import App
+
+    return App(PAGE)
+
+
+def _config(host: str, port: int) -> dict[str, Any]:
+    """Streamlit's options. Its own files cannot change what keeps the page private and calm."""
+    return {
+        "server.address": host, "server.port": port, "server.headless": True, "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False, "client.toolbarMode": "minimal", "client.showErrorDetails": "none",
+        "logger.hideWelcomeMessage": True,
+        "runner.postScriptGC": False,  # a whole collection after each run was four fifths of what a person on the page cost
+        **{f"theme.{key}": value for key, value in THEME.items()},
+    }  # fmt: skip
 
 
 def _is_loopback(host: str) -> bool:

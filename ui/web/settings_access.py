@@ -10,6 +10,7 @@ import streamlit as st
 from rag.accounts import SCOPES, Accounts, Key
 from rag.errors import RagstoneError, UsageError
 from rag.users import MAX_PASSWORD, MIN_PASSWORD, ROLES, Account, Users
+from ui.web.failures import told
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -69,7 +70,7 @@ def _person(view: View, users: Users, account: Account) -> None:
             try:
                 users.change(account.name, password=password or None, role=role, tenant=tenant, names=names, collections=collections)  # fmt: skip
             except RagstoneError as error:
-                st.error(plain(str(error)))
+                st.error(told(view, error))
             else:
                 st.session_state[times] += 1
                 _tell(word("settings.person_saved", name=plain(account.name)))
@@ -101,7 +102,7 @@ def _new_person(view: View, users: Users, *, first: bool) -> None:
         try:
             users.add(name.strip(), password, role=role, tenant=tenant, names=names, collections=collections)
         except RagstoneError as error:
-            st.error(plain(str(error)))
+            st.error(told(view, error))
         else:
             st.session_state["access-n-people"] += 1
             _tell(word("settings.person_added", name=plain(name.strip())))
@@ -211,7 +212,7 @@ def _new_key(view: View, accounts: Accounts) -> None:
                 tokens_per_day=int(per_day), days=float(days) or None,
             )  # fmt: skip
         except UsageError as error:
-            st.error(plain(str(error)))
+            st.error(told(view, error))
             return
         st.session_state["access-n-keys"] += 1
         st.session_state[MADE] = (key.name, secret)

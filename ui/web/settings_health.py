@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import streamlit as st
 
 from rag.knowledge_base import KnowledgeBase
 from ui.doctor import Check, of_home, packages
+from ui.web.failures import chinese, told_task
 from ui.web.markup import plain
 from ui.web.settings_models import without_secrets
 from ui.web.tasks import Task
 from ui.web.view import View
-from ui.web.words.settings import FIXES, WORDS
+from ui.web.words.settings import FINDINGS, FIXES, WORDS
 
 KIND = "health"
 EVERYBODY = " everybody"  # owner of the task: all look at one result; nobody's name begins with a blank
@@ -30,7 +32,7 @@ def health(view: View) -> None:
     )  # fmt: skip
     if task is None or (not task.running and (again or is_old(task))):
         task = start(view, kb)
-    st.fragment(_results, run_every=REFRESH_S if task.running else None)(view, task, task.running)
+    view.part(_results, view, task, task.running, run_every=REFRESH_S if task.running else None)
 
 
 def start(view: View, kb: KnowledgeBase) -> Task:
@@ -56,7 +58,7 @@ def line(view: View, check: Check) -> str:
     colour, icon = ("green", "check_circle") if check.ok else ("red", "error")
     lines = [f":{colour}[:material/{icon}:] **{name}**"]
     if view.user.is_admin:
-        lines[0] += f" — {plain(without_secrets(check.message))}"
+        lines[0] += f" — {plain(found(view.language, check))}"
         if check.fix:
             chinese = FIXES.get(check.name) if view.language == "zh" and not check.ok else None
             said = chinese or plain(without_secrets(check.fix))
@@ -66,19 +68,30 @@ def line(view: View, check: Check) -> str:
     return "  \n".join(lines)
 
 
+def found(language: str, check: Check) -> str:
+    """What was found, in the person's language."""
+    message = without_secrets(check.message)
+    if language != "zh":
+        return message
+    for pattern, sentence in FINDINGS:
+        if match := re.fullmatch(pattern, message):
+            return sentence.format(*match.groups())
+    return chinese(message, check.code)
+
+
 def _results(view: View, task: Task, was_running: bool) -> None:
     running = task.running  # before the events: none is missed
-    found: list[Check] = task.since(0)
-    bad = [check for check in found if not check.ok]
+    checks: list[Check] = task.since(0)
+    bad = [check for check in checks if not check.ok]
     if running:
-        st.info(view.word("settings.checking", n=len(found)), icon=":material/hourglass_top:")
+        st.info(view.word("settings.checking", n=len(checks)), icon=":material/hourglass_top:")
     elif task.state == "failed":
-        st.error(view.word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
     elif bad:
         st.warning(view.word("settings.some_bad", n=len(bad)), icon=":material/warning:")
     else:
         st.success(view.word("settings.all_good"), icon=":material/check_circle:")
-    for check in [*bad, *(check for check in found if check.ok)]:
+    for check in [*bad, *(check for check in checks if check.ok)]:
         st.markdown(line(view, check))
     if task.ended:
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(task.ended))

@@ -16,6 +16,7 @@ from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
 from rag.settings import Settings
 from rag.types import Message
+from ui.web.failures import said
 from ui.web.markup import plain
 from ui.web.tasks import Task
 from ui.web.view import View
@@ -133,7 +134,7 @@ def _card(view: View, part: Part) -> None:
             view.home.tasks.start(view.user.name, KIND, name, lambda _: tried(kb, name), about=name)
             st.rerun()
     if task is not None:
-        st.fragment(_outcome, run_every=REFRESH_S if task.running else None)(view, task, task.running)
+        view.part(_outcome, view, task, task.running, run_every=REFRESH_S if task.running else None)
 
 
 def _task(view: View, name: str) -> Task | None:
@@ -148,9 +149,11 @@ def _outcome(view: View, task: Task, was_running: bool) -> None:
         st.rerun()
     seconds = f"{(task.ended or task.started) - task.started:.1f}"
     if task.state == "done":
-        said: Said = task.result
-        filled: dict[str, Any] = {key: plain(str(value)) for key, value in said.values.items()}
-        st.success(view.word("settings.said_after", seconds=seconds, what=view.word(f"settings.{said.key}", **filled)))
+        result: Said = task.result
+        filled: dict[str, Any] = {key: plain(str(value)) for key, value in result.values.items()}
+        st.success(
+            view.word("settings.said_after", seconds=seconds, what=view.word(f"settings.{result.key}", **filled))
+        )
     else:
-        why = view.word("common.bug") if task.error == "E_BUG" else plain(without_secrets(task.error))
+        why = said(view.language, without_secrets(task.error), task.code)
         st.error(view.word("settings.failed_after", seconds=seconds, what=why))

@@ -14,6 +14,7 @@ from rag.accounts import Accounts
 from rag.errors import SettingsError
 from rag.settings import Settings, load_with_origins, walk
 from rag.threads import Threads
+from ui.web.failures import said
 from ui.web.markup import plain
 from ui.web.settings_models import without_secrets
 from ui.web.view import View
@@ -63,7 +64,7 @@ def values(view: View) -> None:
     try:
         now, origins = load_with_origins(os.environ.get("RAGSTONE_PAGE_CONFIG"))
     except SettingsError as error:
-        st.warning(word("settings.values_broken", why=plain(without_secrets(str(error)))))
+        st.warning(word("settings.values_broken", why=said(view.language, without_secrets(str(error)), error.code)))
         now, origins = view.home.kb.settings, {key: "?" for key, _ in walk(view.home.kb.settings)}
     found = rows(view.home.kb.settings, now, origins)
     if waiting := [row.key for row in found if row.waiting]:

@@ -16,6 +16,22 @@ from ui.web.words import word
 log = logging.getLogger("ragstone.page")
 
 
+def looking() -> User | None:
+    """Who looks at this moment, with the rights of now; None for nobody who may. Without accounts everybody is the owner."""
+    if not door.needed():
+        return User()
+    account, _ = _account()
+    return None if account is None else User(name=account.name, role=account.role, principal=account.principal)
+
+
+def _account() -> tuple[users.Account | None, bool]:
+    """(whose session this is, whether the identity provider says so)"""
+    account = door.users().signed_in(st.context.cookies.get(door.COOKIE, ""))
+    if account is None and (roles := door.oidc_roles()) and st.user.get("is_logged_in"):
+        return users.by_oidc(st.user.to_dict(), roles, door.users().get), True
+    return account, False
+
+
 def current_user(home: Home, language: str) -> User | None:
     """The person who looks; None after showing where to sign in. Without accounts everybody is the owner.
 
@@ -23,12 +39,9 @@ def current_user(home: Home, language: str) -> User | None:
     """
     if not door.needed():
         return User()
-    roles, by_oidc = door.oidc_roles(), False
-    account = door.users().signed_in(st.context.cookies.get(door.COOKIE, ""))
-    if account is None and roles and st.user.get("is_logged_in"):
-        account, by_oidc = users.by_oidc(st.user.to_dict(), roles, door.users().get), True
+    account, by_oidc = _account()
     if account is None:
-        _way_in(roles, language, unknown=by_oidc)
+        _way_in(door.oidc_roles(), language, unknown=by_oidc)
         return None
     with st.sidebar.container(key="frame-who", horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/person: {plain(account.name)}", width="stretch")

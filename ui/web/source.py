@@ -41,7 +41,8 @@ def show(view: View, turn: Turn, number: int, cited: Sequence[Citation]) -> None
     word, citation = view.word, cited[0]
     with st.container(border=True, key=f"source-{number}-{citation.marker}"):
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
-            st.markdown(f":green-badge[{citation.marker}] **{plain(label(citation))}**", width="stretch")
+            badge = f":green-badge[{citation.marker}] " if citation.marker else ""
+            st.markdown(f"{badge}**{plain(label(citation))}**", width="stretch")
             st.button(
                 "", icon=":material/close:", key=f"close-source-{number}", type="tertiary", help=word("chat.close"),
                 on_click=close,

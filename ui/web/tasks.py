@@ -23,7 +23,7 @@ log = logging.getLogger("ragstone.page")
 class Task:
     """One piece of work. Threads share it.
 
-    state: running, done, failed or stopped. result: what the work returned. error: one sentence for people.
+    state: running, done, failed or stopped. result: what the work returned. error: one sentence for people. code: of the error, or E_BUG.
     """
 
     def __init__(self, owner: str, kind: str, title: str, about: str = "") -> None:
@@ -31,7 +31,7 @@ class Task:
         self.owner, self.kind, self.title, self.about = owner, kind, title, about
         self.state = "running"
         self.result: Any = None
-        self.error = ""
+        self.error = self.code = ""
         self.stop = threading.Event()  # the work looks at it and ends early
         self.started = time.time()
         self.ended: float | None = None
@@ -97,9 +97,11 @@ class Tasks:
         try:
             result = work(task)
         except RagstoneError as error:
+            task.code = error.code
             task._end("failed", error=str(error))
         except Exception:  # the edge: a person reads a sentence, the log has the rest
             log.exception("%s %s failed", task.kind, task.task_id)
+            task.code = "E_BUG"
             task._end("failed", error="E_BUG")
         else:
             task._end("stopped" if task.stop.is_set() else "done", result=result)

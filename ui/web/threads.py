@@ -14,6 +14,7 @@ import streamlit as st
 from rag.citations import strip_markers
 from rag.threads import Thread, Turn
 from rag.types import Citation
+from ui.web.failures import parted
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -68,7 +69,7 @@ def sidebar(view: View, thread: Thread | None) -> None:
                 here = thread is not None and one.thread_id == thread.thread_id
                 st.button(
                     plain(one.title), key=f"thread-{one.thread_id}", width="stretch", wrap=False,
-                    type="secondary" if here else "tertiary", on_click=_open, args=(view, one),
+                    type="secondary" if here else "tertiary", on_click=view.still(_open), args=(view, one),
                 )  # fmt: skip
         _feedback_export(view)
 
@@ -85,7 +86,7 @@ def menu(view: View, thread: Thread, turns: Sequence[Turn]) -> None:
     word = view.word
     with st.popover(word("chat.thread_menu"), icon=":material/more_horiz:", key="thread-menu"):
         key = f"title-{thread.thread_id}"
-        st.text_input(word("chat.name"), thread.title, key=key, on_change=_rename, args=(view, thread, key))
+        st.text_input(word("chat.name"), thread.title, key=key, on_change=view.still(_rename), args=(view, thread, key))
         stem = re.sub(r"[^\w-]+", "-", thread.title).strip("-")[:60] or "chat"
         st.download_button(
             word("chat.export_md"), as_markdown(thread, turns, view).encode(), file_name=f"{stem}.md", mime="text/markdown",
@@ -107,6 +108,7 @@ def _rename(view: View, thread: Thread, key: str) -> None:
 def _confirm(view: View, thread: Thread) -> None:
     @st.dialog(view.word("chat.delete_title"))
     def ask() -> None:
+        view.check()
         st.markdown(plain(view.word("chat.delete_text", title=thread.title)))
         with st.container(horizontal=True):
             if st.button(view.word("chat.delete"), type="primary", key="delete-really"):
@@ -143,7 +145,7 @@ def as_markdown(thread: Thread, turns: Sequence[Turn], view: View) -> str:
             parts.append(_quiet(turn.answer.text))
             parts += [_quoted(one, view) for one in turn.answer.citations]
         if turn.error:
-            parts.append(f"*{_quiet(turn.error)}*")
+            parts.append(f"*{_quiet(parted(turn.error)[1])}*")
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
@@ -61,6 +63,37 @@ class View:
     kb: KnowledgeBase  # the chosen collection, as this person sees it
     user: User
     language: str  # en or zh
+    look: Callable[[], User | None] | None = None  # who looks at this moment; None where nobody can change meanwhile
+
+    def stands(self) -> bool:
+        """Whether the person still has the rights that this was drawn with."""
+        return self.look is None or self.look() == self.user
+
+    def check(self) -> None:
+        """Draw the whole page anew, and go no further here, when the rights are other ones by now.
+
+        Streamlit runs a dialog and a fragment with what the last full run gave them; both begin with this.
+        """
+        if not self.stands():
+            st.rerun()
+
+    def still(self, work: Callable[..., Any]) -> Callable[..., None]:
+        """A callback that does its work only while the rights stand; else the run of the page that follows shows why not."""
+
+        def done(*args: Any) -> None:
+            if self.stands():
+                work(*args)
+
+        return done
+
+    def part(self, draw: Callable[..., None], *args: Any, run_every: float | None = None) -> None:
+        """A part of the page that is drawn by itself (st.fragment), with the rights of that moment."""
+
+        def drawn() -> None:
+            self.check()
+            draw(*args)
+
+        st.fragment(drawn, run_every=run_every)()
 
     def word(self, key: str, **values: object) -> str:
         """What the page says for a key such as `chat.title`, in the chosen language."""

@@ -6,16 +6,21 @@ WORDS = {
     "menu": ("Evaluation", "评测"),
     "title": ("Evaluation", "评测"),
     "intro": (
-        "Measure how well the right documents are found, and whether a change made it better.",
-        "衡量检索能否找到正确的文档，以及改动是否带来提升。",
+        "Measure how well the right documents are found and answers are borne out, and whether a change made it better.",
+        "衡量检索能否找到正确的文档、回答是否有据，以及改动是否带来提升。",
     ),
     "part_run": ("Test sets and runs", "测试集与运行"),
-    "part_results": ("Results", "结果"),
+    "part_results": ("Searches", "检索结果"),
+    "part_answers": ("Answers", "回答质量"),
     "part_compare": ("Compare", "对比"),
     "part_history": ("History", "历史"),
     "no_results": (
         "There is no result yet. Choose a test set and start an evaluation; it takes a moment for a few dozen questions.",
         "还没有结果。请选择测试集并开始评测，几十个问题很快就能完成。",
+    ),
+    "no_answers": (
+        "No answers have been measured yet. Choose a test set under “Test sets and runs”, and “Answers” as what to measure.",
+        "还没有评测过回答。请在“测试集与运行”中选择测试集，并选择评测“回答”。",
     ),
     # ---- sets
     "sets": ("Test sets", "测试集"),
@@ -59,6 +64,15 @@ WORDS = {
     # ---- running
     "run": ("Run an evaluation", "运行评测"),
     "reader": ("You can read results, not start runs.", "你可以查看结果，但不能运行评测。"),
+    "what": ("What to measure", "评测内容"),
+    "what_results": ("Searches", "检索"),
+    "what_answers": ("Answers", "回答"),
+    "what_results_help": ("Is the right document found, and how far up?", "能否找到正确的文档，排在第几位？"),
+    "what_answers_help": (
+        "Are answers borne out by what they cite, complete, and withheld where the documents say nothing? Each question is answered "
+        "once by each strategy, which takes the chat model's time.",
+        "回答是否有引文支持、是否完整、文档没有说明时是否不作答？每种策略回答每个问题一次，会占用对话模型的时间。",
+    ),
     "set": ("Test set", "测试集"),
     "folder": ("A folder of test data on the server (BEIR)", "服务器上的测试数据文件夹（BEIR）"),
     "path": ("Path, for a folder of test data", "路径（用于测试数据文件夹）"),
@@ -111,6 +125,31 @@ WORDS = {
     "report": ("Report", "报告"),
     "all_files": ("Everything (zip)", "全部文件（zip）"),
     "remove_result": ("Delete…", "删除…"),
+    # ---- answers
+    "citation-precision": ("Citations that bear out", "引用准确率"),
+    "citation-recall": ("Sentences with a citation", "引用完整率"),
+    "groundedness": ("Grounded", "有据可依"),
+    "language": ("In the question's language", "语言一致"),
+    "holds-answer": ("Holds the reference", "包含参考答案"),
+    "broken": ("Broken citations", "失效引用"),
+    "answer_facts": (
+        "{questions} questions, {references} with a reference answer · {unanswerable} that the documents do not answer",
+        "{questions} 个问题，其中 {references} 个有参考答案 · 另有 {unanswerable} 个文档无法回答的问题",
+    ),
+    "abstained": ("When nothing was answered", "未作答的情况"),
+    "abstained_right": ("Rightly", "正确"),
+    "abstained_wrong": ("Wrongly", "错误"),
+    "abstained_missed": ("Answered all the same", "本不该答却答了"),
+    "abstained_precision": ("Precision", "准确率"),
+    "abstained_recall": ("Recall", "召回率"),
+    "abstained_note": (
+        "Rightly: the documents hold no answer. A question that failed counts in none of these; it has a column of its own above.",
+        "“正确”指文档中确实没有答案。出错的问题不计入这里，在上表中单列。",
+    ),
+    "all_answers": ("All answers", "全部回答"),
+    "answer": ("Answer", "回答"),
+    "declined": ("(declined)", "（未作答）"),
+    "more_answers": ("{n} more are in the download.", "其余 {n} 个见下载文件。"),
     # ---- comparing
     "need_two": ("Two strategies are needed to compare. Run an evaluation with at least two.", "至少需要两种策略才能对比。请用两种以上的策略运行评测。"),
     "run_a": ("First", "第一个"),

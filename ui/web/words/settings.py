@@ -211,6 +211,21 @@ WORDS = {
         "吊销 {name}？此后使用该密钥的请求都会被拒绝。",
     ),
     "revoke_yes": ("Yes, revoke", "确认吊销"),
+    "part_account": ("Your account", "我的账号"),
+    "signed_in_as": ("You are signed in as {name}: {role}.", "当前登录：{name}（{role}）。"),
+    "change_password": ("Change your password", "修改密码"),
+    "password_now": ("Your password now", "当前密码"),
+    "new_password_own": ("New password", "新密码"),
+    "password_again": ("The new one again", "再次输入新密码"),
+    "password_differs": ("The two new passwords differ. Type them again.", "两次输入的新密码不一致，请重新输入。"),
+    "password_changed": (
+        "Your password is changed. Wherever else you were signed in, you are not any more.",
+        "密码已修改，其他设备上的登录已全部退出。",
+    ),
+    "by_provider": (
+        "Your organisation keeps your password; change it there.",
+        "密码由所在单位的账号系统管理，请在那里修改。",
+    ),
     "key_revoked": ("The key {name} is revoked.", "密钥 {name} 已吊销。"),
 }
 
@@ -225,3 +240,23 @@ FIXES = {  # what the doctor advises, in Chinese; the English sentences are its 
     "reranker": "请更正 rerank.model 和 rerank.base_url，或将其留空。",
     "chat": "请启动对话模型服务，或更正 llm.base_url 和 llm.model。",
 }
+FINDINGS = (  # what the doctor finds, in Chinese: a pattern of its English sentence, and the sentence
+    (r"(\d+) GB free at (.*)", "{1} 剩余 {0} GB"),
+    (r"(\d+) documents, (\d+) chunks in collection (.*)", "集合 {2} 中有 {0} 个文档、{1} 个段落"),
+    (r"embedded, (\d+) indexes", "内置向量库，{0} 个索引"),
+    (r"(\S+), (\d+) indexes", "{0}，{1} 个索引"),
+    (r"(.*), (\d+) dimensions, (\d+) tokens, back end (.*)", "{0}，{1} 维，最多 {2} 个词元，后端 {3}"),
+    (r"(.*) is empty", "{0} 还是空的"),
+    (r"(\d+) chunks, in the index as in the catalog", "{0} 个段落，索引与目录一致"),
+    (r"nothing else writes to this home", "没有其他程序在写入"),
+    (r"(\d+) waiting, (\d+) failed", "{0} 个等待中，{1} 个失败"),
+    (r"enough files may be opened", "可打开的文件数足够"),
+    (r"none: answers quote the best sentences", "未设置：回答由文档中的原句组成"),
+    (r"(.*) \(local\)", "{0}（本机）"),
+    (r"(\d+) accepted jobs wait, and no worker is running\.", "{0} 个任务在等待，但没有程序在处理。"),
+    (
+        r"Collection (.*) was built with (.*) as it was then; .*",
+        "集合 {0} 是用当时的 {1} 建立的，与现在设置的模型不符。",
+    ),
+    (r"(\d+) problems, such as: (.*)\.", "发现 {0} 个问题，例如：{1}。"),
+)
