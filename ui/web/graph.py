@@ -12,6 +12,7 @@ from graph import KnowledgeGraph
 from rag.errors import RagstoneError, UsageError
 from rag.knowledge_base import KnowledgeBase
 from ui.web import source
+from ui.web.failures import told_task
 from ui.web.graph_view import INNER, Edge, Fact, Node, Seen
 from ui.web.markup import highlighted, plain
 from ui.web.tasks import Task
@@ -101,10 +102,10 @@ def _building(view: View) -> bool:
     if task is None:
         return True
     if task.state == "failed":
-        st.error(view.word("common.bug") if task.error == "E_BUG" else plain(task.error))
+        st.error(told_task(view, task))
         return True
     if task.running:
-        st.fragment(_progress, run_every=POLL_S)(view, task)
+        view.part(_progress, view, task, run_every=POLL_S)
         return False
     return True
 
@@ -247,6 +248,7 @@ def _source(view: View, seen: Seen, fact: Fact) -> None:
 
     @st.dialog(plain(seen.titles[fact.doc_id]), width="large", icon=":material/description:")
     def opened() -> None:
+        view.check()
         try:
             text = view.kb.text(fact.doc_id)
         except RagstoneError:
