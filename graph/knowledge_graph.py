@@ -88,6 +88,7 @@ class KnowledgeGraph:
             old.header, method=way.method, options=way.options
         )  # fmt: skip
         graph, report = _updated(kb, known, old, header, way, extra, progress)
+        graph = _with_neighbours(kb, graph)
         counted = Counter(kind for kind, _ in problems)
         examples: dict[str, tuple[str, ...]] = {}
         for kind, what in problems:
@@ -451,6 +452,25 @@ def _updated(
         seconds=time.perf_counter() - start, problems=dict(sorted(problems.items())), examples=examples,
     )  # fmt: skip
     return GraphFile(header, lines), report
+
+
+def _with_neighbours(kb: KnowledgeBase, graph: GraphFile) -> GraphFile:
+    """The graph with the pairs of names that are near each other, as the settings want them."""
+    threshold = kb.settings.graph.neighbours
+    if not threshold:
+        return GraphFile(replace(graph.header, neighbours=()), graph.lines)
+    from graph.neighbours import cached, neighbours
+    from rag.catalog_rows import vector_key
+
+    alone = GraphFile(replace(graph.header, neighbours=()), graph.lines)
+    embedder = kb.embedder
+
+    def vectors_of(texts: Sequence[str]) -> Any:
+        keys = [vector_key(embedder.fingerprint, f"name: {text}") for text in texts]
+        return cached(keys, texts, load=kb.catalog.vectors, keep=kb.catalog.put_vectors, embed=embedder.embed_passages)
+
+    found = neighbours(network.assemble(alone).entity_names, vectors_of, threshold)
+    return GraphFile(replace(graph.header, neighbours=tuple(found)), graph.lines)
 
 
 def _extracted(

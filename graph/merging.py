@@ -5,6 +5,7 @@ Merges are worked out from all names at once, never step by step, so they do not
     spelling   names with one key (case, width, accents, articles, punctuation)
     alias      a second name that the text states, when it belongs to one entity alone
     decided    a person put two names together
+    neighbour  the two names' vectors are near each other (`graph.neighbours`, off by default)
     bracket    "Theodred II (Bishop of Elmham)" and "Theodred II": near, not merged, for others may bear the name
 """
 
@@ -86,6 +87,11 @@ def aliases(
         applied = reason == "alias"
         records.append(Merge(names=pair_names, reason=reason, entity=name, applied=applied,
                              chunk_ids=tuple(sorted(set(chunk_ids)))))  # fmt: skip
+    for left, right, _ in header.neighbours:
+        low, high = sorted((keys(left), keys(right)))
+        if low and low != high:
+            applied = not keys.are_apart(left, right) and joined.join(low, high)
+            records.append(Merge(names=(left, right), reason="neighbour" if applied else "contradiction", entity=low, applied=applied))  # fmt: skip
     return joined.roots(), records
 
 

@@ -31,12 +31,14 @@ class GraphError(RagstoneError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a graph was built with. apart, together: what a person decided about pairs of names."""
+    """What a graph was built with. apart, together: what a person decided about pairs of names. neighbours: pairs of
+    names with near vectors, and the cosine."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
     apart: tuple[tuple[str, str], ...] = ()
     together: tuple[tuple[str, str], ...] = ()
+    neighbours: tuple[tuple[str, str, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ def load(path: Path) -> GraphFile:
         header = Header(
             method=tree["method"], options=tree["options"],
             apart=tuple((a, b) for a, b in tree["apart"]), together=tuple((a, b) for a, b in tree["together"]),
+            neighbours=tuple((a, b, float(cosine)) for a, b, cosine in tree.get("neighbours", ())),
         )  # fmt: skip
         found = {}
         for line in lines[:-1]:
@@ -104,6 +107,8 @@ def save(path: Path, graph: GraphFile) -> None:
         "format": FORMAT, "method": header.method, "options": dict(header.options), "documents": len(graph.lines),
         "apart": sorted(map(list, header.apart)), "together": sorted(map(list, header.together)),
     }  # fmt: skip
+    if header.neighbours:
+        head["neighbours"] = sorted(map(list, header.neighbours))
     write_atomically(path, "\n".join([_json(head), *(graph.lines[doc_id] for doc_id in sorted(graph.lines)), ""]))
 
 

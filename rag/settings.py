@@ -214,11 +214,17 @@ class SearchSettings(_Section):
 
 
 class GraphSettings(_Section):
-    """[graph] the knowledge graph, where the chat model extracts it (`ragstone graph build --method chat`)."""
+    """[graph] the knowledge graph; all but `neighbours` where the chat model extracts it (`ragstone graph build --method chat`)."""
 
     gleanings: int = Field(1, ge=0, le=3, description="times that the model is asked for what it left out of a chunk")
     max_calls: int = Field(2000, ge=0, description="chat model calls per build; chunks beyond it are read by rules")
     deadline_s: float = Field(120, gt=0, description="per model call")
+    neighbours: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="cosine of two names' vectors from which they count as one entity; 0: names are not compared",
+    )
 
 
 class UnderstandSettings(_Section):

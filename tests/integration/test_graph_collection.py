@@ -141,6 +141,20 @@ def test_decisions_about_merges_last(films: KnowledgeBase) -> None:
     assert apart.find("Leo Fong") != apart.find("Jackie Kong")
 
 
+def test_names_that_a_model_finds_near_are_one_until_they_are_kept_apart(films: KnowledgeBase) -> None:
+    films.ingest([Document("Leo Fongs is how a poster has it.", doc_id="poster", title="Leo Fongs")])
+    near = films.view(settings=films.settings.with_values(graph__neighbours=0.5))
+    graph = KnowledgeGraph.build(near)
+    merge = next(one for one in graph.merges() if set(one.names) == {"Leo Fong", "Leo Fongs"})
+    assert merge.applied and merge.reason == "neighbour" and graph.find("Leo Fong") == graph.find("Leo Fongs")
+    first = bytes_of(films)
+    assert KnowledgeGraph.build(near, fresh=True) and bytes_of(films) == first
+    apart = KnowledgeGraph.open(near).keep_apart("Leo Fong", "Leo Fongs")
+    assert apart.find("Leo Fong") != apart.find("Leo Fongs")
+    KnowledgeGraph.build(films)
+    assert b"neighbours" not in bytes_of(films), "off: names are not compared"
+
+
 def asked(kb: KnowledgeBase, url: str) -> KnowledgeBase:
     settings = kb.settings.with_values(llm__model="scripted", llm__base_url=url, graph__gleanings=1)
     opened = KnowledgeBase.open(kb.home, settings=settings)

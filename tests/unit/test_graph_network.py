@@ -13,6 +13,7 @@ import pytest
 
 from graph import export, linking, names, network, retrieval, rules, store, walking
 from graph.communities import detect
+from graph.neighbours import neighbours
 from graph.store import GraphError, GraphFile, Header
 from graph.types import Extraction, Mention, Relation
 
@@ -208,3 +209,31 @@ def test_exports_hold_everything_and_cannot_be_broken_by_a_name(tmp_path: Path) 
 
 def test_keys_are_stable() -> None:
     assert names.key("The Who") == "who" and names.key("") == "" and names.without_brackets("A (b)") == ("A", "b")
+
+
+def test_names_with_near_vectors_are_pairs_unless_their_numbers_differ() -> None:
+    angles = {
+        "Wuyi Mountain": 0.0,
+        "Wuyi Mountains": 0.1,
+        "Wuyishan": 0.25,
+        "Apollo 11": 2.0,
+        "Apollo 12": 2.01,
+        "Geneva": 4.0,
+    }
+
+    def vectors_of(texts: list[str]) -> np.ndarray:
+        return np.array([[np.cos(angles[one]), np.sin(angles[one])] for one in texts], np.float32)
+
+    found = neighbours(list(angles), vectors_of, 0.96)
+    assert found == [("Wuyi Mountain", "Wuyi Mountains", round(float(np.cos(0.1)), 3))], "each with its nearest alone"
+    assert neighbours(["Geneva"], vectors_of, 0.5) == []
+
+
+def test_neighbours_are_one_entity_until_somebody_keeps_them_apart() -> None:
+    pair = ("Canton", "Leo Fong", 0.97)
+    joined = network.assemble(built(TEXTS, Header(method="rules", neighbours=(pair,))))
+    assert joined.at[names.key("Canton")] == joined.at[names.key("Leo Fong")]
+    assert [(one.names, one.applied) for one in joined.merges if one.reason == "neighbour"] == [(pair[:2], True)]
+    apart = network.assemble(built(TEXTS, Header(method="rules", neighbours=(pair,), apart=(pair[:2],))))
+    assert apart.at[names.key("Canton")] != apart.at[names.key("Leo Fong")]
+    assert [one.reason for one in apart.merges if set(one.names) == set(pair[:2])] == ["contradiction"]
