@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -21,6 +21,8 @@ from tests.integration.test_kill import environment
 
 REPO = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_open: list[Any] = []  # browsers
+_running: list[PageServer] = []
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -73,9 +75,11 @@ class PageServer:
 @contextmanager
 def serving(home: Path, settings: Any, **options: str) -> Iterator[PageServer]:
     server = PageServer(home, settings, **options)
+    _running.append(server)
     try:
         yield server
     finally:
+        _running.remove(server)
         server.stop()
 
 
@@ -109,8 +113,25 @@ def browsing() -> Iterator[Any]:
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        _open.append(browser)
+        try:
+            yield browser
+        except BaseException:  # the test that failed opened it, and it will be gone when the report is made
+            sys.stdout.write(on_screen())
+            raise
+        finally:
+            _open.remove(browser)
+            browser.close()
+
+
+def on_screen() -> str:
+    """What stands on all open pages, and the end of the servers' logs: for the report of a test that failed."""
+    pages = [page for browser in _open for context in browser.contexts for page in context.pages]
+    shown = []
+    for page in pages:
+        with suppress(Exception):  # whatever is wrong with the page, the report is about the test
+            shown.append(f"{page.url}\n{page.locator('body').inner_text()[:3000]}")
+    return "\n\n".join([*shown, *(server.log[-3000:] for server in _running)])
 
 
 def opened(browser: Any, address: str, *, chinese: bool = False) -> Any:
