@@ -144,9 +144,23 @@ def opened(browser: Any, address: str, *, chinese: bool = False) -> Any:
     return page
 
 
+QUIET_MS = 200
+
+
 def idle(page: Any) -> None:
-    """Wait until Streamlit has run the script to its end."""
-    page.locator("[data-test-script-state=notRunning]").first.wait_for()
+    """Wait until Streamlit has run the script to its end, and no other run has begun for a moment.
+
+    A change in the browser starts a run only when the server says so: right after it the page still looks idle.
+    """
+    page.evaluate("window.quietSince = undefined")
+    page.wait_for_function(
+        """quiet => {
+            const busy = !document.querySelector("[data-test-script-state=notRunning]")
+            if (busy || window.quietSince === undefined) window.quietSince = performance.now()
+            return !busy && performance.now() - window.quietSince > quiet
+        }""",
+        arg=QUIET_MS,
+    )
 
 
 def unfold(button: Any, inside: Any) -> None:

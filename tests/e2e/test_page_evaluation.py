@@ -100,7 +100,9 @@ def test_questions_are_written_and_answers_measured(
         page = opened(browser, f"{server.url}/evaluation")
         page.locator(".st-key-evaluation-add summary").click()
         for kind in ("from two passages", "not answerable"):
-            page.locator(".st-key-evaluation-kinds").get_by_role("button", name=f"Remove {kind}").click()
+            tag = page.locator(".st-key-evaluation-kinds").get_by_role("button", name=f"Remove {kind}")
+            tag.click()
+            tag.wait_for(state="detached")
             idle(page)
         count = page.get_by_role("spinbutton", name="How many")
         count.fill("3")
