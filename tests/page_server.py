@@ -127,11 +127,11 @@ def browsing() -> Iterator[Any]:
 def on_screen() -> str:
     """What stands on all open pages, and the end of the servers' logs: for the report of a test that failed."""
     pages = [page for browser in _open for context in browser.contexts for page in context.pages]
-    shown = []
+    told = []
     for page in pages:
         with suppress(Exception):  # whatever is wrong with the page, the report is about the test
-            shown.append(f"{page.url}\n{page.locator('body').inner_text()[:3000]}")
-    return "\n\n".join([*shown, *(server.log[-3000:] for server in _running)])
+            told.append(f"{page.url}\n{page.locator('body').inner_text()[:3000]}")
+    return "\n\n".join([*told, *(server.log[-3000:] for server in _running)])
 
 
 def opened(browser: Any, address: str, *, chinese: bool = False) -> Any:
@@ -161,6 +161,13 @@ def idle(page: Any) -> None:
         }""",
         arg=QUIET_MS,
     )
+
+
+def shown(locator: Any, n: int) -> None:
+    """Wait until n of these stand on the page."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_count(n, timeout=60_000)
 
 
 def unfold(button: Any, inside: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, says
-from tests.page_server import CHROMIUM, browsing, idle, opened, serving
+from tests.page_server import CHROMIUM, browsing, idle, opened, serving, shown
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -69,7 +69,7 @@ def test_results_and_history_are_there_after_a_reload_in_chinese(address: str, b
     page.get_by_text("历史", exact=True).click()
     page.get_by_text("变化是与上一次相同问题的运行相比").wait_for()
     idle(page)
-    assert page.get_by_role("row").filter(has=page.get_by_text("hybrid", exact=True)).count() == 1
+    shown(page.get_by_role("row").filter(has=page.get_by_text("hybrid", exact=True)), 1)
     page.context.close()
 
 

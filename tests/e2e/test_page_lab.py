@@ -12,7 +12,7 @@ import pytest
 from eval import library
 from eval.dataset import load_dataset
 from rag import Document, KnowledgeBase
-from tests.page_server import CHROMIUM, browsing, idle, opened, serving
+from tests.page_server import CHROMIUM, browsing, idle, opened, serving, shown
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -49,12 +49,12 @@ def test_compare_ask_why_and_save(address: str, browser: Any, home: Path) -> Non
     page.get_by_role("button", name="Compare").click()
     for name in ("dense", "bm25", "hybrid"):
         page.get_by_role("heading", name=name, exact=True).wait_for()
-    assert page.get_by_text(re.compile(r"\d passages in \d+ ms")).count() == 3
+    shown(page.get_by_text(re.compile(r"\d passages in \d+ ms")), 3)
     page.get_by_text("Green tea is steeped at 80 degrees").first.wait_for()
     page.locator(".st-key-lab-steps summary").click()
     page.get_by_role("tab", name="hybrid").click()
     page.get_by_label("First candidates after").last.wait_for()
-    assert page.locator(".st-key-lab-steps").get_by_text("0-49").count() >= 1, "candidates by their place"
+    page.locator(".st-key-lab-steps").get_by_text("0-49").first.wait_for()  # candidates by their place
 
     page.get_by_label("A sentence of the passage (optional)").fill("the Museum of clocks OPENS at nine")
     page.get_by_label("A sentence of the passage (optional)").press("Control+Enter")

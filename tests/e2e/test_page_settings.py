@@ -12,7 +12,7 @@ from rag import Document, KnowledgeBase
 from rag.accounts import Accounts
 from rag.principals import Principal
 from rag.users import Users
-from tests.page_server import CHROMIUM, answered, ask, browsing, idle, serving, unfold
+from tests.page_server import CHROMIUM, answered, ask, browsing, idle, serving, shown, unfold
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -87,7 +87,8 @@ def test_a_viewer_sees_health_alone_and_no_details(browser: Any, address: str) -
     assert parts == ["Health", "Your account"] and page.locator(".st-key-health-again").count() == 0
     page.get_by_text("Chat model").wait_for()
     idle(page)
-    assert page.get_by_text("Disk space").count() == 1 and page.get_by_text("GB free").count() == 0
+    shown(page.get_by_text("Disk space"), 1)
+    assert page.get_by_text("GB free").count() == 0
     page.context.close()
 
 
