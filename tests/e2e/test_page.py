@@ -202,14 +202,14 @@ def test_an_edited_question_is_a_branch_and_threads_are_found(page) -> None:  # 
     page.wait_for_url(lambda address: address != first)
     answered(page, 1)
     assert page.get_by_text("When was Keemun created, please?").count() == 0
-    page.get_by_text("How many degrees for green tea, please?").first.wait_for()
+    page.get_by_text("How many degrees for green tea, please?").locator("visible=true").first.wait_for()
     page.goto(first)
-    page.get_by_text("When was Keemun created, please?").first.wait_for()
+    page.get_by_text("When was Keemun created, please?").locator("visible=true").first.wait_for()
     page.get_by_placeholder("Search chats").fill("Which budget")
     listed = page.locator(".st-key-thread-list button")
     listed.nth(1).wait_for(state="detached")
     listed.first.click()
-    page.get_by_text("Which budget has the garden, please?").first.wait_for()
+    page.get_by_text("Which budget has the garden, please?").locator("visible=true").first.wait_for()
 
 
 def test_rename_rate_export_delete(page, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -76,7 +76,9 @@ def test_an_upload_is_seen_through_to_its_passages(address: str, browser: Any) -
         ("broken.pdf", b"%PDF-1.4 no"),
     )
     page.get_by_text("2 new, 0 updated, 0 unchanged; 1 could not be read").wait_for()
-    page.get_by_text("The file is damaged. Open it in its program and save it again.").first.wait_for()
+    page.get_by_text("The file is damaged. Open it in its program and save it again.").locator(
+        "visible=true"
+    ).first.wait_for()
     page.get_by_text("3 documents, 1 could not be read").wait_for()
     row(page, "broken.pdf").get_by_text("not readable").wait_for()
     row(page, "Tea notes").get_by_text("ready").wait_for()
@@ -123,7 +125,7 @@ def test_an_import_goes_on_after_its_tab_is_closed_and_the_server_was_killed(
     page = opened(browser, address)
     files = [(f"note-{n:03d}.md", f"# Note {n:03d}\n\nIt says {n}.".encode()) for n in range(60)]
     upload(page, *files)
-    page.get_by_text("You can close this page: the import goes on.").first.wait_for()
+    page.get_by_text("You can close this page: the import goes on.").locator("visible=true").first.wait_for()
     page.context.close()
     server.restart()
     page = opened(browser, address)
@@ -162,7 +164,7 @@ def test_nothing_that_a_document_names_is_loaded(address: str, browser: Any) -> 
         page.goto(address.replace("/documents", "/lab"))
         page.get_by_label("Question or words").fill("zeppelin script")
         page.get_by_role("button", name="Compare").click()
-        page.get_by_text(re.compile("passages in")).first.wait_for()
+        page.get_by_text(re.compile("passages in")).locator("visible=true").first.wait_for()
         page.locator(".st-key-lab-steps summary").click()
         idle(page)
         page.wait_for_load_state("networkidle")
@@ -181,7 +183,7 @@ def test_a_folder_keeps_the_names_of_its_folders(address: str, browser: Any, tmp
     page.get_by_text("Choose a folder of your computer").wait_for()
     page.locator("input[type=file]").first.set_input_files(tmp_path / "reports")
     page.locator(".st-key-documents-import button").click()
-    page.get_by_text("2 new, 0 updated, 0 unchanged", exact=True).first.wait_for()
+    page.get_by_text("2 new, 0 updated, 0 unchanged", exact=True).locator("visible=true").first.wait_for()
     page.get_by_label("Search by name or title").fill("report of")
     page.get_by_label("Search by name or title").press("Enter")
     for name in ("2024", "2025"):

@@ -37,7 +37,7 @@ def test_build_search_and_walk(server: PageServer) -> None:
     with browsing() as browser:
         page = opened(browser, f"{server.url}/graph")
         page.get_by_role("button", name="Build the graph").click()
-        page.get_by_text("entities,").first.wait_for()
+        page.get_by_text("entities,").locator("visible=true").first.wait_for()
         page.get_by_label("Search an entity").fill("smeaton")
         page.get_by_label("Search an entity").press("Enter")
         page.get_by_role("heading", name="John Smeaton").wait_for()

@@ -50,11 +50,13 @@ def test_compare_ask_why_and_save(address: str, browser: Any, home: Path) -> Non
     for name in ("dense", "bm25", "hybrid"):
         page.get_by_role("heading", name=name, exact=True).wait_for()
     shown(page.get_by_text(re.compile(r"\d passages in \d+ ms")), 3)
-    page.get_by_text("Green tea is steeped at 80 degrees").first.wait_for()
+    page.get_by_text("Green tea is steeped at 80 degrees").locator("visible=true").first.wait_for()
     page.locator(".st-key-lab-steps summary").click()
     page.get_by_role("tab", name="hybrid").click()
     page.get_by_label("First candidates after").last.wait_for()
-    page.locator(".st-key-lab-steps").get_by_text("0-49").first.wait_for()  # candidates by their place
+    page.locator(".st-key-lab-steps").get_by_text("0-49").locator(
+        "visible=true"
+    ).first.wait_for()  # candidates by their place
 
     page.get_by_label("A sentence of the passage (optional)").fill("the Museum of clocks OPENS at nine")
     page.get_by_label("A sentence of the passage (optional)").press("Control+Enter")
@@ -86,6 +88,6 @@ def test_a_strategy_of_ones_own_in_chinese(address: str, browser: Any) -> None:
     page.keyboard.press("Escape")
     page.get_by_role("button", name="比较").click()
     page.get_by_text("chunk.size changes what is in the index").wait_for()
-    page.get_by_text(re.compile("个段落，用时")).first.wait_for()
+    page.get_by_text(re.compile("个段落，用时")).locator("visible=true").first.wait_for()
     assert page.get_by_text("Traceback").count() == 0
     page.context.close()

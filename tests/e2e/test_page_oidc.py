@@ -113,7 +113,7 @@ def test_the_provider_says_who_it_is_and_the_settings_what_they_may(server: Page
                 page.get_by_test_id("stChatInputTextArea").wait_for()
                 assert page.locator(".st-key-frame-who").inner_text().startswith("person ann")
                 page.goto(f"{server.url}/documents")
-                page.get_by_text("hall.md").first.wait_for()
+                page.get_by_text("hall.md").locator("visible=true").first.wait_for()
             else:
                 page.get_by_text("may not come in here").wait_for()
                 page.goto(f"{server.url}/documents")

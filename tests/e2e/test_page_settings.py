@@ -98,7 +98,7 @@ def test_a_viewer_sees_health_alone_and_no_details(browser: Any, address: str) -
 def test_a_tenant_sees_its_own_documents_alone(browser: Any, address: str, name: str, own: str, other: str) -> None:
     page = signed_in(browser, address, name)
     page.goto(f"{address}/documents")
-    page.get_by_text(own).first.wait_for()
+    page.get_by_text(f"{own}.md").locator("visible=true").locator("visible=true").first.wait_for()
     idle(page)
     assert other not in page.content()
     page.goto(address)
