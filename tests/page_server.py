@@ -184,6 +184,20 @@ def unfold(button: Any, inside: Any) -> None:
     raise AssertionError(f"{inside} did not show")
 
 
+def take_away(button: Any) -> None:
+    """Press a choice's cross until it is gone: the first press may only close the list that the last one opened."""
+    from playwright.sync_api import TimeoutError as StillThere
+
+    for _ in range(6):
+        button.click()
+        try:
+            button.wait_for(state="detached", timeout=5_000)
+        except StillThere:
+            continue
+        return
+    raise AssertionError(f"{button} is still there")
+
+
 def ask(page: Any, question: str) -> None:
     """Type a question and send it."""
     page.get_by_test_id("stChatInputTextArea").fill(question)

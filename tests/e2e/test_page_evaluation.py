@@ -11,7 +11,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, says
-from tests.page_server import CHROMIUM, browsing, idle, opened, serving, shown
+from tests.page_server import CHROMIUM, browsing, idle, opened, serving, shown, take_away
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -100,9 +100,7 @@ def test_questions_are_written_and_answers_measured(
         page = opened(browser, f"{server.url}/evaluation")
         page.locator(".st-key-evaluation-add summary").click()
         for kind in ("from two passages", "not answerable"):
-            tag = page.locator(".st-key-evaluation-kinds").get_by_role("button", name=f"Remove {kind}")
-            tag.click()
-            tag.wait_for(state="detached")
+            take_away(page.locator(".st-key-evaluation-kinds").get_by_role("button", name=f"Remove {kind}"))
             idle(page)
         count = page.get_by_role("spinbutton", name="How many")
         count.fill("3")
