@@ -185,7 +185,8 @@ def unfold(button: Any, inside: Any) -> None:
 
 
 def take_away(button: Any) -> None:
-    """Press a choice's cross until it is gone: the first press may only close the list that the last one opened."""
+    """Press what goes when it is pressed until it is gone: a press may only close a list that another one opened, or fall
+    between two drawings of the page."""
     from playwright.sync_api import TimeoutError as StillThere
 
     for _ in range(6):

@@ -11,7 +11,7 @@ import pytest
 from graph import KnowledgeGraph
 from rag import Document, KnowledgeBase
 from rag.principals import Principal
-from tests.page_server import CHROMIUM, PageServer, browsing, idle, opened, serving
+from tests.page_server import CHROMIUM, PageServer, browsing, idle, opened, serving, take_away
 from ui.web.graph_view import Seen
 
 pytest.importorskip("playwright.sync_api")
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iter
 def test_build_search_and_walk(server: PageServer) -> None:
     with browsing() as browser:
         page = opened(browser, f"{server.url}/graph")
-        page.get_by_role("button", name="Build the graph").click()
+        take_away(page.get_by_role("button", name="Build the graph"))
         page.get_by_text("entities,").locator("visible=true").first.wait_for()
         page.get_by_label("Search an entity").fill("smeaton")
         page.get_by_label("Search an entity").press("Enter")
