@@ -21,17 +21,12 @@ _STAMP = "%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredResult:
-    """An evaluation that was run. tree: its metrics.json. questions: query_id -> question.
-
-    collection: what was searched; "": the collection whose folder this is.
-    """
+class _Stored:
+    """What an evaluation left in its folder. tree: its JSON."""
 
     folder: Path
     at: datetime
     tree: Mapping[str, Any]
-    questions: Mapping[str, str]
-    collection: str = ""
 
     @property
     def name(self) -> str:
@@ -40,6 +35,17 @@ class StoredResult:
     @property
     def systems(self) -> list[str]:
         return list(self.tree["systems"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResult(_Stored):
+    """An evaluation that was run. tree: its metrics.json. questions: query_id -> question.
+
+    collection: what was searched; "": the collection whose folder this is.
+    """
+
+    questions: Mapping[str, str]
+    collection: str = ""
 
     def run(self, system: str) -> Run:
         return read_run(self.folder / "runs" / f"{file_name(system)}.trec")[0]
@@ -49,20 +55,8 @@ class StoredResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAnswers:
+class StoredAnswers(_Stored):
     """An evaluation of answers that was run. tree: its answers.json."""
-
-    folder: Path
-    at: datetime
-    tree: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def systems(self) -> list[str]:
-        return list(self.tree["systems"])
 
     def given(self, system: str) -> list[dict[str, Any]]:
         """What a system answered, a row a question, as `eval answers -o` writes them."""

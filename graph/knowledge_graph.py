@@ -456,13 +456,13 @@ def _updated(
 
 def _with_neighbours(kb: KnowledgeBase, graph: GraphFile) -> GraphFile:
     """The graph with the pairs of names that are near each other, as the settings want them."""
+    alone = GraphFile(replace(graph.header, neighbours=()), graph.lines)
     threshold = kb.settings.graph.neighbours
     if not threshold:
-        return GraphFile(replace(graph.header, neighbours=()), graph.lines)
+        return alone
     from graph.neighbours import cached, neighbours
     from rag.catalog_rows import vector_key
 
-    alone = GraphFile(replace(graph.header, neighbours=()), graph.lines)
     embedder = kb.embedder
 
     def vectors_of(texts: Sequence[str]) -> Any:
@@ -470,7 +470,7 @@ def _with_neighbours(kb: KnowledgeBase, graph: GraphFile) -> GraphFile:
         return cached(keys, texts, load=kb.catalog.vectors, keep=kb.catalog.put_vectors, embed=embedder.embed_passages)
 
     found = neighbours(network.assemble(alone).entity_names, vectors_of, threshold)
-    return GraphFile(replace(graph.header, neighbours=tuple(found)), graph.lines)
+    return GraphFile(replace(alone.header, neighbours=tuple(found)), alone.lines)
 
 
 def _extracted(

@@ -123,9 +123,8 @@ class KnowledgeBase:
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
         self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
-        self._languages: dict[
-            tuple[Principal | None, str], tuple[tuple[Any, ...], str]
-        ] = {}  # with the collection's state
+        # of each reader's collection, with the state that it was in; views share it, as each request has its own view
+        self._languages: dict[tuple[Principal | None, str], tuple[tuple[Any, ...], str]] = {}
         self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
         self._owner = self  # of the open parts; a view has none of its own
@@ -857,10 +856,7 @@ class KnowledgeBase:
     def _main_language(self, collection: Collection) -> str:
         """Which language nearly all documents have that can be seen; "" when there is none such."""
         state = (collection.generation, self.catalog.last_write(self.collection))
-        seen, known = (
-            (self._principal, self.collection),
-            self._languages,
-        )  # shared by all views: each request has its own
+        seen, known = (self._principal, self.collection), self._languages
         found = known.get(seen)
         if found is None or found[0] != state:
             if len(known) >= MOST_VIEWS:

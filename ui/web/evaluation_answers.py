@@ -9,7 +9,7 @@ import streamlit as st
 
 from eval.answers import EVIDENCE_METRICS
 from eval.library import StoredAnswers
-from ui.web.evaluation_results import confirm_removal, differences, metric_name, plotted, result_name, zipped
+from ui.web.evaluation_results import differences, downloads, metric_name, plotted, result_name
 from ui.web.markup import plain
 from ui.web.view import View
 
@@ -42,7 +42,7 @@ def answers(view: View, found: Sequence[StoredAnswers]) -> None:
     differences(view, tree)
     _given(view, result)
     _problems(view, tree)
-    _downloads(view, result)
+    downloads(view, result, "answers.md", "answers")
 
 
 def shown_metrics(tree: Mapping[str, Any]) -> list[str]:
@@ -113,20 +113,3 @@ def _problems(view: View, tree: Mapping[str, Any]) -> None:
     if lines:
         with st.expander(view.word("evaluation.problems", n=len(lines)), icon=":material/warning:"):
             st.markdown("\n".join(f"- {line}" for line in lines))
-
-
-def _downloads(view: View, result: StoredAnswers) -> None:
-    word = view.word
-    with st.container(horizontal=True):
-        st.download_button(
-            word("evaluation.report"), (result.folder / "answers.md").read_bytes(), file_name=f"{result.name}.md",
-            mime="text/markdown", icon=":material/download:", on_click="ignore", key="answers-report",
-        )  # fmt: skip
-        st.download_button(
-            word("evaluation.all_files"), zipped(result.folder), file_name=f"{result.name}.zip", mime="application/zip",
-            icon=":material/folder_zip:", on_click="ignore", key="answers-zip",
-        )  # fmt: skip
-        if view.user.may_edit and st.button(
-            word("evaluation.remove_result"), icon=":material/delete:", key="answers-remove"
-        ):
-            confirm_removal(view, result)

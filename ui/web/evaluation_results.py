@@ -38,7 +38,7 @@ def results(view: View, found: Sequence[StoredResult]) -> None:
     plotted(view, tree, headline(tree))
     differences(view, tree)
     _faults(view, tree)
-    _downloads(view, result)
+    downloads(view, result, "report.md", "evaluation")
 
 
 def result_name(view: View, result: StoredResult | StoredAnswers) -> str:
@@ -138,19 +138,20 @@ def _faults(view: View, tree: Mapping[str, Any]) -> None:
             st.markdown("\n".join(f"- {line}" for line in lines))
 
 
-def _downloads(view: View, result: StoredResult) -> None:
+def downloads(view: View, result: StoredResult | StoredAnswers, report: str, key: str) -> None:
+    """Buttons for a result's report (its file's name), for all of its files, and to remove it. key: of the buttons."""
     word = view.word
     with st.container(horizontal=True):
         st.download_button(
-            word("evaluation.report"), (result.folder / "report.md").read_bytes(), file_name=f"{result.name}.md", mime="text/markdown",
-            icon=":material/download:", on_click="ignore", key="evaluation-report",
+            word("evaluation.report"), (result.folder / report).read_bytes(), file_name=f"{result.name}.md", mime="text/markdown",
+            icon=":material/download:", on_click="ignore", key=f"{key}-report",
         )  # fmt: skip
         st.download_button(
             word("evaluation.all_files"), zipped(result.folder), file_name=f"{result.name}.zip", mime="application/zip",
-            icon=":material/folder_zip:", on_click="ignore", key="evaluation-zip",
+            icon=":material/folder_zip:", on_click="ignore", key=f"{key}-zip",
         )  # fmt: skip
         if view.user.may_edit and st.button(
-            word("evaluation.remove_result"), icon=":material/delete:", key="evaluation-remove"
+            word("evaluation.remove_result"), icon=":material/delete:", key=f"{key}-remove"
         ):
             confirm_removal(view, result)
 
