@@ -1,12 +1,19 @@
-"""A page test that fails says what was on the screen."""
+"""What all page tests share: a browser for each module, and a report of what was on the screen when one fails."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
-from tests.page_server import on_screen
+from tests.page_server import browsing, on_screen
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as one:
+        yield one
 
 
 @pytest.hookimpl(wrapper=True)

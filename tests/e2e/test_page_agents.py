@@ -10,7 +10,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, calls, says
-from tests.page_server import CHROMIUM, PageServer, browsing, idle, opened, serving, shown
+from tests.page_server import CHROMIUM, PageServer, idle, opened, serving, shown
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -47,12 +47,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iter
         serving(home, tiny_settings, llm_url=model.url, AGENT__TOOLS="files") as running,
     ):
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as one:
-        yield one
 
 
 def give(page: Any, label: str, task: str, start: str) -> None:

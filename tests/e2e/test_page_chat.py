@@ -10,7 +10,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, says
-from tests.page_server import CHROMIUM, PageServer, answered, ask, browsing, idle, opened, serving
+from tests.page_server import CHROMIUM, PageServer, answered, ask, idle, opened, serving
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -44,12 +44,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iter
         serving(home, tiny_settings, llm_url=model.url, LLM__OFFERED="large-model") as running,
     ):
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as one:
-        yield one
 
 
 def test_conflicts_follow_ups_and_the_model_of_a_chat(server: PageServer, browser: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.bars.test_bar_06_rendering import payloads
-from tests.page_server import CHROMIUM, PageServer, browsing, idle, listening, opened, serving
+from tests.page_server import CHROMIUM, PageServer, idle, listening, opened, serving
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -27,12 +27,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Iter
 @pytest.fixture
 def address(server: PageServer) -> str:
     return f"{server.url}/documents"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as browser:
-        yield browser
 
 
 def handbook() -> bytes:

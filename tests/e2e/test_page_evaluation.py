@@ -11,7 +11,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, says
-from tests.page_server import CHROMIUM, browsing, idle, opened, serving, shown, take_away
+from tests.page_server import CHROMIUM, idle, opened, serving, shown, take_away
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -25,12 +25,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Ite
         kb.ingest([Document(f"The store keeps {word} on shelf {n}.", doc_id=f"d{n}", title=word.title(), source=f"{word}.md") for n, word in enumerate(WORDS)])  # fmt: skip
     with serving(home, tiny_settings) as server:
         yield f"{server.url}/evaluation"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as browser:
-        yield browser
 
 
 def test_a_table_becomes_a_result(address: str, browser: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from eval import library
 from eval.dataset import load_dataset
 from rag import Document, KnowledgeBase
-from tests.page_server import CHROMIUM, browsing, idle, opened, serving, shown
+from tests.page_server import CHROMIUM, idle, opened, serving, shown
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -34,12 +34,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Path:
 def address(home: Path, tiny_settings: Any) -> Iterator[str]:
     with serving(home, tiny_settings) as server:
         yield f"{server.url}/lab"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as browser:
-        yield browser
 
 
 def test_compare_ask_why_and_save(address: str, browser: Any, home: Path) -> None:

@@ -12,7 +12,7 @@ from rag import Document, KnowledgeBase
 from rag.accounts import Accounts
 from rag.principals import Principal
 from rag.users import Users
-from tests.page_server import CHROMIUM, answered, ask, browsing, idle, serving, shown, unfold
+from tests.page_server import CHROMIUM, answered, ask, idle, serving, shown, unfold
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -39,12 +39,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any) -> Path:
 def address(home: Path, tiny_settings: Any) -> Iterator[str]:
     with serving(home, tiny_settings) as server:
         yield server.url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as browser:
-        yield browser
 
 
 def at_the_door(browser: Any, address: str, *, chinese: bool = False) -> Any:
