@@ -12,9 +12,9 @@ import pytest
 from eval.dataset import load_dataset
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, never_ending, says, status
-from tests.page_server import CHROMIUM, FLAGS, PageServer, answered, ask, idle, listening, serving, shown
+from tests.page_server import CHROMIUM, PageServer, answered, ask, idle, listening, serving, shown
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 REPLIES = {  # what the question holds → what the scripted model says
@@ -82,14 +82,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings, canary) -> I
         kb.ingest([folder / "keemun.pdf"])
     with OpenAIServer(always=reply) as model, serving(folder / "home", tiny_settings, llm_url=model.url) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:  # type: ignore[type-arg]
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from rag import Document, KnowledgeBase
 from rag.users import Users
 from tests.fakes.openai_server import OpenAIServer, says
-from tests.page_server import CHROMIUM, FLAGS, PageServer, answered, ask, idle, serving
+from tests.page_server import CHROMIUM, PageServer, answered, ask, idle, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -34,14 +34,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_settings) -> Iterator[
         serving(home, tiny_settings, llm_url=model.url) as running,
     ):
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:  # type: ignore[type-arg]
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 def tab(browser, locale: str = "en-US"):  # type: ignore[no-untyped-def]
