@@ -557,7 +557,7 @@ class Catalog:
         query = query.where(self._visible(), _ENABLED)
         with self._engine.connect() as db:
             for start in range(0, len(pks), _BATCH):
-                for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))):
+                for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))).all():
                     if row.collection == collection:
                         yield row
 

@@ -22,6 +22,7 @@ import numpy as np
 from rag.errors import StoreAwayError, StoreError
 from rag.filters import literal
 from rag.principals import MAX_NAMES
+from rag.together import Together
 
 BATCH = 500  # rows per write: the embedded engine collapses at 5,000
 MAX_DEPTH = 16_384  # Milvus refuses more
@@ -73,6 +74,7 @@ class MilvusStore:
     def __init__(self, uri: str, *, token: str = "", timeout_s: float = 10.0) -> None:
         self._uri, self._timeout_s = uri, timeout_s
         self._loaded: dict[str, frozenset[str]] = {}  # index name → its fields
+        self._together = {"dense": Together(), "sparse": Together()}
         self._write = threading.RLock()  # one writer and flusher at a time
         self._answered = 0.0  # when a call last came back, on the monotonic clock
         self._client = self._connect(token)
@@ -127,10 +129,9 @@ class MilvusStore:
         )
         schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dim)
         indexes = MilvusClient.prepare_index_params()
-        # FLAT is exact at every filter selectivity and fast enough embedded; a server picks its own graph index.
-        indexes.add_index(
-            "dense", index_type="FLAT" if self._embedded else "AUTOINDEX", metric_type="COSINE", params={}
-        )
+        # FLAT is exact at every filter selectivity and fast enough embedded; a server picks its own graph index. For COSINE
+        # the embedded engine works out every row's length at every search: 27 ms for 100,000 rows instead of 17.
+        indexes.add_index("dense", index_type="FLAT" if self._embedded else "AUTOINDEX", metric_type="IP", params={})
         if with_bm25:
             schema.add_field(
                 "text", DataType.VARCHAR, max_length=65_535, enable_analyzer=True, analyzer_params=ANALYZER
@@ -279,7 +280,7 @@ class MilvusStore:
         self._check_there()
         expression = self._readable(index, expression, readers)
         self._load(index)
-        return self._search(index, [vector.tolist()], "dense", {"metric_type": "COSINE"}, depth, expression)
+        return self._search(index, _unit(vector).tolist(), "dense", depth, expression)
 
     def bm25(
         self, index: str, query: str, *, depth: int, expression: str = "", readers: Sequence[str] | None = None
@@ -292,25 +293,29 @@ class MilvusStore:
         text = search_text(query)
         if not text.strip():
             return []
-        return self._search(index, [text], "sparse", {"metric_type": "BM25"}, depth, expression)
+        return self._search(index, text, "sparse", depth, expression)
 
-    def _search(
-        self, index: str, data: list[Any], field: str, parameters: dict[str, Any], depth: int, expression: str
-    ) -> list[tuple[str, float]]:
-        def ask() -> Any:
-            return self._call(
-                self._client.search, index, data=data, anns_field=field, search_params=parameters, limit=min(depth, MAX_DEPTH),
-                filter=expression, output_fields=["pk"], patience_s=0.0,
+    def _search(self, index: str, asked: Any, field: str, depth: int, expression: str) -> list[tuple[str, float]]:
+        def ask(data: list[Any]) -> Any:
+            return self._call(  # measured as the index says: older ones say COSINE
+                self._client.search, index, data=data, anns_field=field, limit=min(depth, MAX_DEPTH), filter=expression,
+                output_fields=["pk"], patience_s=0.0,
             )  # fmt: skip
 
-        try:
-            results = ask()
-        except StoreError:
-            if index in self._loaded:
-                raise
-            self._load(index)  # a server that started again does not hold it any more
-            results = ask()
-        return [(hit["id"], float(hit["distance"])) for hit in results[0]]
+        def ask_loaded(data: list[Any]) -> Any:
+            try:
+                return ask(data)
+            except StoreError:
+                if index in self._loaded:
+                    raise
+                self._load(index)  # a server that started again does not hold it any more
+                return ask(data)
+
+        if self._embedded:
+            hits = self._together[field].ask((index, depth, expression), asked, ask_loaded)
+        else:
+            hits = ask_loaded([asked])[0]
+        return [(hit["id"], float(hit["distance"])) for hit in hits]
 
     # ------------------------------------------------------------ calls
 
@@ -393,13 +398,20 @@ def _row(row: Mapping[str, Any], vector: np.ndarray, fields: frozenset[str]) -> 
     out = {
         "pk": _hex(str(row["pk"])), "doc_id": _cut(row["doc_id"], 2048), "source": _cut(row["source"], 8192),
         "title": _cut(row["title"], 8192), "type": _cut(row["type"], 256), "page": int(row["page"] or 0),
-        "meta": dict(row["meta"]), "dense": np.asarray(vector, np.float32),
+        "meta": dict(row["meta"]), "dense": _unit(vector),
     }  # fmt: skip
     if "acl" in fields:
         out["acl"] = list(row.get("acl", ()))  # a row without a list is the owner's alone
     if "sparse" in fields:
         out["text"] = search_text(str(row["text"]))
     return out
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    """The vector at length 1, in float32: its inner products are cosines. A zero vector stays one."""
+    plain: np.ndarray = np.asarray(vector, np.float32)
+    unit: np.ndarray = plain / np.float32(float(np.linalg.norm(plain)) or 1.0)
+    return unit
 
 
 def _cut(text: str, n_bytes: int) -> str:

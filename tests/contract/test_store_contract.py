@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,39 @@ def test_dense_search_is_exact(store: MilvusStore, index: str) -> None:
     found = store.dense(index, query, depth=10)
     assert [key for key, _ in found] == expected
     assert found[0][1] == pytest.approx(float((made @ query).max()), abs=1e-5)
+
+
+def test_vectors_of_any_length_are_compared_by_their_angle(store: MilvusStore, index: str) -> None:
+    longer = [7 * vector for vector in vectors(3)]
+    store.upsert(index, rows(3), longer)
+    (key, cosine), *_ = store.dense(index, 0.2 * longer[1], depth=1)
+    assert key == KEY(1) and cosine == pytest.approx(1, abs=1e-5)
+    assert store.dense(index, np.zeros(DIM), depth=1)[0][1] == 0, "no angle, and no error"
+
+
+def test_an_index_made_when_it_measured_cosines_still_answers(store: MilvusStore) -> None:
+    from pymilvus import MilvusClient
+
+    name = f"older_{os.getpid()}"
+    store.create(name, dim=DIM)
+    client: MilvusClient = store._client
+    indexes = MilvusClient.prepare_index_params()
+    indexes.add_index("dense", index_type="FLAT", metric_type="COSINE")
+    client.release_collection(name)
+    client.drop_index(name, "dense")
+    client.create_index(name, indexes)
+    store._loaded.clear()
+    store.upsert(name, rows(5), vectors(5))
+    assert [key for key, _ in store.dense(name, vectors(5)[3], depth=1)] == [KEY(3)]
+    store.drop(name)
+
+
+def test_threads_that_search_at_once_get_each_its_own(store: MilvusStore, index: str) -> None:
+    def nearest(at: int) -> str:
+        return store.dense(index, vectors(30)[at % 30], depth=1)[0][0]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(nearest, range(120))) == [KEY(at % 30) for at in range(120)]
 
 
 def test_depth_beyond_the_index_is_no_error(store: MilvusStore, index: str) -> None:
