@@ -138,16 +138,23 @@ def peers(settings: Settings, texts: Sequence[tuple[str, str]], repeat: int) -> 
     passages = [f"{title}\n{text}" if title else text for title, text in texts]
     documents = [Document(text, doc_id=str(at)) for at, text in enumerate(passages)]
     embedder.embed_passages([text[:40] for text in passages[:WARMUP]])
+    indexed = [chunk for document in documents for chunk in indexed_texts(settings, embedder, document)]
+    alone: list[float] = []
     there = [name for name in PEERS if _python(name).exists()]
     taken: dict[str, list[float]] = {name: [] for name in ("ragstone", *there)}
     for _ in range(repeat):
+        alone.append(run_bench.seconds(lambda: embedder.embed_passages(indexed)))
         taken["ragstone"].append(import_seconds(settings, embedder, documents))
         for name in there:
             taken[name].append(_peer_seconds(name, folder, chunk_size(settings.chunk, embedder), passages))
     ours = statistics.median(taken["ragstone"])
     ratios = {f"{name}_over_ragstone": round(statistics.median(taken[name]) / ours, 2) for name in there}
+    most = {
+        f"{name}_over_our_model_alone": round(statistics.median(taken[name]) / statistics.median(alone), 2)
+        for name in there
+    }
     missing = [name for name in PEERS if name not in there]
-    return {"passages": len(passages), **ratios, "seconds": {name: rounded(times) for name, times in taken.items()},
+    return {"passages": len(passages), **ratios, **most, "seconds": {"our_model_alone": rounded(alone), **{name: rounded(times) for name, times in taken.items()}},
             **({"not_installed": missing} if missing else {})}  # fmt: skip
 
 
