@@ -28,6 +28,7 @@ import numpy as np
 from bench.hashing import HashingEmbedder
 from bench.run import milliseconds, passages
 from rag import Document, KnowledgeBase, Settings
+from rag.searching import Searcher, SearchMemory
 from rag.types import Query
 
 MODES = ("dense", "bm25", "hybrid")
@@ -106,12 +107,13 @@ def filters(kb: KnowledgeBase, queries: Sequence[str], unfiltered_ms: float) -> 
     chunk_ids, buckets, matrix = _everything(kb)
     collection = kb.catalog.collection(kb.collection)
     assert collection is not None
+    searcher = Searcher(kb, collection, SearchMemory())
     result = {}
     for share, below in SHARES.items():
         condition = f"bucket < {below}"
         recalls = []
         for query in queries:
-            scores = np.where(buckets < below, matrix @ kb._query_vector(collection, Query(text=query)), -np.inf)
+            scores = np.where(buckets < below, matrix @ searcher.vector(Query(text=query)), -np.inf)
             best = np.sort(scores)[-TOP_K:]
             lowest = best[np.isfinite(best)].min(initial=np.inf) - 1e-5  # equal scores may come in any order
             right = {chunk_ids[at] for at in np.flatnonzero(scores >= lowest)}

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.crossing import SAMPLE, Crossing, main_language
 from rag.errors import (
     DiskError,
     FingerprintError,
@@ -33,8 +32,8 @@ from rag.errors import (
     disk_full,
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
-from rag.settings import FORMS, SENTENCES, Settings
-from rag.text import language
+from rag.searching import NO_UNDERSTANDING, Searcher, SearchMemory
+from rag.settings import SENTENCES, Settings
 from rag.trace import Trace
 from rag.types import (
     Answer,
@@ -52,33 +51,26 @@ from rag.types import (
 )
 
 if TYPE_CHECKING:
-    from rag import pipeline
     from rag.catalog import Catalog
     from rag.catalog_rows import Collection
     from rag.duplicates import DuplicateGroup
     from rag.explaining import Explanation
     from rag.filters import Expr
     from rag.import_pipeline import ImportPipeline
-    from rag.index_forms import IndexForms
     from rag.ingest import Progress
     from rag.lite import LiteServer
-    from rag.pipeline import Retriever, SearchOptions
+    from rag.pipeline import SearchOptions
     from rag.reindex import Reindexed
     from rag.reply_cache import ReplyCache
     from rag.snapshot import Snapshot
     from rag.store import MilvusStore
-    from rag.understanding import UnderstandOptions, Understood
+    from rag.understanding import UnderstandOptions
     from rag.verify import Verification, VerifyParts
 
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
-SUB_QUESTION_HITS = 5
 WARM_QUERY = "ready 好"  # both languages' dictionaries are read
-MOST_VIEWS = 500  # whose collections have their language remembered
-_NO_UNDERSTANDING: dict[str, Any] = {
-    "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
-}  # fmt: skip
 CLOCK_SLACK_S = 2.0  # clocks are trimmed by so much all the time
 CLOCK_WARNING = (
     "The clock stands earlier than when this collection was last written, and passages may be missing. "
@@ -122,10 +114,7 @@ class KnowledgeBase:
         self._other_chat: ChatModel | None = None  # of a view
         self._reranker: Reranker | None = None
         self._replies: ReplyCache | None = None
-        self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
-        # of each reader's collection, with the state that it was in; views share it, as each request has its own view
-        self._languages: dict[tuple[Principal | None, str], tuple[tuple[Any, ...], str]] = {}
-        self._forms: tuple[tuple[Any, ...], IndexForms] | None = None  # with the state of the collection they are of
+        self._memory = SearchMemory()
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
         self._owner = self  # of the open parts; a view has none of its own
         self._principal: Principal | None = None
@@ -204,7 +193,7 @@ class KnowledgeBase:
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
         seen._other_chat = chat or self._other_chat
-        seen._kept_graph, seen._forms = {}, None  # what was read from the catalog with other rights
+        seen._kept_graph, seen._memory = {}, self._memory.for_view()
         return seen
 
     @property
@@ -279,7 +268,7 @@ class KnowledgeBase:
             self._follow_clock(collection)
             parts = IngestParts(
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=self.collection,
-                index=self._index(collection.generation),
+                index=self.index_name(collection.generation),
             )  # fmt: skip
             if settings.ingest.engine == "local":
                 report = ingest(sources, parts=parts, options=options, progress=progress)
@@ -366,8 +355,8 @@ class KnowledgeBase:
         with self._writing():
             self._follow_clock(collection)
             parts = IngestParts(
-                catalog=self.catalog, store=self.store, embedder=self._query_embedder(collection), collection=self.collection,
-                index=self._index(collection.generation),
+                catalog=self.catalog, store=self.store, embedder=self.query_embedder(collection), collection=self.collection,
+                index=self.index_name(collection.generation),
             )  # fmt: skip
             options = IngestOptions(
                 chunk=settings.chunk, parse=settings.parse, enrich=settings.enrich,
@@ -436,7 +425,7 @@ class KnowledgeBase:
             wanted = [name for name in (by_source.get(name, name) for name in doc_ids) if name in there]
             wanted += [info.doc_id for info in documents if info.container in wanted and info.doc_id not in wanted]
             collection = self.catalog.collection(self.collection)
-            index = self._index(collection.generation) if collection else ""
+            index = self.index_name(collection.generation) if collection else ""
             n_deleted = delete(self.catalog, self.store if collection else None, self.collection, index, wanted)
             if n_deleted and collection:
                 sweep(self.catalog, self.store, self.collection, index)
@@ -459,7 +448,7 @@ class KnowledgeBase:
             collection = self.catalog.collection(self.collection)
             if collection is None or not self.documents(doc_id):
                 return False
-            set_access(self.catalog, self.store, self.collection, self._index(collection.generation), doc_id, names)
+            set_access(self.catalog, self.store, self.collection, self.index_name(collection.generation), doc_id, names)
         return True
 
     def collections(self) -> list[str]:
@@ -481,7 +470,7 @@ class KnowledgeBase:
                 raise UsageError(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH")
             parts = ReindexParts(
                 catalog=self.catalog, store=self.store, embedder=self.embedder, collection=collection,
-                probe=self._new_collection, index=self._index, chunk=self.settings.chunk, parse=self.settings.parse,
+                probe=self._new_collection, index=self.index_name, chunk=self.settings.chunk, parse=self.settings.parse,
                 enrich=self.settings.enrich, enrichers=self._enrichers(self.settings, self._notify),
             )  # fmt: skip
             return reindex(parts, progress)
@@ -517,7 +506,7 @@ class KnowledgeBase:
 
         with self._writing():
             return import_(
-                Path(path).expanduser().absolute(), catalog=self.catalog, store=lambda: self.store, index=self._index,
+                Path(path).expanduser().absolute(), catalog=self.catalog, store=lambda: self.store, index=self.index_name,
                 name=self.collection, replace_existing=replace, progress=progress,
             )  # fmt: skip
 
@@ -557,7 +546,7 @@ class KnowledgeBase:
             raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
         shown = ("expand", "highlight", "explain")  # how hits are shown; what is found does not hang on it
         chosen = self._chosen(**{name: value for name, value in options.items() if name not in shown})
-        parts = self._search_parts(collection, chosen.wanted, chosen.reranker)
+        parts = self._searcher(collection).parts(chosen.wanted, chosen.reranker)
         return explain(query, found, parts=parts, options=chosen.options)
 
     def ask(self, question: str, *, schema: Mapping[str, Any] | None = None, **options: Any) -> Answer:
@@ -584,7 +573,7 @@ class KnowledgeBase:
         from rag.chat import load_client
 
         with suppress(RagstoneError):
-            self._search(WARM_QUERY, Trace(), mode="hybrid", top_k=1, **_NO_UNDERSTANDING)
+            self._search(WARM_QUERY, Trace(), mode="hybrid", top_k=1, **NO_UNDERSTANDING)
             if self.settings.llm.base_url:
                 load_client()
 
@@ -661,14 +650,13 @@ class KnowledgeBase:
         n_steps = len(trace.steps)
         while (collection := self.catalog.collection(self.collection)) is not None:
             del trace.steps[n_steps:]
-            parts = self._search_parts(collection, chosen.wanted, chosen.reranker)
+            searcher = self._searcher(collection)
+            parts = searcher.parts(chosen.wanted, chosen.reranker)
             try:
                 if chosen.mode == "auto":
                     more = None
                     if self._may_escalate:
-                        more = replace(
-                            parts, understand=self._planner(collection, routing.escalated(query, chosen.wanted))
-                        )
+                        more = replace(parts, understand=searcher.planner(routing.escalated(query, chosen.wanted)))
                     hits = routing.search(
                         query, parts=parts, escalated=more, options=chosen.options, trace=trace,
                         graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
@@ -749,149 +737,13 @@ class KnowledgeBase:
         fits = mode == "hybrid" or (mode == "auto" and not self.has_graph)
         return SentenceReranker() if wanted or fits else None
 
-    def _search_parts(
-        self, collection: Collection, wanted: UnderstandOptions, reranker: Reranker | None
-    ) -> pipeline.SearchParts:
-        from rag.pipeline import SearchParts
-
-        catalog, name = self.catalog, self.collection
-        return SearchParts(
-            retrievers=self._retrievers(collection),
-            live=lambda pks: catalog.live_rows(name, pks),
-            load=lambda pks: catalog.live_chunks(name, pks),
-            vectors=catalog.vectors,
-            understand=self._planner(collection, wanted) if wanted.needs_chat else None,
-            reranker=reranker,
-            fallback=lambda query, depth, where: self._without_store(collection, query, depth, where),
-        )
-
-    def _planner(self, collection: Collection, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
-        """Plans the queries of a question with the chat model, which is opened when it is first needed."""
-        from rag.reply_cache import CachedChat
-        from rag.understanding import UnderstandParts, understand
-
-        def plan(question: str, trace: Trace) -> Understood:
-            parts = UnderstandParts(
-                chat=CachedChat(self.chat, self.replies) if self.chat else None,
-                deadline_s=self.settings.understand.deadline_s,
-                fields=lambda: self.catalog.field_values(collection.name),
-                answer=self._short_answer,
-            )
-            return understand(question, parts=parts, options=wanted, trace=trace)
-
-        return plan
-
-    def _short_answer(self, question: str) -> str:
-        """A sub-question answered from the documents; "" when they do not say."""
-        from rag.answering import short_answer
-
-        hits = self._search(
-            question,
-            Trace(),
-            top_k=SUB_QUESTION_HITS,
-            mode="hybrid",
-            rerank=False,
-            expand=self.settings.search.expand,
-            **_NO_UNDERSTANDING,
-        )
-        return short_answer(
-            question,
-            hits,
-            chat=self.chat,
-            settings=self.settings.answer,
-            deadline_s=self.settings.understand.deadline_s,
-        )
-
-    def _retrievers(self, collection: Collection) -> Mapping[str, Any]:
-        from rag.filters import to_milvus
-
-        index = self._index(collection.generation)
-        readers = self._principal.readers if self._principal else None
-
-        def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            vector = self._query_vector(collection, query)
-            return self.store.dense(
-                index, vector, depth=depth, expression=to_milvus(where) if where else "", readers=readers
-            )
-
-        def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            return self.store.bm25(
-                index, query.text, depth=depth, expression=to_milvus(where) if where else "", readers=readers
-            )
-
-        def form(name: str) -> Retriever:
-            return lambda query, depth, where: self._index_forms(collection).retriever(name)(query, depth, where)
-
-        def graph(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-            passages = self._fused(query, depth, where, once)
-            return list(self.graph.ranking(query, depth, where, passages=passages))
-
-        once = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
-        return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
-
-    def _without_store(
-        self, collection: Collection, query: Query, depth: int, where: Expr | None
-    ) -> list[tuple[str, float]]:
-        """What is found while Milvus is away. An embedded one that died is started again by the next search."""
-        owner = self._owner
-        with owner._lock:
-            if owner._lite is not None and owner._store is not None:
-                owner._lite.close()
-                owner._lite = owner._store = None
-        return list(self._index_forms(collection).scan(query, depth, where))
-
-    def _query_vector(self, collection: Collection, query: Query) -> Any:
-        """The vector to search with, moved into the language of the documents where that is another one."""
-        embedder = self._query_embedder(collection)
-        vector = query_vector(embedder, query, self.replies if self.settings.search.cache else None)
-        into = self._main_language(collection) if self.settings.search.cross_language else ""
-        if not into or language(query.text) == into:
-            return vector
-        with self._lock:
-            crossing = self._crossings.get(embedder.fingerprint)
-            if crossing is None:
-                crossing = self._crossings[embedder.fingerprint] = Crossing(embedder)
-        return crossing.moved(vector, query.text, into)
-
-    def _main_language(self, collection: Collection) -> str:
-        """Which language nearly all documents have that can be seen; "" when there is none such."""
-        state = (collection.generation, self.catalog.last_write(self.collection))
-        seen, known = (self._principal, self.collection), self._languages
-        found = known.get(seen)
-        if found is None or found[0] != state:
-            if len(known) >= MOST_VIEWS:
-                known.clear()
-            known[seen] = found = state, main_language(self.catalog.sample_texts(self.collection, SAMPLE))
-        return found[1]
-
-    def _index_forms(self, collection: Collection) -> IndexForms:
-        """Index forms that are built in memory: anew when documents have changed since."""
-        from rag.index_forms import IndexForms
-
-        revision = (self._principal, self.collection, collection.generation, *self.catalog.revision(self.collection))
-        with self._lock:
-            if self._forms is None or self._forms[0] != revision:
-                vector = lambda query: self._query_vector(collection, query)  # noqa: E731
-                self._forms = revision, IndexForms(self.catalog, self.collection, vector)
-            return self._forms[1]
-
     def candidates(self, query: Query, depth: int, where: Expr | None = None) -> list[tuple[str, float]]:
         """The best store keys of a hybrid search as they come from the fusion; what graph retrieval starts from."""
         collection = self.catalog.collection(self.collection)
-        return self._fused(query, depth, where, self._retrievers(collection)) if collection else []
+        return self._searcher(collection).fused(query, depth, where) if collection else []
 
-    def _fused(
-        self, query: Query, depth: int, where: Expr | None, retrievers: Mapping[str, Any]
-    ) -> list[tuple[str, float]]:
-        from rag import fusion
-        from rag.search_options import weights as weights_of
-
-        settings = self.settings.search
-        weights = weights_of("hybrid", settings)
-        most = settings.depth  # however many are asked for: more hits must not change the first ones
-        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
-        values = list(weights.values())
-        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+    def _searcher(self, collection: Collection) -> Searcher:
+        return Searcher(self, collection, self._memory)
 
     # ------------------------------------------------------------ graph
 
@@ -933,10 +785,10 @@ class KnowledgeBase:
         return VerifyParts(
             catalog=self.catalog,
             store=lambda: self.store,
-            embedder=lambda: self._query_embedder(collection),
+            embedder=lambda: self.query_embedder(collection),
             set_aside=None if self.settings.milvus.uri else self._set_aside,
             collection=self.collection,
-            index=self._index(collection.generation),
+            index=self.index_name(collection.generation),
             dim=collection.dim,
         )
 
@@ -950,12 +802,20 @@ class KnowledgeBase:
 
         if self._clock_went_back():
             self._notify("The clock was set back since the last import; the index is written anew.")
-            self.store.drop(self._index(collection.generation))
+            self.store.drop(self.index_name(collection.generation))
             verify(self._verify_parts(collection), repair=True)
         self.catalog.note_write(self.collection, time.time())
 
     def _clock_went_back(self) -> bool:
         return not self.settings.milvus.uri and time.time() < self.catalog.last_write(self.collection) - CLOCK_SLACK_S
+
+    def forget_store(self) -> None:
+        """Open the store anew when it is next needed: an embedded one may have died."""
+        owner = self._owner
+        with owner._lock:
+            if owner._lite is not None and owner._store is not None:
+                owner._lite.close()
+                owner._lite = owner._store = None
 
     def _set_aside(self) -> None:
         """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
@@ -1065,7 +925,7 @@ class KnowledgeBase:
 
     # ------------------------------------------------------------ inside
 
-    def _index(self, generation: int) -> str:
+    def index_name(self, generation: int) -> str:
         """Name of the collection's index in Milvus: letters, digits and _ whatever the collection is called."""
         safe = "".join(char if char.isascii() and char.isalnum() else f"_{ord(char):x}_" for char in self.collection)
         if len(safe) > 150:  # cut, two names could be one
@@ -1081,7 +941,7 @@ class KnowledgeBase:
             self.catalog.add_collection(collection)
         elif not self._fits(self.embedder, collection):
             raise self._misfit(collection)
-        self.store.create(self._index(collection.generation), dim=collection.dim)
+        self.store.create(self.index_name(collection.generation), dim=collection.dim)
         return collection
 
     def _new_collection(self) -> Collection:
@@ -1094,7 +954,7 @@ class KnowledgeBase:
         return Collection(name=self.collection, generation=1, fingerprint=embedder.fingerprint, model=embedder.name,
                           dim=embedder.dim, probe=probe)  # fmt: skip
 
-    def _query_embedder(self, collection: Collection) -> Embedder:
+    def query_embedder(self, collection: Collection) -> Embedder:
         """The model that the collection was built with: the settings' if it is that, else the one its record names.
 
         So searches go on while the settings name a model that the collection is still to be built again for.
@@ -1191,37 +1051,9 @@ class KnowledgeBase:
         return None if isinstance(error, DiskError) else disk_error(error, self.home)
 
 
-def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = None) -> Any:
-    """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
-
-    Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
-    """
-    from rag.reply_cache import cached_vector
-
-    vector = cached_vector(cache, embedder, query.text) if cache else embedder.embed_queries([query.text])[0]
-    if not query.passages:
-        return vector
-    import numpy as np
-
-    mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
-    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-
-
 def _graph_package() -> Any:
     """The graph's side of things. It is built upon this package and comes with it; here it is known by name alone."""
     return importlib.import_module("graph.plug")
-
-
-def _remembered(retriever: Any) -> Any:
-    """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
-    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
-
-    def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-        if (query, depth) not in known:
-            known[query, depth] = retriever(query, depth, where)
-        return known[query, depth]
-
-    return asked
 
 
 def _check_collection(name: str) -> None:

@@ -130,7 +130,7 @@ def state(kb: KnowledgeBase) -> State:
         )
     collection = kb.catalog.collection(kb.collection)
     assert collection is not None
-    keys = sorted(kb.store.keys(kb._index(collection.generation)))
+    keys = sorted(kb.store.keys(kb.index_name(collection.generation)))
     assert len(keys) == len(set(keys)), "rows are there twice"
     assert keys == expected, "the store holds other rows than the catalog"
     return State(documents=documents, chunks=chunks, keys=keys)

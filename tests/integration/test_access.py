@@ -62,7 +62,7 @@ def test_collections_are_the_tenants_own(shared_kb: Any) -> None:
 
 def test_the_index_itself_filters(shared_kb: Any) -> None:
     """Not only the catalog's second check: hidden rows must not take the places of visible ones."""
-    index = shared_kb._index(shared_kb.catalog.collection("default").generation)
+    index = shared_kb.index_name(shared_kb.catalog.collection("default").generation)
     assert len(shared_kb.store.bm25(index, "kettle", depth=10)) == 2
     assert len(shared_kb.store.bm25(index, "kettle", depth=10, readers=("all", "u:bob"))) == 1
 

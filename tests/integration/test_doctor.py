@@ -82,7 +82,7 @@ def other_model(patient: Patient) -> None:
 
 def lost_rows(patient: Patient) -> None:
     kb = patient.stack.enter_context(KnowledgeBase.open(patient.home, settings=patient.settings))
-    index = kb._index(kb.catalog.collection("default").generation)  # type: ignore[union-attr]
+    index = kb.index_name(kb.catalog.collection("default").generation)  # type: ignore[union-attr]
     keys = sorted(kb.catalog.live_keys("default"))
     kb.store.delete(index, keys)
     kb.store.flush(index)

@@ -87,7 +87,7 @@ def state(home: Path, settings) -> dict[str, object]:  # type: ignore[no-untyped
         assert kb.verify().ok, kb.verify().problems
         collection = kb.catalog.collection("default")
         assert collection is not None
-        keys = sorted(kb.store.keys(kb._index(collection.generation)))
+        keys = sorted(kb.store.keys(kb.index_name(collection.generation)))
         found = [
             {hit.chunk_id: hit.score for hit in kb.search(query, mode=mode, top_k=16_000)}
             for query in QUERIES

@@ -157,7 +157,7 @@ def test_repair_after_the_index_lost_rows_or_gained_some(tiny_kb: KnowledgeBase)
     before = found(tiny_kb, "tea 八十度", top_k=6)
     collection = tiny_kb.catalog.collection("default")
     assert collection is not None
-    index = tiny_kb._index(collection.generation)
+    index = tiny_kb.index_name(collection.generation)
     tiny_kb.store.delete(index, sorted(tiny_kb.store.keys(index))[:3])
     row = {"pk": "f" * 32, "doc_id": "x", "source": "", "title": "", "type": "", "page": 0, "meta": {}, "text": "tea"}
     tiny_kb.store.upsert(index, [row], [tiny_kb.embedder.embed_queries(["tea"])[0]])

@@ -10,6 +10,7 @@ import pytest
 
 from rag import Document, KnowledgeBase, Settings
 from rag.errors import UsageError
+from rag.searching import Searcher, SearchMemory
 from rag.types import Embedder
 
 pytestmark = pytest.mark.model
@@ -176,7 +177,7 @@ def test_a_chinese_question_over_english_documents_is_moved_and_no_other(embedde
     question = "绿茶用多少度的水冲泡？"
     with opened(tmp_path / "english", embedder) as kb:
         kb.ingest([one for one in DOCUMENTS if one.doc_id != "classic"])
-        assert kb._main_language(kb.catalog.collection("default")) == "en"
+        assert Searcher(kb, kb.catalog.collection("default"), SearchMemory()).main_language() == "en"
         moved = {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")}
         own = {hit.doc_id: hit.score for hit in kb.search("green tea", mode="dense")}
         kb.settings = kb.settings.with_values(search__cross_language=False)
@@ -184,7 +185,7 @@ def test_a_chinese_question_over_english_documents_is_moved_and_no_other(embedde
         assert {hit.doc_id: hit.score for hit in kb.search("green tea", mode="dense")} == own
     with opened(tmp_path / "mixed", embedder) as kb:
         kb.ingest([*DOCUMENTS, Document("绿茶的水温是七十五度。", doc_id="zh", title="冲泡")])
-        assert kb._main_language(kb.catalog.collection("default")) == ""
+        assert Searcher(kb, kb.catalog.collection("default"), SearchMemory()).main_language() == ""
         assert kb.search(question, mode="dense")[0].doc_id == "zh"
 
 

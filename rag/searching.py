@@ -1,0 +1,218 @@
+"""How one collection is searched, as one person sees it: its retrievers and the chat model's part, put together for a search.
+
+`KnowledgeBase` makes a Searcher for each search; what is worth keeping between searches lies in a SearchMemory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rag.crossing import SAMPLE, Crossing, main_language
+from rag.settings import FORMS
+from rag.text import language
+from rag.trace import Trace
+from rag.types import Embedder, Query, Reranker
+
+if TYPE_CHECKING:
+    from rag.catalog_rows import Collection
+    from rag.filters import Expr
+    from rag.index_forms import IndexForms
+    from rag.knowledge_base import KnowledgeBase
+    from rag.pipeline import Retriever, SearchParts
+    from rag.reply_cache import ReplyCache
+    from rag.understanding import UnderstandOptions, Understood
+
+SUB_QUESTION_HITS = 5
+MOST_VIEWS = 500  # whose collections have their language remembered
+NO_UNDERSTANDING: dict[str, Any] = {
+    "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
+}  # fmt: skip
+
+
+class SearchMemory:
+    """What searches need again. Threads share it; each thing is kept with the state of the collection that it is of."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
+        # of each reader's collection; views share it, as each request has its own view
+        self._languages: dict[tuple[Any, ...], tuple[tuple[Any, ...], str]] = {}
+        self._forms: tuple[tuple[Any, ...], IndexForms] | None = None
+
+    def for_view(self) -> SearchMemory:
+        """The same for another view of the home: what was read from the catalog with other rights stays behind."""
+        seen = SearchMemory()
+        seen._lock, seen._crossings, seen._languages = self._lock, self._crossings, self._languages
+        return seen
+
+    def crossing(self, embedder: Embedder) -> Crossing:
+        with self._lock:
+            if embedder.fingerprint not in self._crossings:
+                self._crossings[embedder.fingerprint] = Crossing(embedder)
+            return self._crossings[embedder.fingerprint]
+
+    def language(self, of: tuple[Any, ...], state: tuple[Any, ...], find: Callable[[], str]) -> str:
+        found = self._languages.get(of)
+        if found is None or found[0] != state:
+            if len(self._languages) >= MOST_VIEWS:
+                self._languages.clear()
+            self._languages[of] = found = state, find()
+        return found[1]
+
+    def forms(self, state: tuple[Any, ...], build: Callable[[], IndexForms]) -> IndexForms:
+        with self._lock:
+            if self._forms is None or self._forms[0] != state:
+                self._forms = state, build()
+            return self._forms[1]
+
+
+class Searcher:
+    """One collection of a knowledge base, ready to be searched."""
+
+    def __init__(self, kb: KnowledgeBase, collection: Collection, memory: SearchMemory) -> None:
+        self._kb, self._collection, self._memory = kb, collection, memory
+        self._name = kb.collection
+
+    def parts(self, wanted: UnderstandOptions, reranker: Reranker | None) -> SearchParts:
+        from rag.pipeline import SearchParts
+
+        catalog, name = self._kb.catalog, self._name
+        return SearchParts(
+            retrievers=self.retrievers(),
+            live=lambda pks: catalog.live_rows(name, pks),
+            load=lambda pks: catalog.live_chunks(name, pks),
+            vectors=catalog.vectors,
+            understand=self.planner(wanted) if wanted.needs_chat else None,
+            reranker=reranker,
+            fallback=self._without_store,
+        )
+
+    def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
+        """Plans the queries of a question with the chat model, which is opened when it is first needed."""
+        from rag.reply_cache import CachedChat
+        from rag.understanding import UnderstandParts, understand
+
+        kb = self._kb
+
+        def plan(question: str, trace: Trace) -> Understood:
+            parts = UnderstandParts(
+                chat=CachedChat(kb.chat, kb.replies) if kb.chat else None,
+                deadline_s=kb.settings.understand.deadline_s,
+                fields=lambda: kb.catalog.field_values(self._name),
+                answer=self._short_answer,
+            )
+            return understand(question, parts=parts, options=wanted, trace=trace)
+
+        return plan
+
+    def retrievers(self) -> Mapping[str, Retriever]:
+        from rag.filters import to_milvus
+
+        kb, index = self._kb, self._kb.index_name(self._collection.generation)
+        readers = kb.principal.readers if kb.principal else None
+
+        def dense(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            expression = to_milvus(where) if where else ""
+            return kb.store.dense(index, self.vector(query), depth=depth, expression=expression, readers=readers)
+
+        def bm25(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            expression = to_milvus(where) if where else ""
+            return kb.store.bm25(index, query.text, depth=depth, expression=expression, readers=readers)
+
+        def form(name: str) -> Retriever:
+            return lambda query, depth, where: self._forms().retriever(name)(query, depth, where)
+
+        def graph(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+            passages = self.fused(query, depth, where, once)
+            return list(kb.graph.ranking(query, depth, where, passages=passages))
+
+        once: dict[str, Retriever] = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
+        return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
+
+    def vector(self, query: Query) -> Any:
+        """The vector to search with, moved into the language of the documents where that is another one."""
+        kb = self._kb
+        embedder = kb.query_embedder(self._collection)
+        vector = query_vector(embedder, query, kb.replies if kb.settings.search.cache else None)
+        into = self.main_language() if kb.settings.search.cross_language else ""
+        if not into or language(query.text) == into:
+            return vector
+        return self._memory.crossing(embedder).moved(vector, query.text, into)
+
+    def main_language(self) -> str:
+        """Which language nearly all documents have that can be seen; "" when there is none such."""
+        catalog = self._kb.catalog
+        state = (self._collection.generation, catalog.last_write(self._name))
+        return self._memory.language(
+            (self._kb.principal, self._name), state, lambda: main_language(catalog.sample_texts(self._name, SAMPLE))
+        )
+
+    def fused(
+        self, query: Query, depth: int, where: Expr | None, retrievers: Mapping[str, Retriever] | None = None
+    ) -> list[tuple[str, float]]:
+        """The best store keys of a hybrid search as they come from the fusion; what graph retrieval starts from."""
+        from rag import fusion
+        from rag.search_options import weights as weights_of
+
+        settings, retrievers = self._kb.settings.search, retrievers or self.retrievers()
+        weights = weights_of("hybrid", settings)
+        most = settings.depth  # however many are asked for: more hits must not change the first ones
+        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
+        values = list(weights.values())
+        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+
+    def _short_answer(self, question: str) -> str:
+        """A sub-question answered from the documents; "" when they do not say."""
+        from rag.answering import short_answer
+
+        kb = self._kb
+        expand = kb.settings.search.expand
+        hits = kb.search(
+            question, top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, expand=expand, **NO_UNDERSTANDING
+        )
+        deadline_s = kb.settings.understand.deadline_s
+        return short_answer(question, hits, chat=kb.chat, settings=kb.settings.answer, deadline_s=deadline_s)
+
+    def _without_store(self, query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+        """What is found while Milvus is away. An embedded one that died is started again by the next search."""
+        self._kb.forget_store()
+        return list(self._forms().scan(query, depth, where))
+
+    def _forms(self) -> IndexForms:
+        """Index forms that are built in memory: anew when documents have changed since."""
+        from rag.index_forms import IndexForms
+
+        catalog, principal = self._kb.catalog, self._kb.principal
+        state = (principal, self._name, self._collection.generation, *catalog.revision(self._name))
+        vector = lambda query: self.vector(query)  # noqa: E731
+        return self._memory.forms(state, lambda: IndexForms(catalog, self._name, vector))
+
+
+def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = None) -> Any:
+    """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
+
+    Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
+    """
+    from rag.reply_cache import cached_vector
+
+    vector = cached_vector(cache, embedder, query.text) if cache else embedder.embed_queries([query.text])[0]
+    if not query.passages:
+        return vector
+    import numpy as np
+
+    mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
+    return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def _remembered(retriever: Retriever) -> Retriever:
+    """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
+    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+
+    def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+        if (query, depth) not in known:
+            known[query, depth] = list(retriever(query, depth, where))
+        return known[query, depth]
+
+    return asked
