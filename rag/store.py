@@ -202,21 +202,26 @@ class MilvusStore:
     # ------------------------------------------------------------ rows
 
     def upsert(self, index: str, rows: Sequence[Mapping[str, Any]], vectors: Sequence[np.ndarray]) -> None:
-        """Write rows {pk, doc_id, source, title, type, page, meta, text}; equal keys are replaced.
+        """Write rows {pk, doc_id, source, title, type, page, meta, text}; equal keys are replaced, the last row counts.
 
         When this returns, the rows are flushed and have been counted.
         """
         with self._write:
             fields = self._fields(index)
-            for start in range(0, len(rows), BATCH):
-                batch = [
-                    _row(row, vector, fields)
-                    for row, vector in zip(rows[start : start + BATCH], vectors[start : start + BATCH], strict=True)
-                ]
-                self._call(self._client.upsert, index, batch, timeout=self._patience_s)
+            last = {str(row["pk"]): (row, vector) for row, vector in zip(rows, vectors, strict=True)}
+            keys = list(last)
+            # The embedded engine's upsert marks rows as deleted that never were there, and takes the longer the larger the
+            # index is: 144 ms for 500 rows at 10,000, 334 at 60,000; its insert takes 125 at both.
+            replaced = self.present(index, keys) if self._embedded else set(keys)
+            for write, mine in (
+                (self._client.insert, [pk for pk in keys if pk not in replaced]),
+                (self._client.upsert, [pk for pk in keys if pk in replaced]),
+            ):
+                for start in range(0, len(mine), BATCH):
+                    batch = [_row(*last[pk], fields) for pk in mine[start : start + BATCH]]
+                    self._call(write, index, batch, timeout=self._patience_s)
             self._call(self._client.flush, index, timeout=self._patience_s)
-            keys = [str(row["pk"]) for row in rows]
-            missing = len(set(keys)) - len(self.present(index, keys))
+            missing = len(keys) - len(self.present(index, keys))
         if missing:
             raise StoreError(
                 f"Milvus acknowledged {len(rows)} rows but {missing} of them are not there. Run `ragstone verify --repair`."

@@ -103,6 +103,19 @@ def test_vectors_of_any_length_are_compared_by_their_angle(store: MilvusStore, i
     assert store.dense(index, np.zeros(DIM), depth=1)[0][1] == 0, "no angle, and no error"
 
 
+def test_a_row_is_there_once_however_it_was_written(store: MilvusStore) -> None:
+    name = f"twice_{os.getpid()}"
+    store.create(name, dim=DIM)
+    first, second, third = vectors(3)
+    (row,) = rows(1)
+    store.upsert(name, [row, row], [first, second])  # twice in one call, the last counts
+    store.upsert(name, rows(3), [third, first, second])  # one that is there among new ones
+    assert sorted(store.keys(name)) == [KEY(0), KEY(1), KEY(2)]
+    assert [key for key, _ in store.dense(name, third, depth=9)][0] == KEY(0)
+    assert len(store.dense(name, third, depth=9)) == 3
+    store.drop(name)
+
+
 def test_an_index_made_when_it_measured_cosines_still_answers(store: MilvusStore) -> None:
     from pymilvus import MilvusClient
 
