@@ -13,8 +13,8 @@ from rag.errors import ModelError
 from rag.models import models_dir, resolve
 
 if TYPE_CHECKING:
+    from graph.english import EnglishReader
     from graph.lac import LacTagger
-    from graph.spacy_names import SpacyNames
     from rag.knowledge_base import KnowledgeBase
 
 ENGLISH, CHINESE = "en-core-web-sm", "lac-zh"
@@ -25,9 +25,9 @@ def by_names(kb: KnowledgeBase) -> Extracting:
     folder = models_dir(kb.settings.models.dir)
     english, chinese, missing = None, None, []
     try:
-        from graph.spacy_names import SpacyNames
+        from graph.english import EnglishReader
 
-        english = SpacyNames(Path(resolve(ENGLISH, "names", folder)))
+        english = EnglishReader(Path(resolve(ENGLISH, "names", folder)))
     except ModelError as error:
         missing.append(error)
     try:
@@ -44,13 +44,16 @@ def by_names(kb: KnowledgeBase) -> Extracting:
 
 
 class _Reader:
-    def __init__(self, english: SpacyNames | None, chinese: LacTagger | None) -> None:
+    def __init__(self, english: EnglishReader | None, chinese: LacTagger | None) -> None:
         self._english, self._chinese = english, chinese
 
     def run(self, passages: Sequence[Passage]) -> list[Extraction]:
         latin = [one.text if texts.language(one.text) == "en" else "" for one in passages]
-        typed = list(self._english(latin)) if self._english else [[] for _ in passages]
+        read = list(self._english(latin)) if self._english else [None] * len(passages)
         return [
-            rules.extract(one.text, one.context, title=one.title, tag_chinese=self._chinese, typed=names)
-            for one, names in zip(passages, typed, strict=True)
-        ]
+            rules.extract(
+                one.text, one.context, title=one.title, tag_chinese=self._chinese,
+                typed=found.names if found else (), words=found.words if found else (),
+            )
+            for one, found in zip(passages, read, strict=True)
+        ]  # fmt: skip

@@ -33,11 +33,11 @@ def test_lac_finds_people_places_organisations_and_works() -> None:
 @pytest.mark.model
 def test_spacy_gives_types() -> None:
     pytest.importorskip("spacy")
-    from graph.spacy_names import SpacyNames
+    from graph.english import EnglishReader
 
     text = "Ada Lovelace was born in London and worked with Charles Babbage."
-    typed = next(iter(SpacyNames(folder("en-core-web-sm"))([text])))
-    found = {one.name: one.type for one in rules.extract(text, typed=typed).mentions}
+    read = next(iter(EnglishReader(folder("en-core-web-sm"))([text])))
+    found = {one.name: one.type for one in rules.extract(text, typed=read.names).mentions}
     assert found["Ada Lovelace"] == "person" and found["London"] == "place"
 
 
