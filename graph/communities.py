@@ -42,7 +42,7 @@ def detect(network: Network, *, seed: int) -> list[Community]:
         max_cluster_size=MAX_SIZE, seed=seed,
     )  # fmt: skip
     n_entities = len(network.entity_ids)
-    strength = sum(np.bincount(pairs[:, side], weights, n_entities) for side in (0, 1))
+    strength = np.bincount(pairs.ravel(), np.repeat(weights, 2), n_entities)
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
     parents: dict[tuple[int, str], str] = {}
     for row in rows:

@@ -221,52 +221,69 @@ class _Gathered:
         return one
 
     def network(self, merged: Mapping[str, str], records: Sequence[Merge]) -> Network:
-        roots = [self._number_of_id(merged.get(one, one)) for one in list(self._ids)]
-        root = np.array([*roots, *range(len(roots), len(self._ids))], np.int64)
-        sure = np.zeros(len(self._ids), bool)
-        sure[root[sorted(self._sure - {-1})]] = True
+        root = self._roots(merged)
         ends = _table(self._ends, 3)
         ends[:, :2] = root[ends[:, :2]]
-        true = ends[:, 0] != ends[:, 1]  # a self-loop says nothing
-        mentions = _table(self._mentions, 3)
-        mentions[:, 0] = root[mentions[:, 0]]
-        mentions = mentions[sure[mentions[:, 0]]]
-        related = ends[true]
-        rows = np.concatenate([mentions, *(np.column_stack([related[:, side], related[:, 2], np.zeros(len(related), np.int64)]) for side in (0, 1))])  # fmt: skip
-        used = sorted(np.unique(rows[:, 0]).tolist(), key=self._ids.__getitem__)
-        number = np.full(len(self._ids), -1, np.int64)
+        kept = np.flatnonzero(ends[:, 0] != ends[:, 1])  # a self-loop says nothing
+        ends = ends[kept]
+        mentions = self._mentioned(root, ends)
+        used = sorted(np.unique(mentions[:, 0]).tolist(), key=self._ids.__getitem__)
+        number = np.full(len(self._ids), -1, np.int64)  # of an entity, in order of the ids; -1: nothing is known of it
         number[used] = np.arange(len(used))
-        place = number[root]  # provisional number → that of the entity, -1: it is none
-
-        written: list[Counter[str]] = [Counter() for _ in used]
-        types: list[Counter[str]] = [Counter() for _ in used]
-        descriptions: dict[int, list[str]] = defaultdict(list)
-        for name, n in self._written.items():
-            if (at := int(place[self._number[name]])) >= 0:
-                written[at][name] = n
-        for (one, kind), n in self._types.items():
-            if (at := int(place[one])) >= 0:
-                types[at][kind] += n
-        for one, what in self._described:
-            if one >= 0 and (at := int(place[one])) >= 0 and what not in descriptions[at]:
-                descriptions[at].append(what)
-        ids = [self._ids[one] for one in used]
-        rows[:, 0], related[:, :2] = number[rows[:, 0]], number[related[:, :2]]
-        kept = np.flatnonzero(true).tolist()
+        mentions[:, 0], ends[:, :2] = number[mentions[:, 0]], number[ends[:, :2]]
+        about = _table(self._about, 2)
+        about[:, 0] = number[root[about[:, 0]]]
+        ids, place = [self._ids[one] for one in used], number[root]
+        written, types = self._forms(place, len(ids))
+        facts = zip(ends.tolist(), kept.tolist(), strict=True)
         return Network(
             entity_ids=ids,
             entity_names=[merging.best(forms) for forms in written],
             types=[merging.best(kinds) if kinds else "" for kinds in types],
             chunk_ids=self._chunk_ids,
-            mentions=_counted(rows, len(self._chunk_ids)),
-            about=_distinct(number[root[_table(self._about, 2)[:, :1]]], _table(self._about, 2)[:, 1:]),
-            facts=[Fact(*row, self._relations[n]) for row, n in zip(related.tolist(), kept, strict=True)],
+            mentions=_counted(mentions, len(self._chunk_ids)),
+            about=np.unique(about, axis=0).reshape(-1, 2),
+            facts=[Fact(left, right, chunk, self._relations[n]) for (left, right, chunk), n in facts],
             near=self._near(records, merged, place),
             merges=[*records, *merging.spellings(dict(zip(ids, written, strict=True)), lambda one: one)],
-            descriptions={one: tuple(said) for one, said in sorted(descriptions.items())},
+            descriptions=self._descriptions(place),
             problems=dict(sorted(self.problems.items())),
             merged=merged,
         )
+
+    def _roots(self, merged: Mapping[str, str]) -> np.ndarray:
+        """Number → the number of the entity that it became."""
+        roots = [self._number_of_id(merged.get(one, one)) for one in list(self._ids)]
+        return np.array([*roots, *range(len(roots), len(self._ids))], np.int64)
+
+    def _mentioned(self, root: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Rows (entity, chunk, how often) of the names that are sure to be some, and of the ends of facts."""
+        sure = np.zeros(len(self._ids), bool)
+        sure[root[sorted(self._sure - {-1})]] = True
+        rows = _table(self._mentions, 3)
+        rows[:, 0] = root[rows[:, 0]]
+        nothing = np.zeros(len(ends), np.int64)
+        related = [np.column_stack([ends[:, side], ends[:, 2], nothing]) for side in (0, 1)]
+        return np.concatenate([rows[sure[rows[:, 0]]], *related])
+
+    def _forms(self, place: np.ndarray, n: int) -> tuple[list[Counter[str]], list[Counter[str]]]:
+        """How each entity is written, and its types, with how often."""
+        written: list[Counter[str]] = [Counter() for _ in range(n)]
+        types: list[Counter[str]] = [Counter() for _ in range(n)]
+        for name, count in self._written.items():
+            if (at := place[self._number[name]]) >= 0:
+                written[at][name] = count
+        for (one, kind), count in self._types.items():
+            if (at := place[one]) >= 0:
+                types[at][kind] += count
+        return written, types
+
+    def _descriptions(self, place: np.ndarray) -> dict[int, tuple[str, ...]]:
+        found: dict[int, dict[str, None]] = defaultdict(dict)
+        for one, what in self._described:
+            if one >= 0 and (at := int(place[one])) >= 0:
+                found[at][what] = None
+        return {one: tuple(said) for one, said in found.items()}
 
     def _near(self, records: Sequence[Merge], merged: Mapping[str, str], place: np.ndarray) -> np.ndarray:
         """Pairs that a record names without merging them."""
@@ -286,10 +303,6 @@ def _counted(rows: np.ndarray, n_chunks: int) -> np.ndarray:
     keys, place = np.unique(rows[:, 0] * max(n_chunks, 1) + rows[:, 1], return_inverse=True)
     counts = np.bincount(place, rows[:, 2], len(keys)).astype(np.int64)
     return np.column_stack([keys // max(n_chunks, 1), keys % max(n_chunks, 1), counts])
-
-
-def _distinct(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.unique(np.column_stack([left, right]), axis=0).reshape(-1, 2)
 
 
 def _table(flat: array[int], width: int) -> np.ndarray:

@@ -377,8 +377,6 @@ def _unsaid(near: Iterable[Relation], parsed: Sequence[grammar.Said]) -> Iterato
     objects = {names.key(one.object) for one in parsed}
     for one in near:
         if _pair(one.subject, one.object) not in pairs:
-            if __import__("os").environ.get("DROP") and names.key(one.object) in objects:
-                continue
             yield replace(one, label="") if names.key(one.object) in objects else one
 
 
