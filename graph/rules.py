@@ -7,12 +7,14 @@ depends on that chunk alone, so a graph can be updated chunk by chunk.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from graph import grammar, names
 from graph.chinese import Tagged, Tagger, jieba_names
 from graph.grammar import Word
+from graph.periods import period
 from graph.types import Extraction, Mention, Relation
 from rag import text as texts
 
@@ -109,9 +111,9 @@ def extract(
                 problems.append(("bad_name", one.name[:80]))
         strong = [one for one in here if not one.weak and names.is_name(one.name)]
         parsed = [one for one in said if start <= one.at < end]
-        stated = years(text[start:end])
-        relations += [_relation(one.subject, one.label, one.object, start, end, stated) for one in parsed]
-        relations += _unsaid(_relations(text, start, end, strong, about), parsed)
+        relate = relating(text, start, end)
+        relations += [relate(subject=one.subject, label=one.label, object=one.object) for one in parsed]
+        relations += _unsaid(_relations(text, start, end, strong, about, relate), parsed)
     aliases = tuple(_aliases(text, about))
     return Extraction(
         about=about, mentions=tuple(mentions), relations=tuple(relations), aliases=aliases, problems=tuple(problems)
@@ -327,13 +329,20 @@ def _whole_names(found: list[list[_Found]], about: Sequence[str]) -> list[list[_
 # ---------------------------------------------------------------- relations
 
 
-def _relations(text: str, start: int, end: int, found: Sequence[_Found], about: Sequence[str]) -> Iterator[Relation]:
+def relating(text: str, start: int, end: int) -> Callable[..., Relation]:
+    """Makes relations that the sentence text[start:end] states, with the years it names and when it says that they hold."""
+    sentence = text[start:end]
+    return partial(Relation, start=start, end=end, years=years(sentence), valid=period(sentence))
+
+
+def _relations(
+    text: str, start: int, end: int, found: Sequence[_Found], about: Sequence[str], relate: Callable[..., Relation]
+) -> Iterator[Relation]:
     """What a sentence says of its names: the first, or what the document is about, with each of the others.
 
     The words between two names are the relation's label. A sentence that starts with a pronoun speaks of the document's
     subject, which is how encyclopedias and manuals are written.
     """
-    stated = years(text[start:end])
     distinct: dict[str, _Found] = {}
     for one in found:
         distinct.setdefault(names.key(one.name), one)
@@ -345,18 +354,18 @@ def _relations(text: str, start: int, end: int, found: Sequence[_Found], about: 
     if not subject or (own != names.key(here[0].name) and not _PRONOUN.match(text, start, end)):
         if own and own not in distinct:
             for one in here:
-                yield _relation(subject, "", one.name, start, end, stated)
+                yield relate(subject=subject, label="", object=one.name)
         subject, since, rest = here[0].name, here[0].end, here[1:]
     else:
         since, rest = (here[0].end, here[1:]) if names.key(here[0].name) == own else (start, here)
     for one in rest:
         if names.key(one.name) != names.key(subject):
             label = _label(text[since : one.start])
-            yield _relation(subject, label, one.name, start, end, stated)
+            yield relate(subject=subject, label=label, object=one.name)
     for left, right in zip(here, here[1:], strict=False):
         between = text[left.end : right.start]
         if len(between) <= MAX_LABEL and names.key(left.name) != names.key(subject):
-            yield _relation(left.name, _label(between), right.name, start, end, stated)
+            yield relate(subject=left.name, label=_label(between), object=right.name)
 
 
 def _said(words: Sequence[Word], found: Sequence[Sequence[_Found]], about: Sequence[str]) -> list[grammar.Said]:
@@ -382,10 +391,6 @@ def _unsaid(near: Iterable[Relation], parsed: Sequence[grammar.Said]) -> Iterato
 
 def _pair(left: str, right: str) -> frozenset[str]:
     return frozenset((names.key(left), names.key(right)))
-
-
-def _relation(subject: str, label: str, object_: str, start: int, end: int, stated: tuple[int, ...]) -> Relation:
-    return Relation(subject=subject, label=label, object=object_, start=start, end=end, years=stated)
 
 
 def _label(between: str) -> str:
