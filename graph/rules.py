@@ -332,7 +332,8 @@ def _whole_names(found: list[list[_Found]], about: Sequence[str]) -> list[list[_
 def relating(text: str, start: int, end: int) -> Callable[..., Relation]:
     """Makes relations that the sentence text[start:end] states, with the years it names and when it says that they hold."""
     sentence = text[start:end]
-    return partial(Relation, start=start, end=end, years=years(sentence), valid=period(sentence))
+    named = years(sentence)
+    return partial(Relation, start=start, end=end, years=named, valid=period(sentence) if named else None)
 
 
 def _relations(
