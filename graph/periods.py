@@ -20,11 +20,13 @@ _UNTIL = re.compile(rf"\b(?:until|till)\s+{_DAY_BEFORE}{_YEAR}|(?:直到|直至|
 
 def period(sentence: str) -> Period | None:
     """The years between which a sentence says that something holds; None where it names none, or more than one."""
-    both = [_years(match) for match in _BOTH.finditer(sentence)]
     rest = _BOTH.sub(" ", sentence)
-    since = [(_years(match)[0], None) for match in _SINCE.finditer(rest)]
-    until = [(None, _years(match)[0]) for match in _UNTIL.finditer(rest)]
-    found: list[Period] = [(one[0], one[1]) for one in both if one[0] <= one[1]] + since + until
+    found: list[Period] = []
+    for match in _BOTH.finditer(sentence):
+        first, last = _years(match)
+        found += [(first, last)] if first <= last else []
+    found += [(_years(match)[0], None) for match in _SINCE.finditer(rest)]
+    found += [(None, _years(match)[0]) for match in _UNTIL.finditer(rest)]
     return found[0] if len(found) == 1 else None
 
 
