@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,17 @@ class Read:
     words: Sequence[Word] = ()
 
 
+def is_installed() -> bool:
+    """Whether spaCy is."""
+    return find_spec("spacy") is not None
+
+
 class EnglishReader:
-    """Reads English texts. Raises ModelError when spaCy is not installed or the model cannot be read."""
+    """Reads English texts. Raises ModelError when the model cannot be read."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import spacy
-        except ImportError as error:
-            raise ModelError("English names by a model need spaCy: pip install 'ragstone[graph]'") from error
+        import spacy
+
         try:
             self._pipeline: Any = spacy.load(folder, exclude=_LEFT_OUT)
         except (OSError, ValueError, KeyError) as error:

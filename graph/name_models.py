@@ -21,23 +21,24 @@ ENGLISH, CHINESE = "en-core-web-sm", "lac-zh"
 
 
 def by_names(kb: KnowledgeBase) -> Extracting:
-    """With the models that are there, for English, Chinese or both. Raises ModelError when neither is."""
-    folder = models_dir(kb.settings.models.dir)
-    english, chinese, missing = None, None, []
-    try:
-        from graph.english import EnglishReader
+    """With the models that are there, for English, Chinese or both. Raises ModelError when neither is, or one cannot be read."""
+    from graph.english import EnglishReader, is_installed
+    from graph.lac import LacTagger
 
-        english = EnglishReader(Path(resolve(ENGLISH, "names", folder)))
-    except ModelError as error:
-        missing.append(error)
-    try:
-        from graph.lac import LacTagger
-
-        chinese = LacTagger(Path(resolve(CHINESE, "names", folder)))
-    except ModelError as error:
-        missing.append(error)
-    if english is None and chinese is None:
-        raise ModelError(f"No model for names is there. {' '.join(map(str, missing))} Or build without: --method rules")
+    folder, missing = models_dir(kb.settings.models.dir), []
+    paths: dict[str, Path] = {}
+    for alias in (ENGLISH, CHINESE):
+        try:
+            paths[alias] = Path(resolve(alias, "names", folder))
+        except ModelError as error:
+            missing.append(str(error))
+    if ENGLISH in paths and not is_installed():
+        missing.append(f"English names by {ENGLISH} need spaCy: pip install 'ragstone[graph]'.")
+        del paths[ENGLISH]
+    if not paths:
+        raise ModelError(f"No model for names is there. {' '.join(missing)} Or build without: --method rules")
+    english = EnglishReader(paths[ENGLISH]) if ENGLISH in paths else None
+    chinese = LacTagger(paths[CHINESE]) if CHINESE in paths else None
     options = {"en": ENGLISH if english else "rules", "zh": CHINESE if chinese else "rules"}
     reader = _Reader(english, chinese)
     return Extracting(method="names", options=options, run=reader.run)

@@ -85,6 +85,15 @@ def test_the_best_path_is_that_of_all_paths() -> None:
     assert best_path(scores, transitions) == list(max(total, key=total.__getitem__))
 
 
+def test_a_model_without_its_parser_is_named(tiny_kb: KnowledgeBase, tmp_path: Path) -> None:
+    pytest.importorskip("spacy")
+    harmed = tmp_path / "models"
+    (harmed / "en-core-web-sm").mkdir(parents=True)
+    view = tiny_kb.view(settings=tiny_kb.settings.with_values(models__dir=str(harmed)))
+    with pytest.raises(ModelError, match="cannot be read.*pull it again"):
+        KnowledgeGraph.build(view, method="names")
+
+
 def test_without_models_the_message_says_what_to_do(tiny_kb: KnowledgeBase) -> None:
     tiny_kb.ingest(Document("Ada Lovelace met Charles Babbage.", doc_id="a"))
     with pytest.raises(ModelError, match="models pull lac-zh.*--method rules"):
