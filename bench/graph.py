@@ -344,13 +344,15 @@ def plot(sizes: Sequence[Mapping[str, Any]]) -> str:
     for one in sizes:
         x, y = place(one["passages"], 10.0**low)
         out.append(f'<text x="{x}" y="{y + 22}" text-anchor="middle" fill="#55605b">{one["passages"]:,}</text>')
+    beside: dict[str, float] = {}  # where each line's name stands: at its end, and below the one before
+    for name in sorted(known, key=lambda one: place(*known[one][-1])[1]):
+        beside[name] = max(place(*known[name][-1])[1] + 4, max(beside.values(), default=0) + 16)
     for (name, points), colour in zip(known.items(), ("#2f6f5e", "#c9822b", "#5a6fb0", "#8a9a94"), strict=True):
         way = "L".join(f"{x} {y}" for x, y in (place(*point) for point in points))
         x, y = place(*points[-1])
         dashed = ' stroke-dasharray="5 5"' if name == "n log n" else ""
         out.append(f'<path d="M{way}" fill="none" stroke="{colour}" stroke-width="2.5"{dashed}/>')
-        shift = -4 if name == "n log n" else 12 if name == "build" else 4
-        out.append(f'<text x="{x + 8}" y="{y + shift}" fill="{colour}">{name}</text>')
+        out.append(f'<text x="{x + 8}" y="{beside[name]}" fill="{colour}">{name}</text>')
     out.append(f'<text x="{(wide - 46) / 2}" y="{high - 8}" text-anchor="middle" fill="#55605b">passages, processor time</text></svg>')  # fmt: skip
     return "\n".join(out) + "\n"
 
