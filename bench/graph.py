@@ -1,10 +1,12 @@
 """Graph retrieval against passages alone, in one run: recall@5 of dense, hybrid, graph, hybrid+graph, auto, and how long it takes.
 
-    python -m bench.graph [DATA] [--sets A,B] [--model NAME] [--home DIR] [--limit N] [--methods] [--grow 1000,10000 [--plot FILE.svg]]
+    python -m bench.graph [DATA] [--sets A,B] [--model NAME] [--home DIR] [--limit N] [--methods] [--extract names] [--neighbours 0.97]
+    python -m bench.graph --grow 1000,10000 [--plot FILE.svg]
 
 DATA: a folder with `sets/NAME/{corpus,queries,qrels}` (default ../shared/data). musique-train100 is also run with its
 given triples and LightRAG's two levels of keywords, with --methods also with HippoRAG 2's way of walking and, when
 `bench/peers/setup.sh hipporag lightrag` was run, with both in their own code, on the same triples and embedder.
+--extract, --neighbours: graphs whose names models find, or in which near names are one.
 --grow: instead, times of builds, loads, updates and walks on made-up collections of these sizes; --plot FILE.svg draws them.
 JSON on stdout.
 """
@@ -50,6 +52,8 @@ def main() -> None:
     parser.add_argument("--home", default="")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--methods", action="store_true", help="also each method of graph search, and HippoRAG 2's way")
+    parser.add_argument("--extract", default="rules", choices=("rules", "names"))
+    parser.add_argument("--neighbours", type=float, default=0)
     parser.add_argument("--grow", default="")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -59,7 +63,9 @@ def main() -> None:
         if options.plot:
             options.plot.write_text(plot(sizes), encoding="utf-8")
     else:
-        settings = Settings().with_values(llm__model="none", embedding__model=options.model)
+        settings = Settings().with_values(
+            llm__model="none", embedding__model=options.model, graph__neighbours=options.neighbours
+        )
         home = Path(options.home or tempfile.mkdtemp(prefix="graph-bench-"))
         result = {"model": options.model, "sets": {}}
         for name in options.sets.split(","):
@@ -76,7 +82,7 @@ def measured(folder: Path, name: str, home: Path, settings: Settings, options: a
     with KnowledgeBase.open(home, settings=settings, collection=name) as kb:
         kb.ingest(dataset.corpus())
         start = time.perf_counter()
-        graph = KnowledgeGraph.build(kb, method="rules", fresh=True)
+        graph = KnowledgeGraph.build(kb, method=options.extract, fresh=True)
         tree: dict[str, Any] = {"n_questions": len(dataset.questions), "build_s": round(time.perf_counter() - start, 2), **graph.counts()}  # fmt: skip
         tree["modes"] = {mode: asked(dataset, lambda question, mode=mode: kb.search(question, mode=mode, top_k=15)) for mode in MODES}  # fmt: skip
         if options.methods:
@@ -90,7 +96,6 @@ def measured(folder: Path, name: str, home: Path, settings: Settings, options: a
                 modes |= peers(dataset, triples, kb, options.model)
             modes["lightrag's way"] = asked(dataset, lambda question: given.search(question, method="keywords", top_k=15))  # fmt: skip
             tree["given triples"] = {**given.counts(), "modes": modes}
-            KnowledgeGraph.build(kb, method="rules")
     return tree
 
 
@@ -339,13 +344,15 @@ def plot(sizes: Sequence[Mapping[str, Any]]) -> str:
     for one in sizes:
         x, y = place(one["passages"], 10.0**low)
         out.append(f'<text x="{x}" y="{y + 22}" text-anchor="middle" fill="#55605b">{one["passages"]:,}</text>')
+    beside: dict[str, float] = {}  # where each line's name stands: at its end, and below the one before
+    for name in sorted(known, key=lambda one: place(*known[one][-1])[1]):
+        beside[name] = max(place(*known[name][-1])[1] + 4, max(beside.values(), default=0) + 16)
     for (name, points), colour in zip(known.items(), ("#2f6f5e", "#c9822b", "#5a6fb0", "#8a9a94"), strict=True):
         way = "L".join(f"{x} {y}" for x, y in (place(*point) for point in points))
         x, y = place(*points[-1])
         dashed = ' stroke-dasharray="5 5"' if name == "n log n" else ""
         out.append(f'<path d="M{way}" fill="none" stroke="{colour}" stroke-width="2.5"{dashed}/>')
-        shift = -4 if name == "n log n" else 12 if name == "build" else 4
-        out.append(f'<text x="{x + 8}" y="{y + shift}" fill="{colour}">{name}</text>')
+        out.append(f'<text x="{x + 8}" y="{beside[name]}" fill="{colour}">{name}</text>')
     out.append(f'<text x="{(wide - 46) / 2}" y="{high - 8}" text-anchor="middle" fill="#55605b">passages, processor time</text></svg>')  # fmt: skip
     return "\n".join(out) + "\n"
 

@@ -181,8 +181,9 @@ def extraction(passage: Passage, found: Sequence[Found], plain: Extraction, onto
             problems.append(("self_loop", f"{subject.name[:60]} {label}"))
             continue
         start, end = _sentence(spans, subject, object_)
-        relations.append(Relation(subject=subject.name, label=label, object=object_.name, start=start, end=end,
-                                  years=rules.years(passage.text[start:end]), claim=one.get("claim", "").strip()[:300]))  # fmt: skip
+        relate = rules.relating(passage.text, start, end)
+        claim = one.get("claim", "").strip()[:300]
+        relations.append(relate(subject=subject.name, label=label, object=object_.name, claim=claim))
     listed = list(known.values())
     extra = [one for one in plain.mentions if names.key(one.name) not in known]  # names that the model passed over
     return Extraction(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,18 +33,16 @@ def detect(network: Network, *, seed: int) -> list[Community]:
     """
     import graspologic_native
 
-    ties = _ties(network)
-    if not ties:
+    pairs, weights = _ties(network)
+    if not len(pairs):
         return []
     rows = graspologic_native.hierarchical_leiden(
-        [(str(a), str(b), weight) for (a, b), weight in sorted(ties.items())],
+        [(str(a), str(b), weight) for (a, b), weight in zip(pairs.tolist(), weights.tolist(), strict=True)],
         starting_communities=None, resolution=1.0, randomness=0.001, iterations=2, use_modularity=True,
         max_cluster_size=MAX_SIZE, seed=seed,
     )  # fmt: skip
-    strength: Counter[int] = Counter()
-    for (a, b), weight in ties.items():
-        strength[a] += weight  # type: ignore[assignment]
-        strength[b] += weight  # type: ignore[assignment]
+    n_entities = len(network.entity_ids)
+    strength = np.bincount(pairs.ravel(), np.repeat(weights, 2), n_entities)
     members: dict[tuple[int, str], list[int]] = defaultdict(list)
     parents: dict[tuple[int, str], str] = {}
     for row in rows:
@@ -62,22 +59,20 @@ def detect(network: Network, *, seed: int) -> list[Community]:
     ]  # fmt: skip
 
 
-def _ties(network: Network) -> dict[tuple[int, int], float]:
-    """(entity, entity) → weight. A chunk with many names ties neighbours of its subject only."""
-    ties: dict[tuple[int, int], float] = defaultdict(float)
-    rarity = network.rarity
-    for fact in network.facts:
-        low, high = sorted((fact.subject, fact.object))
-        ties[low, high] += float(rarity[low] * rarity[high])
-    subject_of: dict[int, int] = {}
-    for entity, chunk in network.about.tolist():
-        subject_of.setdefault(chunk, entity)
-    for entity, chunk, _ in network.mentions.tolist():
-        subject = subject_of.get(chunk, entity)
-        if subject != entity:
-            low, high = sorted((subject, entity))
-            ties[low, high] += 0.5 * float(rarity[low] * rarity[high])
-    return {pair: math.log1p(weight) for pair, weight in ties.items()}
+def _ties(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """(pairs of entities as int array of shape (n, 2), their weights). A chunk ties its names to its subject only."""
+    n, rarity = len(network.entity_ids), network.rarity
+    subject_of = np.full(len(network.chunk_ids), -1, np.int64)
+    subject_of[network.about[::-1, 1]] = network.about[::-1, 0]  # of several the first
+    entity, subject = network.mentions[:, 0], subject_of[network.mentions[:, 1]]
+    beside = (subject >= 0) & (subject != entity)
+    facts = network.fact_rows
+    left = np.concatenate([facts[:, 0], subject[beside]])
+    right = np.concatenate([facts[:, 1], entity[beside]])
+    weights = rarity[left] * rarity[right] * np.where(np.arange(len(left)) < len(facts), 1.0, 0.5)
+    keys, place = np.unique(np.minimum(left, right) * n + np.maximum(left, right), return_inverse=True)
+    pairs = np.column_stack([keys // max(n, 1), keys % max(n, 1)])
+    return pairs, np.log1p(np.bincount(place, weights, len(keys)))
 
 
 def sentences(

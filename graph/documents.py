@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rag.knowledge_base import KnowledgeBase
 
 
+READING = "2"  # raised whenever the same text gives another line than before
+
+
 def pending(kb: KnowledgeBase, way: Extracting, *, fresh: bool = False) -> Iterator[Passage]:
     """The chunks that a build would read."""
     path = store.path_of(kb.home, kb.collection)
@@ -54,5 +57,5 @@ def passages(kb: KnowledgeBase, doc_id: str) -> Iterator[Passage]:
 
 def state(one: Known, way: Extracting, extra: str) -> str:
     """Changes whenever a document's line would: its content, how it was cut, how names are found."""
-    parts = (one.content_hash, one.recipe, way.method, repr(sorted(way.options.items())), extra)
+    parts = (READING, one.content_hash, one.recipe, way.method, repr(sorted(way.options.items())), extra)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:24]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graph import periods
 from graph.network import Fact, Network
 from graph.picture import page
 from graph.predicates import predicate
@@ -27,8 +28,8 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def to_networkx(network: Network) -> networkx.MultiDiGraph:
     """Nodes `entity:…`, `chunk:…` and `document:…` with kind and name; edges with kind, weight and chunks.
 
-    A relation's key is its label, its type what the label says where that is clear; `chunks` are the chunk ids that say so, `years` those their sentences name. In order
-    of the ids, so that the same graph is written as the same bytes.
+    A relation's key is its label, its type what the label says where that is clear; `chunks` are the chunk ids that say so, `years` those their sentences name, `valid` the
+    periods in which they say that it holds. In order of the ids, so that the same graph is written as the same bytes.
     """
     import networkx
 
@@ -49,8 +50,9 @@ def to_networkx(network: Network) -> networkx.MultiDiGraph:
     for (subject, object_, label), facts in grouped(network.facts).items():
         chunks = list(dict.fromkeys(network.chunk_ids[fact.chunk] for fact in facts))
         years = sorted({year for fact in facts for year in fact.relation.years})
+        valid = sorted({periods.shown(fact.relation.valid) for fact in facts if fact.relation.valid})
         made.add_edge(entity[subject], entity[object_], key=f"relation:{label}", kind="relation", label=label, type=predicate(label),
-                      weight=float(len(facts)), chunks=chunks, years=years)  # fmt: skip
+                      weight=float(len(facts)), chunks=chunks, years=years, valid=valid)  # fmt: skip
     for left, right in network.near.tolist():
         made.add_edge(entity[left], entity[right], key="near", kind="near", weight=1.0)
     return made

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graph import documents, extraction, names, network, retrieval, store
 from graph.merging import Merge
 from graph.network import Fact, Network
+from graph.periods import shown
 from graph.predicates import predicate
 from graph.store import GraphFile, Header
 from graph.types import RETRY, Extracting
@@ -161,8 +162,9 @@ class KnowledgeGraph:
             "n_chunks": int(net.n_chunks_of[entity]),
             "n_facts": len(facts),
             "facts": [
-                {"subject": net.entity_names[fact.subject], "relation": fact.relation.label, "type": predicate(fact.relation.label),
-                 "object": net.entity_names[fact.object], "years": list(fact.relation.years),
+                {"subject": net.entity_names[fact.subject], "relation": fact.relation.label,
+                 "type": predicate(fact.relation.label), "object": net.entity_names[fact.object],
+                 "years": list(fact.relation.years), "valid": shown(fact.relation.valid) if fact.relation.valid else "",
                  "claim": fact.relation.claim, "chunk_id": net.chunk_ids[fact.chunk], "sentence": sentence}
                 for fact, sentence in zip(facts[:most], sentences, strict=True)
             ],

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graph.chinese import kind_of
 from rag.errors import ModelError
 
 TYPES = {"PER": "person", "LOC": "place", "ORG": "organisation", "nz": "name", "nw": "work"}
@@ -53,7 +54,7 @@ class LacTagger:
             if end == len(tags) or not tags[end].endswith("-I"):
                 kind = TYPES.get(tags[start].rpartition("-")[0])
                 if kind and end - start > 1:
-                    found.append((kind, start, end))
+                    found.append((kind_of(kind, text[start:end]), start, end))
                 start = end
         return found
 

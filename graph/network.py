@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -104,6 +105,11 @@ class Network:
         return [sorted(entities) for entities in found]
 
     @cached_property
+    def fact_rows(self) -> np.ndarray:
+        """Rows (subject, object, chunk), one a fact."""
+        return _rows([(fact.subject, fact.object, fact.chunk) for fact in self.facts], 3)
+
+    @cached_property
     def facts_of(self) -> dict[int, list[int]]:
         """Entity → its facts, by number."""
         found: dict[int, list[int]] = defaultdict(list)
@@ -133,113 +139,174 @@ def _collecting_later() -> Iterator[None]:
 
 def _assembled(graph: GraphFile) -> Network:
     keys = Keys(graph.header)
-    chunks = [(chunk_id, found) for _, document in graph.documents() for chunk_id, found in document]
-    stated: dict[tuple[str, str], list[str]] = defaultdict(list)
-    problems: Counter[str] = Counter()
-    for chunk_id, found in chunks:
-        for pair in [*found.aliases, *_brackets(found)]:
-            stated[pair].append(chunk_id)
-        problems.update(kind for kind, _ in found.problems)
-    merged, records = merging.aliases(stated, graph.header, keys)
-    problems.update(["contradictory_merge"] * sum(one.reason == "contradiction" for one in records))
-    builder = _Builder(keys, merged)
-    builder.read(chunks)
-    return builder.network(records, problems)
+    gathered = _Gathered(keys)
+    for _, document in graph.documents():
+        for chunk_id, found in document:
+            gathered.add(chunk_id, found)
+    merged, records = merging.aliases(gathered.stated, graph.header, keys)
+    gathered.problems.update(["contradictory_merge"] * sum(one.reason == "contradiction" for one in records))
+    return gathered.network(merged, records)
 
 
-def _brackets(found: Extraction) -> Iterable[tuple[str, str]]:
-    for name in found.about:
-        plain, inside = names.without_brackets(name)
-        if inside and names.is_name(plain):
-            yield name, plain
+class _Gathered:
+    """What the chunks say, under numbers that their names get as they come. Numbers alone are kept where there are millions."""
 
+    def __init__(self, keys: Keys) -> None:
+        self.stated: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self.problems: Counter[str] = Counter()
+        self._keys = keys
+        self._ids: list[str] = []  # number → id
+        self._number_of: dict[str, int] = {}
+        self._number: dict[str, int] = {}  # name → number; -1: it is none
+        self._written: Counter[str] = Counter()
+        self._types: Counter[tuple[int, str]] = Counter()
+        self._described: dict[tuple[int, str], None] = {}
+        self._chunk_ids: list[str] = []
+        self._mentions, self._about, self._ends = array("q"), array("q"), array("q")  # rows of 3, 2 and 3
+        self._relations: list[Relation] = []
+        self._sure: set[int] = set()
 
-class _Builder:
-    """Collects what the chunks say under the ids of their entities."""
+    def add(self, chunk_id: str, found: Extraction) -> None:
+        chunk = len(self._chunk_ids)
+        self._chunk_ids.append(chunk_id)
+        self.problems.update(kind for kind, _ in found.problems)
+        for pair in found.aliases:
+            self.stated[pair].append(chunk_id)
+        for name in found.about:
+            plain, inside = names.without_brackets(name)
+            if inside and names.is_name(plain):
+                self.stated[name, plain].append(chunk_id)
+            self._sure.add(self._numbered(plain))
+            one = self._noted(name)
+            if one >= 0:
+                self._about.extend((one, chunk))
+                self._mentions.extend((one, chunk, 0))
+        for mention in found.mentions:
+            one = self._numbered(mention.name)
+            if one < 0:
+                continue
+            self._written[mention.name] += 1
+            self._mentions.extend((one, chunk, 1))
+            if mention.type != "candidate":
+                self._sure.add(one)
+                if mention.type:
+                    self._types[one, mention.type] += 1
+        for relation in found.relations:
+            subject, object_ = self._noted(relation.subject), self._noted(relation.object)
+            if subject >= 0 and object_ >= 0:
+                self._ends.extend((subject, object_, chunk))
+                self._relations.append(relation)
+        for name, what in found.descriptions:
+            self._described[self._numbered(name), what] = None
 
-    def __init__(self, keys: Keys, merged: Mapping[str, str]) -> None:
-        self._keys, self._merged = keys, merged
-        self._ids: dict[str, str] = {}
-        self._written: dict[str, Counter[str]] = defaultdict(Counter)
-        self._types: dict[str, Counter[str]] = defaultdict(Counter)
-        self._describing: dict[str, dict[str, None]] = defaultdict(dict)
-
-    def _id(self, name: str) -> str:
-        one = self._ids.get(name)
+    def _numbered(self, name: str) -> int:
+        one = self._number.get(name)
         if one is None:
             own = self._keys(name)
-            one = self._ids[name] = self._merged.get(own, own)
+            one = self._number[name] = self._number_of_id(own) if own else -1
         return one
 
-    def read(self, chunks: Sequence[tuple[str, Extraction]]) -> None:
-        self._chunk_ids = [chunk_id for chunk_id, _ in chunks]
-        sure = {self._id(name) for _, found in chunks for name in _sure_names(found)} - {""}
-        self._mentions: Counter[tuple[str, int]] = Counter()
-        self._about: dict[tuple[str, int], None] = {}
-        self._facts: list[tuple[str, str, int, Relation]] = []
-        for chunk, (_, found) in enumerate(chunks):
-            for name in found.about:
-                if (one := self._note(name)) in sure:
-                    self._about[one, chunk] = None
-                    self._mentions[one, chunk] += 0
-            for mention in found.mentions:
-                if (one := self._id(mention.name)) in sure:
-                    self._written[one][mention.name] += 1
-                    self._mentions[one, chunk] += 1
-                    if mention.type and mention.type != "candidate":
-                        self._types[one][mention.type] += 1
-            for relation in found.relations:
-                subject, object_ = self._note(relation.subject), self._note(relation.object)
-                if subject != object_ and subject in sure and object_ in sure:  # a self-loop says nothing
-                    self._facts.append((subject, object_, chunk, relation))
-                    self._mentions[subject, chunk] += 0
-                    self._mentions[object_, chunk] += 0
-            for name, what in found.descriptions:
-                self._describing[self._id(name)][what] = None
-
-    def _note(self, name: str) -> str:
-        one = self._id(name)
-        if one:
-            self._written[one][name] += 1
+    def _number_of_id(self, entity_id: str) -> int:
+        one = self._number_of.setdefault(entity_id, len(self._ids))
+        if one == len(self._ids):
+            self._ids.append(entity_id)
         return one
 
-    def network(self, records: Sequence[Merge], problems: Mapping[str, int]) -> Network:
-        ids = sorted({one for one, _ in self._mentions} | {one for one, _ in self._about})
-        number = {one: n for n, one in enumerate(ids)}
-        mentions = [(number[one], chunk, n) for (one, chunk), n in self._mentions.items()]
-        about = [(number[one], chunk) for one, chunk in self._about]
-        near = {
-            (number[a], number[b])
-            for record in records
-            if not record.applied and not self._keys.are_apart(*record.names)
-            for a, b in [sorted(map(self._id, record.names))]
-            if a in number and b in number and a != b
-        }
-        spelled = merging.spellings({one: self._written[one] for one in ids}, lambda one: one)
+    def _noted(self, name: str) -> int:
+        """The number of a name that is sure to be one."""
+        one = self._numbered(name)
+        if one >= 0:
+            self._written[name] += 1
+            self._sure.add(one)
+        return one
+
+    def network(self, merged: Mapping[str, str], records: Sequence[Merge]) -> Network:
+        root = self._roots(merged)
+        ends = _table(self._ends, 3)
+        ends[:, :2] = root[ends[:, :2]]
+        kept = np.flatnonzero(ends[:, 0] != ends[:, 1])  # a self-loop says nothing
+        ends = ends[kept]
+        mentions = self._mentioned(root, ends)
+        used = sorted(np.unique(mentions[:, 0]).tolist(), key=self._ids.__getitem__)
+        number = np.full(len(self._ids), -1, np.int64)  # of an entity, in order of the ids; -1: nothing is known of it
+        number[used] = np.arange(len(used))
+        mentions[:, 0], ends[:, :2] = number[mentions[:, 0]], number[ends[:, :2]]
+        about = _table(self._about, 2)
+        about[:, 0] = number[root[about[:, 0]]]
+        ids, place = [self._ids[one] for one in used], number[root]
+        written, types = self._forms(place, len(ids))
+        facts = zip(ends.tolist(), kept.tolist(), strict=True)
         return Network(
             entity_ids=ids,
-            entity_names=[merging.best(self._written[one]) for one in ids],
-            types=[merging.best(self._types[one]) if one in self._types else "" for one in ids],
+            entity_names=[merging.best(forms) for forms in written],
+            types=[merging.best(kinds) if kinds else "" for kinds in types],
             chunk_ids=self._chunk_ids,
-            mentions=_rows(sorted(mentions), 3),
-            about=_rows(sorted(about), 2),
-            facts=[Fact(number[s], number[o], chunk, relation) for s, o, chunk, relation in self._facts],
-            near=_rows(sorted(near), 2),
-            merges=[*records, *spelled],
-            descriptions={number[one]: tuple(said) for one, said in self._describing.items() if one in number},
-            problems=dict(sorted(problems.items())),
-            merged=self._merged,
+            mentions=_counted(mentions, len(self._chunk_ids)),
+            about=np.unique(about, axis=0).reshape(-1, 2),
+            facts=[Fact(left, right, chunk, self._relations[n]) for (left, right, chunk), n in facts],
+            near=self._near(records, merged, place),
+            merges=[*records, *merging.spellings(dict(zip(ids, written, strict=True)), lambda one: one)],
+            descriptions=self._descriptions(place),
+            problems=dict(sorted(self.problems.items())),
+            merged=merged,
         )
 
+    def _roots(self, merged: Mapping[str, str]) -> np.ndarray:
+        """Number → the number of the entity that it became."""
+        roots = [self._number_of_id(merged.get(one, one)) for one in list(self._ids)]
+        return np.array([*roots, *range(len(roots), len(self._ids))], np.int64)
 
-def _sure_names(found: Extraction) -> Iterable[str]:
-    yield from found.about
-    yield from (mention.name for mention in found.mentions if mention.type != "candidate")
-    for relation in found.relations:
-        yield relation.subject
-        yield relation.object
-    for name in found.about:
-        yield names.without_brackets(name)[0]
+    def _mentioned(self, root: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Rows (entity, chunk, how often) of the names that are sure to be some, and of the ends of facts."""
+        sure = np.zeros(len(self._ids), bool)
+        sure[root[sorted(self._sure - {-1})]] = True
+        rows = _table(self._mentions, 3)
+        rows[:, 0] = root[rows[:, 0]]
+        nothing = np.zeros(len(ends), np.int64)
+        related = [np.column_stack([ends[:, side], ends[:, 2], nothing]) for side in (0, 1)]
+        return np.concatenate([rows[sure[rows[:, 0]]], *related])
+
+    def _forms(self, place: np.ndarray, n: int) -> tuple[list[Counter[str]], list[Counter[str]]]:
+        """How each entity is written, and its types, with how often."""
+        written: list[Counter[str]] = [Counter() for _ in range(n)]
+        types: list[Counter[str]] = [Counter() for _ in range(n)]
+        for name, count in self._written.items():
+            if (at := place[self._number[name]]) >= 0:
+                written[at][name] = count
+        for (one, kind), count in self._types.items():
+            if (at := place[one]) >= 0:
+                types[at][kind] += count
+        return written, types
+
+    def _descriptions(self, place: np.ndarray) -> dict[int, tuple[str, ...]]:
+        found: dict[int, dict[str, None]] = defaultdict(dict)
+        for one, what in self._described:
+            if one >= 0 and (at := int(place[one])) >= 0:
+                found[at][what] = None
+        return {one: tuple(said) for one, said in found.items()}
+
+    def _near(self, records: Sequence[Merge], merged: Mapping[str, str], place: np.ndarray) -> np.ndarray:
+        """Pairs that a record names without merging them."""
+        found = set()
+        for record in records:
+            if record.applied or self._keys.are_apart(*record.names):
+                continue
+            ids = [merged.get(one, one) for one in map(self._keys, record.names)]
+            left, right = sorted(int(place[self._number_of[one]]) if one in self._number_of else -1 for one in ids)
+            if 0 <= left != right:
+                found.add((left, right))
+        return _rows(sorted(found), 2)
+
+
+def _counted(rows: np.ndarray, n_chunks: int) -> np.ndarray:
+    """Rows (entity, chunk, n) with those of one entity and chunk added up, in order."""
+    keys, place = np.unique(rows[:, 0] * max(n_chunks, 1) + rows[:, 1], return_inverse=True)
+    counts = np.bincount(place, rows[:, 2], len(keys)).astype(np.int64)
+    return np.column_stack([keys // max(n_chunks, 1), keys % max(n_chunks, 1), counts])
+
+
+def _table(flat: array[int], width: int) -> np.ndarray:
+    return np.array(flat, np.int64).reshape(-1, width)
 
 
 def _rows(rows: Sequence[tuple[int, ...]], width: int) -> np.ndarray:

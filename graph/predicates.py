@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from graph.rules import tagged_words
+from graph.chinese import tagged_words
 from rag.text import is_han
 
 _PREPOSITION = r"(?:by|in|at|to|from|with|on|as|near|for|into|under|against|after)"

@@ -7,15 +7,16 @@ depends on that chunk alone, so a graph can be updated chunk by chunk.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from graph import names
+from graph import grammar, names
+from graph.chinese import Tagged, Tagger, jieba_names
+from graph.grammar import Word
+from graph.periods import period
 from graph.types import Extraction, Mention, Relation
 from rag import text as texts
-
-Tagged = Sequence[tuple[str, int, int]]  # (type, start, end) of the names in a Chinese sentence
-Tagger = Callable[[str], Tagged]
 
 MAX_LABEL = 60  # characters between two names that can name their relation
 MAX_NAMES = 12  # of one sentence that are related; in longer lists everything would be with everything
@@ -73,13 +74,20 @@ class _Found:
 
 
 def extract(
-    text: str, context: str = "", *, title: str = "", tag_chinese: Tagger | None = None, typed: Tagged = ()
+    text: str,
+    context: str = "",
+    *,
+    title: str = "",
+    tag_chinese: Tagger | None = None,
+    typed: Tagged = (),
+    words: Sequence[Word] = (),
 ) -> Extraction:
     """The names and relations of a chunk.
 
     context: the title and headings that it stands under, a line each. title: the document's; both name what it is about.
     tag_chinese: finds names in a Chinese sentence; left out, jieba's tags do. typed: names that something else found in
-    the text: they give theirs a type, and those that the rules passed over are added.
+    the text: they give theirs a type, and those that the rules passed over are added. words: the text's words, parsed:
+    what grammar says of two names stands in place of the words between them.
     """
     problems: list[tuple[str, str]] = []
     about = subjects(title, context, problems)
@@ -89,9 +97,11 @@ def extract(
         _completed(_typed(_names(text, start, end, tagger), text, start, end, typed), about) for start, end in spans
     ]
     found = [_titles(here, text, start, end, about) for (start, end), here in zip(spans, found, strict=True)]
+    found = _as_elsewhere(found, text)
     found = _whole_names(found, about)
     mentions: list[Mention] = []
     relations: list[Relation] = []
+    said = _said(words, found, about)
     for (start, end), here in zip(spans, found, strict=True):
         for one in here:
             if names.is_name(one.name):
@@ -100,7 +110,10 @@ def extract(
             elif not one.weak and len(one.name) > names.MAX_NAME:
                 problems.append(("bad_name", one.name[:80]))
         strong = [one for one in here if not one.weak and names.is_name(one.name)]
-        relations += _relations(text, start, end, strong, about)
+        parsed = [one for one in said if start <= one.at < end]
+        relate = relating(text, start, end)
+        relations += [relate(subject=one.subject, label=one.label, object=one.object) for one in parsed]
+        relations += _unsaid(_relations(text, start, end, strong, about, relate), parsed)
     aliases = tuple(_aliases(text, about))
     return Extraction(
         about=about, mentions=tuple(mentions), relations=tuple(relations), aliases=aliases, problems=tuple(problems)
@@ -138,66 +151,6 @@ def is_common(word: str) -> bool:
     """Whether a word is capitalised for other reasons than being a name: a pronoun, a month, a question word."""
     lower = word.lower()
     return (lower in _NEVER and not _is_acronym(word)) or lower in _JOINS or lower in _INSIDE
-
-
-def jieba_names(sentence: str) -> Tagged:
-    """Chinese names by jieba's part-of-speech tags: people, places, organisations and other proper names."""
-    found: list[tuple[str, int, int]] = []
-    at = 0
-    for word, tag in tagged_words(sentence):
-        start = sentence.find(word, at)
-        if start < 0:
-            continue
-        at = start + len(word)
-        if tag == "nr" and len(word) == 3 and word[2] in _AFTER_NAMES:
-            word, at = word[:2], at - 1
-        kind = _JIEBA.get(tag[:2], "")
-        if kind and len(word) > 1 and texts.is_han(word[0]):
-            found.append((kind, start, at))
-        elif found and found[-1][2] == start and word in _ENDINGS:
-            found[-1] = (_ENDINGS[word], found[-1][1], at)
-        elif found and found[-1][2] == start and tag[0] == "n" and word[-1] in _THINGS and len(word) <= MAX_THING:
-            found[-1] = (
-                "name",
-                found[-1][1],
-                at,
-            )  # 祁门红 + 茶, 武夷 + 岩茶: what is called after a place is no person
-    return _joined(found, sentence)
-
-
-def tagged_words(text: str) -> list[tuple[str, str]]:
-    """The words of a Chinese text with their parts of speech, by jieba."""
-    import rjieba
-
-    return [(word, tag) for word, tag in rjieba.tag(text)]
-
-
-_JIEBA = {"nr": "person", "ns": "place", "nt": "organisation", "nz": "name"}
-_AFTER_NAMES = frozenset("于在和与是的为被将曾对向从把说")  # jieba takes them for the last character of a name
-_ENDINGS = {
-    **dict.fromkeys(("公司", "集团", "大学", "学院", "银行", "委员会", "协会", "研究所", "研究院", "法院", "医院", "部", "局", "队", "报", "出版社", "俱乐部"), "organisation"),
-    **dict.fromkeys(("省", "市", "县", "区", "镇", "村", "州", "岛", "山", "河", "湖", "江", "路", "站", "国", "机场"), "place"),
-}  # fmt: skip
-_THINGS = frozenset(
-    "茶酒醋菜汤鸡鸭鱼面饼糕糖瓷陶绣锦玉石剑刀笔墨砚琴鼓塔寺桥碑犬马"
-)  # made or found somewhere, and called so
-MAX_THING = 3  # characters of such a word
-
-
-def _joined(found: Sequence[tuple[str, int, int]], sentence: str) -> list[tuple[str, int, int]]:
-    """Names with a dot between them are one (约翰·史密斯); a place right before an organisation belongs to it."""
-    out: list[tuple[str, int, int]] = []
-    for kind, start, end in found:
-        if out:
-            before, first, last = out[-1]
-            gap = sentence[last:start]
-            if gap in ("·", "•", "・") or (
-                gap == "" and kind == "organisation" and before in ("place", "organisation")
-            ):
-                out[-1] = (kind if gap == "" else before, first, end)
-                continue
-        out.append((kind, start, end))
-    return out
 
 
 # ---------------------------------------------------------------- names
@@ -332,6 +285,21 @@ def _titles(found: list[_Found], text: str, start: int, end: int, about: Sequenc
     return sorted(found, key=lambda one: (one.start, -one.end))
 
 
+def _as_elsewhere(found: list[list[_Found]], text: str) -> list[list[_Found]]:
+    """A Chinese name that a tagger cut (祁门红) is taken as whole as the same characters are elsewhere in the text (祁门红茶)."""
+    longer: dict[str, dict[str, str]] = {}  # its first two characters → name → type
+    for one in (one for here in found for one in here if len(one.name) > 2 and texts.is_han(one.name[0])):
+        longer.setdefault(one.name[:2], {}).setdefault(one.name, one.type)
+
+    def whole(one: _Found) -> _Found:
+        names_here = longer.get(text[one.start : one.start + 2], {})
+        name = max((name for name in names_here if text.startswith(name, one.start)), key=len, default="")
+        longer_now = len(name) > one.end - one.start
+        return replace(one, name=name, end=one.start + len(name), type=names_here[name]) if longer_now else one
+
+    return [[whole(one) for one in here] for here in found]
+
+
 def _whole_names(found: list[list[_Found]], about: Sequence[str]) -> list[list[_Found]]:
     """A lone family or first name stands for the only longer name in the chunk that ends or begins with it."""
     longer: dict[str, set[str]] = {}
@@ -361,13 +329,21 @@ def _whole_names(found: list[list[_Found]], about: Sequence[str]) -> list[list[_
 # ---------------------------------------------------------------- relations
 
 
-def _relations(text: str, start: int, end: int, found: Sequence[_Found], about: Sequence[str]) -> Iterator[Relation]:
+def relating(text: str, start: int, end: int) -> Callable[..., Relation]:
+    """Makes relations that the sentence text[start:end] states, with the years it names and when it says that they hold."""
+    sentence = text[start:end]
+    named = years(sentence)
+    return partial(Relation, start=start, end=end, years=named, valid=period(sentence) if named else None)
+
+
+def _relations(
+    text: str, start: int, end: int, found: Sequence[_Found], about: Sequence[str], relate: Callable[..., Relation]
+) -> Iterator[Relation]:
     """What a sentence says of its names: the first, or what the document is about, with each of the others.
 
     The words between two names are the relation's label. A sentence that starts with a pronoun speaks of the document's
     subject, which is how encyclopedias and manuals are written.
     """
-    stated = years(text[start:end])
     distinct: dict[str, _Found] = {}
     for one in found:
         distinct.setdefault(names.key(one.name), one)
@@ -379,22 +355,43 @@ def _relations(text: str, start: int, end: int, found: Sequence[_Found], about: 
     if not subject or (own != names.key(here[0].name) and not _PRONOUN.match(text, start, end)):
         if own and own not in distinct:
             for one in here:
-                yield _relation(subject, "", one.name, start, end, stated)
+                yield relate(subject=subject, label="", object=one.name)
         subject, since, rest = here[0].name, here[0].end, here[1:]
     else:
         since, rest = (here[0].end, here[1:]) if names.key(here[0].name) == own else (start, here)
     for one in rest:
         if names.key(one.name) != names.key(subject):
             label = _label(text[since : one.start])
-            yield _relation(subject, label, one.name, start, end, stated)
+            yield relate(subject=subject, label=label, object=one.name)
     for left, right in zip(here, here[1:], strict=False):
         between = text[left.end : right.start]
         if len(between) <= MAX_LABEL and names.key(left.name) != names.key(subject):
-            yield _relation(left.name, _label(between), right.name, start, end, stated)
+            yield relate(subject=left.name, label=_label(between), object=right.name)
 
 
-def _relation(subject: str, label: str, object_: str, start: int, end: int, stated: tuple[int, ...]) -> Relation:
-    return Relation(subject=subject, label=label, object=object_, start=start, end=end, years=stated)
+def _said(words: Sequence[Word], found: Sequence[Sequence[_Found]], about: Sequence[str]) -> list[grammar.Said]:
+    """What grammar says of the names that are sure."""
+    if not words:
+        return []
+    named = [(one.name, one.start, one.end) for here in found for one in here if not one.weak and names.is_name(one.name)]  # fmt: skip
+    return [
+        one
+        for one in grammar.relations(words, named, about[0] if about else "")
+        if names.key(one.subject) != names.key(one.object)
+    ]
+
+
+def _unsaid(near: Iterable[Relation], parsed: Sequence[grammar.Said]) -> Iterator[Relation]:
+    """What stands near each other and grammar does not relate. Words that it relates to another name label nothing here."""
+    pairs = {_pair(one.subject, one.object) for one in parsed}
+    objects = {names.key(one.object) for one in parsed}
+    for one in near:
+        if _pair(one.subject, one.object) not in pairs:
+            yield replace(one, label="") if names.key(one.object) in objects else one
+
+
+def _pair(left: str, right: str) -> frozenset[str]:
+    return frozenset((names.key(left), names.key(right)))
 
 
 def _label(between: str) -> str:
@@ -430,21 +427,28 @@ def _aliases(text: str, about: Sequence[str]) -> Iterator[tuple[str, str]]:
         name, short = names.clean(match.group(1)), match.group(2).replace(".", "")
         if short.isupper() and (full := _spelt(name, short)):
             yield full, short
-    if about:
-        for match in _ALSO.finditer(text, 0, 600):
-            other = names.clean(match.group(1))
-            if names.is_name(other) and names.key(other) != names.key(about[0]):
-                yield about[0], other
+    for match in _ALSO.finditer(text, 0, 600) if about else ():
+        other, name = names.clean(match.group(1)), _owner(text, match.start(), about)
+        if name and names.is_name(other) and names.key(other) != names.key(name):
+            yield name, other
     for name in about:
         plain, inside = names.without_brackets(name)
         if inside and names.is_name(plain):
             yield name, plain
     for match in _FOREIGN.finditer(text):
-        words = [
-            word
-            for _, low, high in jieba_names(match.group(1))
-            if high == len(match.group(1))
-            for word in (match.group(1)[low:high],)
-        ]
-        if words and names.is_name(match.group(2).strip()):
-            yield words[-1], names.clean(match.group(2))
+        if (name := _last_name(match.group(1))) and names.is_name(match.group(2).strip()):
+            yield name, names.clean(match.group(2))
+
+
+def _owner(text: str, at: int, about: Sequence[str]) -> str:
+    """Whose other name follows: the Chinese name right before, else what the text is about, if its sentence speaks of that."""
+    if name := _last_name(text[max(0, at - 16) : at]):
+        return name
+    start = next((low for low, high in texts.sentences(text[: at + 1]) if low <= at < high), 0)
+    named = [name for name in about if names.without_brackets(name)[0] in text[start:at]]
+    return named[-1] if named else about[0] if start == 0 and len(about) == 1 else ""
+
+
+def _last_name(text: str) -> str:
+    """The Chinese name that a text ends with, or nothing."""
+    return next((text[low:high] for _, low, high in jieba_names(text) if high == len(text)), "") if text and texts.is_han(text[-1]) else ""  # fmt: skip

@@ -171,9 +171,10 @@ def _chunk(chunk_id: str, found: Extraction) -> dict[str, Any]:
 
 def _relation(one: Relation) -> list[Any]:
     row: list[Any] = [one.subject, one.label, one.object, one.start, one.end]
-    if one.years or one.claim:
-        row.append(list(one.years))
-    return [*row, one.claim] if one.claim else row
+    rest = [list(one.years), one.claim, list(one.valid or ())]
+    while rest and not rest[-1]:
+        rest.pop()
+    return row + rest
 
 
 def _extraction(chunk: Mapping[str, Any]) -> Extraction:
@@ -182,7 +183,8 @@ def _extraction(chunk: Mapping[str, Any]) -> Extraction:
         mentions=tuple(Mention(name=n, start=a, end=b, type=kind) for n, a, b, kind in chunk.get("mentions", ())),
         relations=tuple(
             Relation(subject=row[0], label=row[1], object=row[2], start=row[3], end=row[4],
-                     years=tuple(row[5]) if len(row) > 5 else (), claim=row[6] if len(row) > 6 else "")
+                     years=tuple(row[5]) if len(row) > 5 else (), claim=row[6] if len(row) > 6 else "",
+                     valid=(row[7][0], row[7][1]) if len(row) > 7 else None)
             for row in chunk.get("relations", ())
         ),
         aliases=tuple((a, b) for a, b in chunk.get("aliases", ())),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from graph import names
-from graph.rules import subjects
+from graph.rules import relating, subjects
 from graph.types import Extracting, Extraction, Mention, Passage, Relation
 from rag import text as texts
 from rag.errors import UsageError
@@ -131,7 +131,7 @@ def _document(chunks: Sequence[Passage], line: dict[str, list[Any]] | None) -> l
         held = [(place.find(subject) >= 0) + (place.find(object_) >= 0) for place in places]
         n = held.index(max(held))
         start, end = places[n].sentence(subject, object_)
-        relations[n].append(Relation(subject=subject, label=label, object=object_, start=start, end=end))
+        relations[n].append(relating(chunks[n].text, start, end)(subject=subject, label=label, object=object_))
     return [
         Extraction(
             about=about[n], mentions=tuple(mentions[n]), relations=tuple(relations[n]), problems=tuple(problems[n])

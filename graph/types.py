@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graph.periods import Period
+
 RETRY = ("chat_failed", "bad_reply", "over_budget")  # after these problems the next build reads a document again
 
 
@@ -23,7 +25,8 @@ class Mention:
 class Relation:
     """Something a chunk says of two names: its text[start:end] is the sentence.
 
-    years: those that the sentence names, for what was valid when. claim: a longer statement, where a model made one.
+    years: those that the sentence names. valid: the first and the last year between which it says that this holds, None
+    where it is open. claim: a longer statement, where a model made one.
     """
 
     subject: str
@@ -33,6 +36,7 @@ class Relation:
     end: int
     years: tuple[int, ...] = ()
     claim: str = ""
+    valid: Period | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class Walk:
 
         net, weights = self.network, self.weights
         n_entities, n_nodes = len(net.entity_ids), len(net.entity_ids) + len(net.chunk_ids)
-        facts = self._facts
+        facts = net.fact_rows
         mentions, about = net.mentions, net.about
         near = net.near
         if allowed is not None:
@@ -86,7 +86,8 @@ class Walk:
             seen = np.zeros(n_entities, bool)
             seen[mentions[:, 0]] = seen[about[:, 0]] = True
             near = near[seen[near].all(axis=1)] if len(near) else near
-        pairs, counts = np.unique(facts[:, :2], axis=0, return_counts=True)
+        keys, counts = np.unique(facts[:, 0] * n_nodes + facts[:, 1], return_counts=True)
+        pairs = np.column_stack([keys // max(n_nodes, 1), keys % max(n_nodes, 1)])
         ends = np.concatenate([
             np.column_stack([mentions[:, 0], n_entities + mentions[:, 1]]),
             np.column_stack([about[:, 0], n_entities + about[:, 1]]),
@@ -100,11 +101,6 @@ class Walk:
         edges = edges + edges.T
         out = np.asarray(edges.sum(axis=1)).ravel()
         return (edges @ sparse.diags(np.divide(1.0, out, out=np.zeros_like(out), where=out > 0))).tocsr()
-
-    @cached_property
-    def _facts(self) -> np.ndarray:
-        rows = [(fact.subject, fact.object, fact.chunk) for fact in self.network.facts]
-        return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def pagerank(steps: Any, reset: np.ndarray, *, damping: float, iterations: int) -> np.ndarray:

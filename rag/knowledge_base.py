@@ -721,7 +721,7 @@ class KnowledgeBase:
         return UnderstandOptions(history=tuple((asked, answered) for asked, answered in history), **values)
 
     def _reranker_for(self, wanted: bool | None, mode: str) -> Reranker | None:
-        """wanted: None leaves it to the settings. The reranker that needs no model is made for hybrid, and joins nothing else unasked."""
+        """wanted: None leaves it to the settings. The reranker that needs no model is made for hybrid and auto, and joins nothing else unasked."""
         chosen = self.settings.rerank
         if wanted is False or (wanted is None and not chosen.model):
             return None
@@ -734,7 +734,7 @@ class KnowledgeBase:
             return self.reranker
         from rag.reranking import SentenceReranker
 
-        fits = mode == "hybrid" or (mode == "auto" and not self.has_graph)
+        fits = mode in ("hybrid", "auto")
         return SentenceReranker() if wanted or fits else None
 
     def candidates(self, query: Query, depth: int, where: Expr | None = None) -> list[tuple[str, float]]:

@@ -15,7 +15,7 @@ from rag.understanding import UnderstandOptions
 
 ENOUGH = 0.6  # share of the question's content that the best hits must hold for the search to be sufficient
 JUDGED = 3  # hits that are looked at
-SCARCE = 0.3  # share of the question's content below which no passage found answers alone
+SCARCE = 0.2  # share of the question's content below which no passage found answers alone
 CAREFUL, BOLD = 0.25, 0.55  # most weight of the graph: where a passage may do, and where none does
 _MULTI_HOP_WORDS = 14  # a question of more words, or one with two relations, is taken apart
 

@@ -146,7 +146,8 @@ def _show_entity(data: dict[str, Any]) -> None:
     for what in data["descriptions"]:
         printing.out.print(f"  {what}", markup=False)
     for fact in data["facts"][: printing.MOST_ROWS]:
-        printing.out.print(f"  {fact['subject']} — {fact['relation'] or '…'} → {fact['object']}", markup=False)
+        when = f" ({fact['valid']})" if fact["valid"] else ""
+        printing.out.print(f"  {fact['subject']} — {fact['relation'] or '…'} → {fact['object']}{when}", markup=False)
         printing.out.print(f"      {fact['sentence'][: printing.QUOTE_WIDTH]}  [{fact['chunk_id']}]".replace("\n", " "), markup=False)  # fmt: skip
     for merge in data["merges"]:
         printing.out.print(f"  {' = '.join(merge['names'])} ({merge['reason']})", markup=False)

@@ -48,7 +48,7 @@ HOMES = {
     "ray": {"rag/ray_engine.py"},
     "networkx": {"graph/export.py", "graph/knowledge_graph.py"},
     "scipy": {"graph/walking.py"},
-    "spacy": {"graph/spacy_names.py"},
+    "spacy": {"graph/english.py"},
     "graspologic_native": {"graph/communities.py"},
     "rank_bm25": {"rag/okapi.py"},
     "bfcl_eval": {"eval/bfcl_tools.py"},

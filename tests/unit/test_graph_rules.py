@@ -40,6 +40,33 @@ def test_names(text: str, expected: list[str]) -> None:
     assert found(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("红茶和乌龙茶都有名。", {"红茶": "name", "乌龙茶": "name"}),
+        ("丁蜀镇和胡公庙在江苏。", {"丁蜀镇": "place", "胡公庙": "place", "江苏": "place"}),
+        ("白茶、碧螺春是茶。", {"白茶": "name", "碧螺春": "name"}),
+        (
+            "陆羽和欧阳修读过贝多芬与克林顿的书。",
+            {"陆羽": "person", "欧阳修": "person", "贝多芬": "person", "克林顿": "person"},
+        ),
+        ("喝祁门红茶、绿茶。按传统说法，祁门红茶由余干臣创制。", {"祁门红茶": "name"}),
+    ],
+)
+def test_a_chinese_person_looks_like_one(text: str, kinds: dict[str, str]) -> None:
+    read = rules.extract(text).mentions
+    assert kinds.items() <= {one.name: one.type for one in read}.items()
+    assert {one.name for one in read if one.type == "person"} <= kinds.keys()
+
+
+def test_another_name_belongs_to_what_stands_before_it() -> None:
+    about = "四种名茶的来历 > 祁门红茶（红茶）"
+    assert ("祁门红茶", "祁红") in rules.extract("祁门红茶简称祁红，产于祁门。", about, title="四种名茶的来历").aliases
+    later = "Nana opened. The Ragna Bridge is also known as Blue Gate."
+    assert rules.extract(later, title="Nana").aliases == (), "it is said of something else"
+    assert rules.extract("Nana Stone, also known as Ada Field, sang.", title="Nana").aliases == (("Nana", "Ada Field"),)
+
+
 def test_what_a_chinese_document_is_about_is_taken_whole() -> None:
     assert found("祁门红茶产自安徽。", title="祁门红茶（红茶）") == ["祁门红茶", "安徽"]
     assert found("北京大学医院在北京。", title="京大") == ["北京大学医院", "北京"]  # not across what is a longer name

@@ -236,7 +236,8 @@ def _facts(view: View, seen: Seen, facts: Sequence[Fact]) -> None:
     with st.container(height=520, border=False, key="graph-facts"):
         for at, fact in enumerate(facts if all_of_them else facts[:FACTS]):
             relation = plain(fact.type or fact.relation) or "…"
-            st.markdown(f"**{plain(fact.subject)}** — {relation} → **{plain(fact.object)}**")
+            when = f" · {fact.valid}" if fact.valid else ""
+            st.markdown(f"**{plain(fact.subject)}** — {relation} → **{plain(fact.object)}**{when}")
             if fact.sentence:
                 st.caption(plain(" ".join(fact.sentence.split())))
             if st.button(plain(seen.titles[fact.doc_id]), key=f"graph-source-{at}", type="tertiary", icon=":material/description:", help=view.word("graph.open")):  # fmt: skip

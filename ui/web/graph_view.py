@@ -42,7 +42,9 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """subject — relation → object, with the sentence it was read from and its document. type: where the words are clear."""
+    """subject — relation → object, with the sentence it was read from and its document.
+
+    type: where the words are clear. valid: the years in which the sentence says that it holds, such as 1914–1918."""
 
     subject: str
     relation: str
@@ -50,7 +52,7 @@ class Fact:
     object: str
     sentence: str
     doc_id: str
-    years: tuple[int, ...] = ()
+    valid: str = ""
 
 
 class Seen:
@@ -99,7 +101,7 @@ class Seen:
                         object=one["object"],
                         sentence=one["sentence"],
                         doc_id=doc_id,
-                        years=tuple(one["years"]),
+                        valid=one["valid"],
                     )  # fmt: skip
                 )
         return found[:most]
