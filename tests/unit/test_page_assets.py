@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from streamlit.runtime import app_session
 from streamlit.web.server.starlette import starlette_server
 
 from ui.web import assets, serve
@@ -61,3 +62,26 @@ def test_accepted_sockets_send_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         listening.setblocking(True)
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_theme_that_is_remembered_is_the_theme(monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit import config
+    from streamlit.proto.NewSession_pb2 import CustomThemeConfig
+
+    def made() -> CustomThemeConfig:
+        message = CustomThemeConfig()
+        app_session._populate_theme_msg(message)
+        app_session._populate_theme_msg(message.light, "theme.light")
+        app_session._populate_theme_msg(message.dark, "theme.dark")
+        return message
+
+    before = config.get_option("theme.light.primaryColor")
+    config.set_option("theme.light.primaryColor", "#2f6f5e")
+    try:
+        worked_out = made()
+        monkeypatch.setattr(app_session, "_populate_theme_msg", app_session._populate_theme_msg)
+        serve.remember_theme()
+        assert made() == made() == worked_out
+        assert made().light.primary_color == "#2f6f5e" and not made().HasField("dark")
+    finally:
+        config.set_option("theme.light.primaryColor", before)

@@ -76,6 +76,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends itself and then sends the signal again
         signal.signal(number, lambda *_: None)
     send_at_once()
+    remember_theme()
     try:
         _app(review).run(config=_config(host, port))
     except SystemExit as stopped:
@@ -99,6 +100,24 @@ def send_at_once() -> None:
         return listening
 
     starlette_server._bind_socket = bound  # type: ignore[assignment]
+
+
+def remember_theme() -> None:
+    """Let Streamlit work its theme out once: it goes through all options for each run of a script, a quarter of what a person costs."""
+    from streamlit.runtime import app_session
+
+    work_out, known = getattr(app_session, "_populate_theme_msg", None), {}
+    if work_out is None:  # another version of Streamlit: slower, and nothing else
+        return
+
+    def told(message: Any, section: str = "theme") -> None:
+        if section not in known:
+            work_out(made := type(message)(), section)
+            known[section] = made
+        if known[section].ByteSize():  # to merge nothing would say that there is a theme
+            message.MergeFrom(known[section])
+
+    app_session._populate_theme_msg = told  # type: ignore[assignment]
 
 
 def _app(review: Path | None) -> Any:
