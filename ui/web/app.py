@@ -45,12 +45,13 @@ STYLE = """<style>
   .st-key-welcome h1 { font-size: 1.9rem; }
 }
 </style>"""
+SKIP = '<style>[data-testid=stSkipToContent] {{ font-size: 0; }} [data-testid=stSkipToContent]::after {{ content: "{words}"; font-size: 1rem; }}</style>'
 
 
 def main() -> None:
     st.set_page_config(page_title="ragstone", page_icon="🪨", layout="wide")
-    st.html(STYLE)
     language = _language()
+    st.html(STYLE + ("" if language == "en" else SKIP.format(words=word("common.skip", language))))
     _guarded(language, lambda: _frame(language))
 
 

@@ -16,6 +16,7 @@ from ui.web import chat_answer, chips, conflicts, failures, source, threads
 from ui.web.chat_questions import examples
 from ui.web.markup import answer_parts, plain, safe
 from ui.web.tasks import Task
+from ui.web.uploads import uploader
 from ui.web.view import View
 from ui.web.words.chat import WORDS
 
@@ -170,9 +171,9 @@ def _add(view: View, *, opened: bool) -> None:
 
     n = st.session_state.setdefault("chat-uploads", 0)  # another key empties the widget
     with st.expander(view.word("chat.add"), expanded=opened, icon=":material/upload_file:", key="chat-add"):
-        files: Sequence[Any] = st.file_uploader(
-            view.word("chat.add_help"), accept_multiple_files=True, key=f"chat-upload-{n}",
-            max_upload_size=int(view.home.kb.settings.parse.max_file_mb),
+        files: Sequence[Any] = uploader(
+            view, view.word("chat.add_help"), many=True, key=f"chat-upload-{n}",
+            max_mb=int(view.home.kb.settings.parse.max_file_mb),
         )  # fmt: skip
         if files and st.button(view.word("chat.import", n=len(files)), type="primary", key="chat-import"):
             named = list(zip(labels([file.name for file in files]), files, strict=True))
