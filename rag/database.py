@@ -29,7 +29,8 @@ def open_engine(url: str | Path, *, sqlite: bool) -> sa.Engine:
     """Raises: SettingsError for a URL that names no database we know."""
     try:
         if isinstance(url, Path):
-            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30})
+            # A hundred people read at once; a connection that waits for its turn to write must keep none of them waiting.
+            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30}, max_overflow=40)
         else:
             engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {}, pool_pre_ping=not sqlite)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:

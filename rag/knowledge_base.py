@@ -104,6 +104,7 @@ class KnowledgeBase:
         self.home, self.settings, self.collection = home, settings, collection
         self._notify = notify or (lambda _message: None)
         self._lock = threading.RLock()
+        self._models_lock = threading.RLock()  # of its own: the catalog is read while a model loads
         self._catalog: Catalog | None = None
         self._lite: LiteServer | None = None
         self._store: MilvusStore | None = None
@@ -205,7 +206,7 @@ class KnowledgeBase:
         """Let go of everything. Safe to call twice."""
         if self._owner is not self:
             return
-        with self._lock:
+        with self._models_lock, self._lock:
             for part in (self._chat, self._replies, self._store, self._lite, self._catalog):
                 if part is not None:
                     part.close()
@@ -846,11 +847,11 @@ class KnowledgeBase:
     def store(self) -> MilvusStore:
         if self._owner is not self:
             return self._owner.store
+        from rag.lite import LiteServer
+        from rag.store import MilvusStore
+
         with self._lock:
             if self._store is None:
-                from rag.lite import LiteServer
-                from rag.store import MilvusStore
-
                 settings = self.settings.milvus
                 if settings.uri.endswith(".db"):
                     raise SettingsError(
@@ -867,7 +868,7 @@ class KnowledgeBase:
     def embedder(self) -> Embedder:
         if self._owner is not self:
             return self._owner.embedder
-        with self._lock:
+        with self._models_lock:
             other = self._models_of
             if self._embedder is None and other and other.settings.embedding == self.settings.embedding:
                 self._embedder = other.embedder
@@ -884,7 +885,7 @@ class KnowledgeBase:
             return self._other_chat
         if self._owner is not self:
             return self._owner.chat
-        with self._lock:
+        with self._models_lock:
             other = self._models_of
             if not self._chat_opened and other and other.settings.llm == self.settings.llm:
                 self._chat, self._chat_opened = other.chat, True
@@ -911,7 +912,7 @@ class KnowledgeBase:
         """The reranker that the settings name; None when they name none."""
         if self._owner is not self:
             return self._owner.reranker
-        with self._lock:
+        with self._models_lock:
             if self._reranker is None and self.settings.rerank.model:
                 from rag.reranking import open_reranker
 

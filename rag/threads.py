@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -103,14 +105,21 @@ class Threads:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._one_writes = threading.Lock()
         create_tables(engine, metadata)
 
     # ------------------------------------------------------------ threads
 
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction. Threads come in turn: SQLite would let them try again and again, and a hundred hold all connections."""
+        with self._one_writes, self._engine.begin() as db:
+            yield db
+
     def create(self, owner: str, title: str) -> Thread:
         now = utc_now()
         made = Thread(thread_id=secrets.token_hex(8), owner=owner, title=_title(title), created_at=now, updated_at=now)
-        with self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(sa.insert(threads_table).values(**asdict(made)))
         return made
 
@@ -134,13 +143,13 @@ class Threads:
             return [_thread(row) for row in db.execute(query.order_by(t.updated_at.desc(), t.n.desc()).limit(limit))]
 
     def rename(self, thread_id: str, title: str) -> None:
-        with self._engine.begin() as db:
+        with self._writing() as db:
             mine = sa.update(threads_table).where(threads_table.c.thread_id == thread_id)
             db.execute(mine.values(title=_title(title)))
 
     def delete(self, thread_id: str) -> None:
         """The thread with all that was said and attached."""
-        with self._engine.begin() as db:
+        with self._writing() as db:
             for table in (files_table, models_table, turns_table, threads_table):
                 db.execute(sa.delete(table).where(table.c.thread_id == thread_id))
 
@@ -149,7 +158,7 @@ class Threads:
         made = self.create(thread.owner, thread.title)
         self.choose_model(made.thread_id, self.model(thread.thread_id))
         u = turns_table.c
-        with self._engine.begin() as db:
+        with self._writing() as db:
             end = sa.select(u.n).where(u.turn_id == turn_id).scalar_subquery()
             turns = sa.select(turns_table).where(u.thread_id == thread.thread_id, u.n < end).order_by(u.n)
             files = sa.select(files_table).where(files_table.c.thread_id == thread.thread_id).order_by(files_table.c.n)
@@ -170,7 +179,7 @@ class Threads:
             return db.execute(sa.select(m.model).where(m.thread_id == thread_id)).scalar() or ""
 
     def choose_model(self, thread_id: str, model: str) -> None:
-        with self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(sa.delete(models_table).where(models_table.c.thread_id == thread_id))
             if model:
                 db.execute(sa.insert(models_table).values(thread_id=thread_id, model=model))
@@ -192,7 +201,7 @@ class Threads:
             state="running", answer=None, error="", follow_ups=(), seconds=0.0, rating=None, comment="", created_at=now,
         )  # fmt: skip
         values = {one.name: getattr(turn, one.name) for one in fields(turn)} | {"answer": "", "follow_ups": "[]"}
-        with self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(sa.insert(turns_table).values(**values))
             mine = sa.update(threads_table).where(threads_table.c.thread_id == thread_id)
             db.execute(mine.values(updated_at=now))
@@ -200,7 +209,7 @@ class Threads:
 
     def ask_again(self, turn_id: str, *, collection: str, mode: str) -> None:
         """A turn loses its answer, to be answered anew."""
-        with self._engine.begin() as db:
+        with self._writing() as db:
             mine = sa.update(turns_table).where(turns_table.c.turn_id == turn_id)
             db.execute(
                 mine.values(
@@ -232,18 +241,18 @@ class Threads:
             "state": state, "answer": _packed(answer), "seconds": seconds, "error": error,
             "follow_ups": json.dumps(list(follow_ups), ensure_ascii=False),
         }  # fmt: skip
-        with self._engine.begin() as db:
+        with self._writing() as db:
             return db.execute(mine.values(**values)).rowcount == 1
 
     def suggest(self, turn_id: str, follow_ups: Sequence[str]) -> None:
         """What could be asked next, found after the answer was whole."""
         u = turns_table.c
         mine = sa.update(turns_table).where(u.turn_id == turn_id, u.state == "done")
-        with self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(mine.values(follow_ups=json.dumps(list(follow_ups), ensure_ascii=False)))
 
     def rate(self, turn_id: str, rating: int | None, comment: str = "") -> None:
-        with self._engine.begin() as db:
+        with self._writing() as db:
             mine = sa.update(turns_table).where(turns_table.c.turn_id == turn_id)
             db.execute(mine.values(rating=rating, comment=comment))
 
@@ -276,13 +285,13 @@ class Threads:
 
     def attach(self, thread_id: str, name: str, text: str) -> ThreadFile:
         made = ThreadFile(file_id=secrets.token_hex(8), name=name, text=text)
-        with self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(sa.insert(files_table).values(**asdict(made), thread_id=thread_id))
         return made
 
     def detach(self, thread_id: str, file_id: str) -> None:
         f = files_table.c
-        with self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(sa.delete(files_table).where(f.thread_id == thread_id, f.file_id == file_id))
 
     def files(self, thread_id: str) -> list[ThreadFile]:

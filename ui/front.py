@@ -11,6 +11,11 @@ if ROOT not in sys.path[:1]:  # Streamlit puts this folder first, where `rag` an
 
 from streamlit.starlette import App  # noqa: E402
 
-from ui.web.door import MIDDLEWARE, ROUTES  # noqa: E402
+from ui.web import assets, door, start  # noqa: E402
 
-app = App(Path(__file__).with_name("page.py"), routes=ROUTES, middleware=MIDDLEWARE)
+app = App(
+    Path(__file__).with_name("page.py"),
+    lifespan=start.lifespan,
+    routes=door.ROUTES,
+    middleware=[*assets.OUTSIDE, *door.MIDDLEWARE, *assets.INSIDE],
+)

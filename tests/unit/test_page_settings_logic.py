@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from rag.accounts import Accounts
 from rag.errors import ChatError
-from rag.settings import Settings, load_with_origins
+from rag.settings import Settings, load_with_origins, walk
 from rag.threads import Threads
 from rag.types import Answer, Usage
 from tests.fakes.chat import ScriptedChat
@@ -20,6 +21,7 @@ from ui.web.settings_models import parts, tried, without_secrets
 from ui.web.settings_values import rows, used_today
 from ui.web.view import User
 from ui.web.words import word
+from ui.web.words.setting import CHINESE
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,14 @@ def test_settings_in_effect_with_origins_and_what_waits_for_a_restart() -> None:
     assert found["llm.api_key"].origin == "RAGSTONE__LLM__API_KEY" and found["answer.max_tokens"].origin == "default"
     assert [key for key, row in found.items() if row.waiting] == ["search.top_k"]
     assert "pa55" not in str(found) and found["catalog.url"].value == "postgresql://****@db/rag"
+
+
+def test_every_setting_is_explained_in_chinese() -> None:
+    known = {key for key, _ in walk(Settings())}
+    assert set(CHINESE) == known
+    assert not [key for key, words in CHINESE.items() if not re.search("[\u4e00-\u9fff]", words)]
+    named = {row.key: row for row in rows(Settings(), Settings(), dict.fromkeys(known, "default"), "zh")}
+    assert named["chunk.overlap"].description == "相邻段落共有的词元数"
 
 
 def test_usage_of_today_by_key_and_person() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable
 from importlib import import_module
-from threading import Timer
 
 import streamlit as st
 
 from rag.errors import RagstoneError
+from ui.web import start
 from ui.web.failures import said
 from ui.web.sign_in import current_user, looking
-from ui.web.view import Home, View, open_home
+from ui.web.view import View, open_home
 from ui.web.words import LANGUAGES, word
 
 # module → icon; a module has `show(view)` and a table of words with its `menu` entry
@@ -26,8 +25,6 @@ PAGES = {
     "evaluation": ":material/monitoring:",
     "settings": ":material/settings:",
 }
-
-WARM_AFTER_S = 0.5  # the browser is drawing the first page until then
 
 log = logging.getLogger("ragstone.page")
 
@@ -48,12 +45,13 @@ STYLE = """<style>
   .st-key-welcome h1 { font-size: 1.9rem; }
 }
 </style>"""
+SKIP = '<style>[data-testid=stSkipToContent] {{ font-size: 0; }} [data-testid=stSkipToContent]::after {{ content: "{words}"; font-size: 1rem; }}</style>'
 
 
 def main() -> None:
     st.set_page_config(page_title="ragstone", page_icon="🪨", layout="wide")
-    st.html(STYLE)
     language = _language()
+    st.html(STYLE + ("" if language == "en" else SKIP.format(words=word("common.skip", language))))
     _guarded(language, lambda: _frame(language))
 
 
@@ -74,21 +72,7 @@ def _frame(language: str) -> None:
         for name, icon in PAGES.items()
     ]
     st.navigation(pages).run()
-    _warm(home)
-
-
-@st.cache_resource(show_spinner=False)
-def _warm(_home: Home) -> None:
-    """Once the first page is on screen: open what the first question needs, while it is being typed."""
-
-    def open_parts() -> None:
-        _home.kb.warm()
-        gc.collect()
-        gc.freeze()  # what is loaded stays: the collector need not go through it again and again
-
-    timer = Timer(WARM_AFTER_S, open_parts)
-    timer.daemon = True
-    timer.start()
+    start.drawn.set()
 
 
 def _page(name: str, view: View) -> Callable[[], None]:

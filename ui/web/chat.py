@@ -16,6 +16,7 @@ from ui.web import chat_answer, chips, conflicts, failures, source, threads
 from ui.web.chat_questions import examples
 from ui.web.markup import answer_parts, plain, safe
 from ui.web.tasks import Task
+from ui.web.uploads import uploader
 from ui.web.view import View
 from ui.web.words.chat import WORDS
 
@@ -37,6 +38,7 @@ class _Live:
     n: int = 0  # events seen
     text: str = ""
     phase: str = "searching"
+    told: str = ""  # what the status says
 
 
 def show(view: View) -> None:
@@ -45,10 +47,10 @@ def show(view: View) -> None:
     mode = _mode(view)
     _model(view, thread)
     turns = view.home.threads.turns(thread.thread_id) if thread else []
-    sent = st.chat_input(view.word("chat.placeholder"), accept_file="multiple", key="question")
-    if sent is not None and (sent.text.strip() or sent.files):
-        _send(view, thread, sent.text.strip(), sent.files, mode)
-        st.rerun()
+    st.chat_input(
+        view.word("chat.placeholder"), accept_file="multiple", key="question",
+        on_submit=view.still(_typed), args=(view, thread, mode),
+    )  # fmt: skip
     _notes(view)
     if thread is None:
         _welcome(view, mode)
@@ -97,11 +99,18 @@ def _choose_model(view: View, thread: Thread | None, key: str) -> None:
         view.home.threads.choose_model(thread.thread_id, st.session_state.get(key) or "")
 
 
+def _typed(view: View, thread: Thread | None, mode: str) -> None:
+    sent = st.session_state.get("question")
+    if sent is not None and (sent.text.strip() or sent.files):
+        _send(view, thread, sent.text.strip(), sent.files, mode)
+
+
 def _send(view: View, thread: Thread | None, text: str, files: Sequence[Any], mode: str) -> None:
     """What was typed and attached, into the thread that is open or a new one."""
     if thread is None:
         thread = view.home.threads.create(view.user.name, text or files[0].name)
-        view.home.threads.choose_model(thread.thread_id, st.session_state.get(NEW_MODEL) or "")
+        if model := st.session_state.get(NEW_MODEL):
+            view.home.threads.choose_model(thread.thread_id, model)
     for file in files:
         with st.spinner(view.word("chat.attaching", name=plain(file.name))):
             try:
@@ -162,9 +171,9 @@ def _add(view: View, *, opened: bool) -> None:
 
     n = st.session_state.setdefault("chat-uploads", 0)  # another key empties the widget
     with st.expander(view.word("chat.add"), expanded=opened, icon=":material/upload_file:", key="chat-add"):
-        files: Sequence[Any] = st.file_uploader(
-            view.word("chat.add_help"), accept_multiple_files=True, key=f"chat-upload-{n}",
-            max_upload_size=int(view.home.kb.settings.parse.max_file_mb),
+        files: Sequence[Any] = uploader(
+            view, view.word("chat.add_help"), many=True, key=f"chat-upload-{n}",
+            max_mb=int(view.home.kb.settings.parse.max_file_mb),
         )  # fmt: skip
         if files and st.button(view.word("chat.import", n=len(files)), type="primary", key="chat-import"):
             named = list(zip(labels([file.name for file in files]), files, strict=True))
@@ -312,7 +321,10 @@ def _watch(view: View, live: Sequence[_Live]) -> None:
 
 def _tell(view: View, one: _Live) -> None:
     seconds = int(time.time() - one.task.started)
-    one.status.caption(view.word("chat.phase", phase=view.word(f"chat.{one.phase}"), seconds=seconds), width="content")
+    told = view.word("chat.phase", phase=view.word(f"chat.{one.phase}"), seconds=seconds)
+    if told != one.told:
+        one.told = told
+        one.status.caption(told, width="content")
 
 
 def phase(now: str, event: Event) -> str:

@@ -12,6 +12,7 @@ from ui.api.accepting import accept, accept_files, allowed_folder, labels
 from ui.web.documents_names import counted
 from ui.web.failures import told
 from ui.web.markup import plain
+from ui.web.uploads import uploader
 from ui.web.view import View
 
 PER_JOB = 900  # files of one job; more become several
@@ -59,11 +60,12 @@ def _bare(line: str) -> str:
 def _upload(view: View, *, whole_folder: bool) -> None:
     word = view.word
     n = st.session_state.setdefault("documents-uploads", 0)  # another key empties the widget
-    files: Sequence[Any] = st.file_uploader(
+    files: Sequence[Any] = uploader(
+        view,
         word("documents.drop_folder" if whole_folder else "documents.drop_files"),
-        accept_multiple_files="directory" if whole_folder else True,
+        many="directory" if whole_folder else True,
         key=f"documents-upload-{whole_folder}-{n}",
-        max_upload_size=int(view.home.kb.settings.parse.max_file_mb),
+        max_mb=int(view.home.kb.settings.parse.max_file_mb),
     )
     if files and st.button(counted(view, "import_files", len(files)), type="primary", key="documents-import"):
         named = list(zip(labels([file.name for file in files]), files, strict=True))

@@ -24,8 +24,9 @@ def show(view: View) -> None:
     found = library.results(folder)
     answered = library.answer_results(folder)
     parts = ("run", "results", "answers", "compare", "history")
+    st.session_state.setdefault("evaluation-part", "run")  # other parts set it, too: a default beside it is warned of
     chosen = st.segmented_control(
-        word("evaluation.title"), parts, default="run", required=True, label_visibility="collapsed",
+        word("evaluation.title"), parts, required=True, label_visibility="collapsed",
         format_func=lambda name: word(f"evaluation.part_{name}"), key="evaluation-part", persist_state="session",
     )  # fmt: skip
     if chosen == "run":

@@ -18,9 +18,11 @@ from ui.web.markup import plain
 from ui.web.review import review
 from ui.web.tasks import Task
 from ui.web.threads import as_questions
+from ui.web.uploads import uploader
 from ui.web.view import View
 
 KIND = "questions"
+MAX_MB = 200  # of a table of questions
 _REVIEW = "review"  # of the address: the set that is being reviewed
 _REFRESH_S = 1.0
 
@@ -110,7 +112,9 @@ def _add(view: View, folder: Path) -> None:
         with left:
             st.markdown(f"**{word('evaluation.upload')}**")
             n = st.session_state.setdefault("evaluation-uploads", 0)
-            file = st.file_uploader(word("evaluation.upload_help"), type=["csv", "tsv"], key=f"evaluation-upload-{n}")
+            file = uploader(
+                view, word("evaluation.upload_help"), types=["csv", "tsv"], max_mb=MAX_MB, key=f"evaluation-upload-{n}"
+            )
             if file is not None and st.button(word("evaluation.upload_button"), key="evaluation-upload-button"):
                 _keep(view, folder, file.name, file.getvalue())
         with right:

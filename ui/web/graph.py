@@ -45,8 +45,9 @@ def show(view: View) -> None:
             _build_button(view, word("graph.refresh"))
     if n_behind:
         _behind(view, kb.graph, n_behind)
+    st.session_state.setdefault("graph-part", "entities")
     part = st.segmented_control(
-        word("graph.part"), ["entities", "communities"], default="entities", key="graph-part", required=True,
+        word("graph.part"), ["entities", "communities"], key="graph-part", required=True,
         format_func=lambda one: word(f"graph.{one}"), label_visibility="collapsed",
     )  # fmt: skip
     if part == "communities":

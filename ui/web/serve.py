@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,49 @@ def serve(
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends itself and then sends the signal again
         signal.signal(number, lambda *_: None)
+    send_at_once()
+    remember_theme()
     try:
         _app(review).run(config=_config(host, port))
     except SystemExit as stopped:
         raise RagstoneError(f"The page could not start. Is port {port} in use? Try --port {port + 1}.") from stopped
+
+
+def send_at_once() -> None:
+    """Let what is written to a browser leave at once: else most answers and every small message wait 40 ms for a receipt.
+
+    asyncio does so for sockets that name their protocol; Streamlit's does not. Accepted sockets have it from the listening one.
+    """
+    from streamlit.web.server.starlette import starlette_server
+
+    bind = getattr(starlette_server, "_bind_socket", None)
+    if bind is None:  # another version of Streamlit: slower, and nothing else
+        return
+
+    def bound(*args: Any) -> socket.socket:
+        listening: socket.socket = bind(*args)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+
+    starlette_server._bind_socket = bound  # type: ignore[assignment]
+
+
+def remember_theme() -> None:
+    """Let Streamlit work its theme out once: it goes through all options for each run of a script, a quarter of what a person costs."""
+    from streamlit.runtime import app_session
+
+    work_out, known = getattr(app_session, "_populate_theme_msg", None), {}
+    if work_out is None:  # another version of Streamlit: slower, and nothing else
+        return
+
+    def told(message: Any, section: str = "theme") -> None:
+        if section not in known:
+            work_out(made := type(message)(), section)
+            known[section] = made
+        if known[section].ByteSize():  # to merge nothing would say that there is a theme
+            message.MergeFrom(known[section])
+
+    app_session._populate_theme_msg = told  # type: ignore[assignment]
 
 
 def _app(review: Path | None) -> Any:

@@ -18,6 +18,7 @@ from ui.web.failures import said
 from ui.web.markup import plain
 from ui.web.settings_models import without_secrets
 from ui.web.view import View
+from ui.web.words.setting import CHINESE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +32,11 @@ class Row:
     waiting: bool = False
 
 
-def rows(settings: Settings, now: Settings, origins: Mapping[str, str]) -> list[Row]:
+def rows(settings: Settings, now: Settings, origins: Mapping[str, str], language: str = "en") -> list[Row]:
     """Every setting in effect. now, origins: what the file and the environment say at this moment."""
     later = dict(walk(now))
     return [
-        Row(key=key, value=shown(value), origin=origins[key], description=_description(key), waiting=later[key] != value)
+        Row(key=key, value=shown(value), origin=origins[key], description=_description(key, language), waiting=later[key] != value)
         for key, value in walk(settings)
     ]  # fmt: skip
 
@@ -51,7 +52,9 @@ def shown(value: Any) -> str:
     return "" if value is None else without_secrets(str(value))  # a secret's own text is stars
 
 
-def _description(key: str) -> str:
+def _description(key: str, language: str) -> str:
+    if language == "zh":
+        return CHINESE.get(key, "")
     section, _, name = key.partition(".")
     part: Any = Settings.model_fields[section].annotation
     return part.model_fields[name].description or ""
@@ -66,7 +69,7 @@ def values(view: View) -> None:
     except SettingsError as error:
         st.warning(word("settings.values_broken", why=said(view.language, without_secrets(str(error)), error.code)))
         now, origins = view.home.kb.settings, {key: "?" for key, _ in walk(view.home.kb.settings)}
-    found = rows(view.home.kb.settings, now, origins)
+    found = rows(view.home.kb.settings, now, origins, view.language)
     if waiting := [row.key for row in found if row.waiting]:
         st.warning(word("settings.values_waiting", keys=plain(", ".join(waiting))), icon=":material/restart_alt:")
     left, right = st.columns([3, 2], vertical_alignment="bottom")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -100,9 +102,17 @@ class View:
         return word(key, self.language, **values)
 
 
-@st.cache_resource(show_spinner=False)
+_opening = threading.Lock()
+
+
 def open_home() -> Home:
-    """Open the home that the command line named, and be its worker if it has none."""
+    """The home that the command line named, opened once for the process; this is its worker if it has none."""
+    with _opening:  # the first page may ask while it is being got ready
+        return _opened()
+
+
+@cache
+def _opened() -> Home:
     kb = KnowledgeBase.open(
         os.environ.get("RAGSTONE_PAGE_HOME"),
         settings=Settings.load(os.environ.get("RAGSTONE_PAGE_CONFIG")),

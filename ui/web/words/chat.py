@@ -65,7 +65,7 @@ WORDS = {
     "ask": ("Ask", "提问"),
     "cancel": ("Cancel", "取消"),
     "seconds": ("{seconds:.1f} s", "{seconds:.1f} 秒"),
-    "tokens": ("{n} tokens", "{n} 个 token"),
+    "tokens": ("{n} tokens", "{n} 个词元"),
     "cost": ("${usd:.4f}", "{usd:.4f} 美元"),
     "model_used": ("Model: {name}", "模型：{name}"),
     "no_model": ("No model was needed: the answer consists of sentences from the documents.", "没有使用模型：回答由文档中的原句组成。"),
