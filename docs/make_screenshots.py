@@ -7,6 +7,9 @@ be opened gets a function in STEPS: it is given the browser's page and the langu
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import json
 import os
 import shutil
 import signal
@@ -27,6 +30,11 @@ from ui.web.words import word
 IMAGES = Path(__file__).parent / "images"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
+QUESTIONS_FILE = Path(__file__).parents[1] / "examples" / "tea_questions.jsonl"
+TASKS = {
+    "en": "How many years lie between the Boston Tea Party and the opening of the Suez Canal?",
+    "zh": "从祁门红茶创制到滇红试制成功，相隔多少年？",
+}
 QUESTIONS = {
     "en": "When did the first shipments of tea reach Amsterdam?",
     "zh": "《茶经》的作者是谁，大约写于什么年代？",
@@ -63,10 +71,45 @@ def graph(page: Any, language: str) -> None:
     idle(page)
 
 
+def agents(page: Any, language: str) -> None:
+    """A task of two tools, with its steps and its answer."""
+    page.get_by_label(word("agents.task", language)).fill(TASKS[language])
+    page.get_by_role("button", name=word("agents.start", language)).click()
+    page.locator(".st-key-agents-answer").wait_for()
+    idle(page)
+
+
+def evaluation(page: Any, language: str) -> None:
+    """What the usual strategies find of a dozen questions about the samples."""
+    if not page.locator(".st-key-set-tea").count():
+        page.locator(".st-key-evaluation-add summary").click()
+        page.locator("input[type=file]").set_input_files(
+            {"name": "tea.csv", "mimeType": "text/csv", "buffer": _table()}
+        )
+        page.locator(".st-key-evaluation-upload-button button").click()
+        page.locator(".st-key-set-tea").wait_for()
+    page.get_by_role("button", name=word("evaluation.start", language)).click()
+    page.locator(".st-key-evaluation-see button").click()
+    page.get_by_role("img").first.wait_for()
+    idle(page)
+
+
+def _table() -> bytes:
+    """The sample questions that have an answer, as the page takes them."""
+    kept = [json.loads(line) for line in QUESTIONS_FILE.read_text(encoding="utf-8").splitlines()]
+    out = io.StringIO()
+    csv.writer(out).writerows(
+        [["question", "source"], *([one["question"], one["sources"][0]] for one in kept if one["sources"])]
+    )
+    return out.getvalue().encode()
+
+
 STEPS: dict[str, Callable[[Any, str], None]] = {
     "chat": chat,
     "lab": lab,
     "graph": graph,
+    "agents": agents,
+    "evaluation": evaluation,
 }  # page of the menu → what is done on it first
 
 
