@@ -20,6 +20,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ("page", "proxy")  # services that may publish a port, on the loopback address
 MIN_MILVUS = (2, 6, 10)  # older ones have an API without a password on port 9091 (CVE-2026-26190)
+INTERNAL = ("inside", "programs")  # networks that lead nowhere
+DRAINING = {"serve": 31, "worker": 61, "ui": 61, "agent": 25}  # seconds; tests hold them against the code
+STRANGERS = ("sandbox",)  # services that run what a model wrote
 SECRET = re.compile(r"(?i)(password|secret|token|_key\b|apikey)")
 _VARIABLE = re.compile(r"\$\{[A-Z][A-Z0-9_]*(:?[-?][^}]*)?\}")
 
@@ -30,8 +33,8 @@ def violations(compose: Mapping[str, Any]) -> Iterator[str]:
     for name, service in services.items():
         yield from (f"{name}: {problem}" for problem in _service(name, service, services))
     for name, network in (compose.get("networks") or {}).items():
-        if name == "inside" and not (network or {}).get("internal"):
-            yield "networks: `inside` must be internal, or what is in it can be reached from outside"
+        if name in INTERNAL and not (network or {}).get("internal"):
+            yield f"networks: `{name}` must be internal, or what is in it can be reached from outside"
 
 
 def _service(name: str, service: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[str]:
@@ -41,6 +44,9 @@ def _service(name: str, service: Mapping[str, Any], services: Mapping[str, Any])
     yield from _limits(service, once)
     yield from _secrets(service)
     yield from _image(service)
+    yield from _draining(service)
+    if name in STRANGERS:
+        yield from _stranger(service)
     for needed, how in _needs(service).items():
         condition = how.get("condition", "") if isinstance(how, Mapping) else ""
         if needed not in services:
@@ -111,6 +117,28 @@ def _secrets(service: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key} has a default or fixed value; write ${{NAME:?…}}"
             elif bare not in ("", "root:"):
                 yield f"{key} holds more than a variable"
+
+
+def _draining(service: Mapping[str, Any]) -> Iterator[str]:
+    """What ends its work at SIGTERM is given the time for it; the engine's own patience is 10 s."""
+    command = [str(part) for part in service.get("command") or ()]
+    kind = command[1] if command[:1] == ["ragstone"] and len(command) > 1 else ""
+    given = re.fullmatch(r"(\d+)s", str(service.get("stop_grace_period", "10s")))
+    if kind in DRAINING and (given is None or int(given.group(1)) < DRAINING[kind]):
+        yield f"it needs up to {DRAINING[kind]} s to end without loss; set stop_grace_period"
+
+
+def _stranger(service: Mapping[str, Any]) -> Iterator[str]:
+    """Programs that a model wrote see no files, no other service's secret and no way out."""
+    networks = list(service.get("networks") or ["default"])
+    if networks != ["programs"]:
+        yield f"it runs strangers' programs and is on {', '.join(networks)}; put it on `programs` alone"
+    if service.get("volumes") or service.get("secrets"):
+        yield "it runs strangers' programs and is given files; leave volumes and secrets out"
+    if others := [
+        key for key in service.get("environment") or {} if SECRET.search(key) and key != "RAGSTONE_SANDBOX_KEY"
+    ]:
+        yield f"it runs strangers' programs and knows {', '.join(others)}"
 
 
 def _image(service: Mapping[str, Any]) -> Iterator[str]:

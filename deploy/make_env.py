@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("POSTGRES_PASSWORD", "MILVUS_PASSWORD", "MINIO_PASSWORD", "MODEL_KEY", "API_KEY")
+SECRETS = ("POSTGRES_PASSWORD", "MILVUS_PASSWORD", "MINIO_PASSWORD", "MODEL_KEY", "API_KEY", "SANDBOX_KEY")
 
 
 def made(example: str) -> str:

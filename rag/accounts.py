@@ -23,6 +23,7 @@ from rag.principals import Principal, checked_names, checked_tenant
 
 SCOPES = ("read", "ingest", "admin")
 REPLAY_HOURS = 24
+ANSWERING_MINUTES = 15  # a request without an answer for so long died with its server, and may be sent again
 PREFIX = "rs"
 
 metadata = sa.MetaData()
@@ -212,9 +213,10 @@ class Accounts:
         r = replays_table.c
         mine = (r.key_id == key_id) & (r.token == token)
         old = _iso(datetime.now(UTC) - timedelta(hours=REPLAY_HOURS))
+        dead = _iso(datetime.now(UTC) - timedelta(minutes=ANSWERING_MINUTES))
         digest = _digest(request)
         with self._engine.begin() as db:
-            db.execute(sa.delete(replays_table).where(r.created_at < old))
+            db.execute(sa.delete(replays_table).where((r.created_at < old) | ((r.status == 0) & (r.created_at < dead))))
         try:
             with self._engine.begin() as db:
                 db.execute(sa.insert(replays_table).values(

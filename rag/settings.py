@@ -322,6 +322,10 @@ class AgentSettings(_Section):
     workspace: str = Field("", description="folder of the tool files; empty: one under the home")
     databases: list[str] = Field([], description="SQLite, DuckDB and CSV files that the tool sql reads")
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field("auto", description="what runs the tool python")
+    sandbox_url: str = Field(
+        "", description="sandbox service that runs it instead, such as http://sandbox:8320/v1; empty: this machine does"
+    )
+    sandbox_key: SecretStr = Field(SecretStr(""), description="key of the sandbox service")
     sandbox_s: float = Field(20, gt=0, description="seconds per program")
     sandbox_memory_mb: int = Field(1024, ge=64, description="memory per program")
     keep_prompts: bool = Field(False, description="store the prompts of each run with its trace")

@@ -482,6 +482,9 @@ def _agent_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
     export.add_argument(
         "--content", action="store_true", help="with prompts, arguments and results, which are left out otherwise"
     )
+    sandbox = command("sandbox", "run the programs of other machines' agents (needs RAGSTONE_SANDBOX_KEY)", "serve_commands:sandbox", group)  # fmt: skip
+    sandbox.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
+    sandbox.add_argument("--port", type=int, default=8320, help="default 8320")
     command("mcp", "serve this collection to other programs' agents (MCP over stdin and stdout)", "agent_commands:mcp", group)  # fmt: skip
 
 

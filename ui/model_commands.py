@@ -110,11 +110,9 @@ def _folder(name: str, settings: Settings) -> Path | None:
 
 
 def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> None:
-    import uvicorn
-
     from rag.local_chat import LlamaServer
     from ui.api.model_app import ModelService, create_model_app
-    from ui.api.server import let_signals_pass, set_up_logs
+    from ui.api.server import serve_app, set_up_logs
 
     chat = None
     if options.model:
@@ -142,20 +140,11 @@ def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> No
         ModelService(key=key, hosts=["model", *settings.api.hosts], chat=chat, embedder=embedder, reranker=reranker)
     )
     print(f"ragstone: models at http://{options.host}:{options.port}/v1; Ctrl-C ends it", file=sys.stderr)
-    let_signals_pass()
-    uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=options.host,
-            port=options.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
-    ).run()
-    if chat:
-        chat[1].close()
+    try:
+        serve_app(app, host=options.host, port=options.port, grace_s=10)
+    finally:
+        if chat:
+            chat[1].close()
 
 
 def vllm_command(folder: Path, *, host: str, port: int, context: int, memory: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 
 from rag.accounts import Accounts, Key
 from rag.errors import UsageError
-from ui.commands import Outcome
+from ui.commands import Outcome, _settings
 from ui.commands import _open as open_kb
 
 
@@ -32,6 +33,24 @@ def worker(options: argparse.Namespace) -> Outcome:
         signal.signal(number, lambda *_: stop.set())
     with open_kb(options) as kb:
         work(kb, stop, lambda: print("ragstone: working on jobs; Ctrl-C ends it", file=sys.stderr))
+    return Outcome(data={"stopped": True}, show=lambda _: None)
+
+
+def sandbox(options: argparse.Namespace) -> Outcome:
+    """Run programs for agents elsewhere. Raises: UsageError without a key, or where no sandbox holds."""
+    from ui.api.sandbox_app import SandboxService, create_sandbox_app
+    from ui.api.server import serve_app, set_up_logs
+
+    key = os.environ.pop("RAGSTONE_SANDBOX_KEY", "")
+    if len(key) < 16:
+        raise UsageError("The sandbox runs programs for whoever has its key. Set RAGSTONE_SANDBOX_KEY to at least 16 characters.")  # fmt: skip
+    settings = _settings(options)
+    service = SandboxService(settings.agent, key=key, hosts=["sandbox", *settings.api.hosts])
+    set_up_logs(settings.api.log_format)
+    print(f"ragstone: the sandbox ({service.backend}) is at http://{options.host}:{options.port}/v1; Ctrl-C ends it", file=sys.stderr)  # fmt: skip
+    serve_app(
+        create_sandbox_app(service), host=options.host, port=options.port, grace_s=round(service.most.seconds) + 5
+    )
     return Outcome(data={"stopped": True}, show=lambda _: None)
 
 

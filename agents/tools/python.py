@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from agents.sandbox import remote
 from agents.sandbox.runner import Artifact, Limits, Outcome, choose, run
 from agents.tooling import Tool, ToolContext, ToolResult, tool
 
@@ -15,8 +16,11 @@ _TEXTS = (".csv", ".tsv", ".json", ".md", ".txt")  # what a text may be called; 
 
 
 def python_tool(settings: Any) -> Tool:
-    """run_python with the limits of the [agent] settings. Raises UsageError, with the reason, where no sandbox holds."""
-    backend = choose(settings.sandbox)
+    """run_python with the limits of the [agent] settings. Raises UsageError, with the reason, where no sandbox holds.
+
+    With agent.sandbox_url the service there runs the programs, and this machine none.
+    """
+    backend = "" if settings.sandbox_url and settings.sandbox != "off" else choose(settings.sandbox)
     limits = Limits(seconds=settings.sandbox_s, memory_mb=settings.sandbox_memory_mb)
 
     @tool(effect="read", timeout_s=limits.seconds + 10)
@@ -25,7 +29,9 @@ def python_tool(settings: Any) -> Tool:
 
         code: the whole program
         """
-        outcome = run(code, limits=limits, backend=backend)
+        outcome = (
+            run(code, limits=limits, backend=backend) if backend else remote.run(code, settings=settings, limits=limits)
+        )
         saved = save(outcome.artifacts, context.folder)
         return ToolResult(text=_told(outcome, limits, saved), ok=outcome.code == 0 and not outcome.stopped, artifacts=saved,
                           code="" if outcome.code == 0 and not outcome.stopped else "failed", tainted=context.tainted)  # fmt: skip

@@ -11,7 +11,7 @@ instead, for tests where the number of calls does not matter. A reply may also b
 an answer can depend on the prompt: `lambda request: says(request.json["messages"][-1]["content"].upper())`.
 
 Replies: says, calls (tool calls), status, html, json_reply, bad_json, no_choices, error_body, whole, drip, cut_after, error_after, never_ending,
-gzip_bomb, endless_body, redirect. A request with "stream": false gets one JSON object from says; faults are the same
+gzip_bomb, endless_body, redirect, held. A request with "stream": false gets one JSON object from says; faults are the same
 for both. GET /v1/models lists `models` (or plays `models_reply`). `closed_port()` gives a port that refuses.
 """
 
@@ -143,6 +143,18 @@ def never_ending(word: str = "on and ", *, pause_s: float = 0.001) -> Reply:
             yield _event(_chunk(word))
 
     return Reply(pieces=pieces, pause_s=pause_s)
+
+
+def held(text: str, go: threading.Event) -> Reply:
+    """The first word at once, the others when `go` is set."""
+    first, *others = _text_events(text)
+
+    def pieces() -> Iterator[bytes]:
+        yield first
+        go.wait()
+        yield from (*others, *_ending("stop"))
+
+    return Reply(pieces=pieces)
 
 
 def gzip_bomb(megabytes: int = 1000, *, code: int = 200) -> Reply:

@@ -81,6 +81,15 @@ def test_a_request_is_answered_once(accounts: Accounts) -> None:
     assert accounts.begin("b", "one", "request") is None
 
 
+def test_a_request_whose_server_died_may_be_sent_again(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert accounts.begin("a", "killed", "request") is None
+    assert accounts.begin("a", "answered", "request") is None
+    accounts.finish("a", "answered", 202, {})
+    monkeypatch.setattr("rag.accounts.ANSWERING_MINUTES", -1)
+    assert accounts.begin("a", "killed", "request") is None
+    assert accounts.begin("a", "answered", "request").status == 202  # type: ignore[union-attr]
+
+
 def test_jobs_come_in_order_deletions_first(catalog: Catalog) -> None:
     jobs = Jobs(catalog.engine)
     first, second, third = (

@@ -25,7 +25,7 @@ HOMES = {
         "rag/threads.py",
         "rag/users.py",
     },
-    "fastapi": {"ui/api/app.py", "ui/api/model_app.py"},
+    "fastapi": {"ui/api/app.py", "ui/api/model_app.py", "ui/api/sandbox_app.py"},
     "starlette": {
         "ui/api/app.py",
         "ui/api/event_stream.py",
@@ -34,7 +34,7 @@ HOMES = {
         "ui/web/assets.py",
     },
     "opentelemetry": {"ui/api/server.py"},
-    "uvicorn": {"ui/api/server.py", "ui/model_commands.py"},
+    "uvicorn": {"ui/api/server.py"},
     "streamlit": {"ui/web", "ui/front.py"},
     "sentence_transformers": {"rag/embedding.py", "rag/cross_encoder.py", "rag/reranker_training.py"},
     "openvino": {"rag/embedding.py", "graph/lac.py"},

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from rag.settings import Settings
+from ui.api.server import WORKER_STOP_S
+
 
 def load(repo: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, repo / "deploy" / f"{name}.py")
@@ -54,6 +57,11 @@ BREAKS: dict[str, tuple[Change, str]] = {
     "an unknown service": (lambda s: s["api"]["depends_on"].update(redis={"condition": "service_healthy"}), "not there"),
     "the engine's socket": (lambda s: s["worker"].update(volumes=["/var/run/docker.sock:/s"]), "of the host"),
     "the host's network": (lambda s: s["api"].update(network_mode="host"), "host's network"),
+    "no time to end": (lambda s: s["worker"].update(stop_grace_period="45s"), "needs up to 61 s"),
+    "the engine's patience": (lambda s: s["page"].pop("stop_grace_period"), "needs up to 61 s"),
+    "a sandbox with files": (lambda s: s["sandbox"].update(volumes=["home:/data"]), "is given files"),
+    "a sandbox among the databases": (lambda s: s["sandbox"].update(networks=["programs", "inside"]), "on `programs` alone"),
+    "a sandbox with a secret": (lambda s: s["sandbox"]["environment"].update(POSTGRES_PASSWORD="${P:?}"), "knows POSTGRES_PASSWORD"),
     "a log without end": (lambda s: s["api"].pop("logging"), "log grows"),
 }  # fmt: skip
 
@@ -66,9 +74,17 @@ def test_the_lint_sees(repo: Path, compose: Any, name: str) -> None:
     assert any(says in problem for problem in load(repo, "lint").violations(broken))
 
 
-def test_an_open_inside_network_is_seen(repo: Path, compose: Any) -> None:
-    broken = copy.deepcopy(compose) | {"networks": {"inside": {}}}
+@pytest.mark.parametrize("network", ["inside", "programs"])
+def test_an_open_network_is_seen(repo: Path, compose: Any, network: str) -> None:
+    broken = copy.deepcopy(compose) | {"networks": {network: {}}}
     assert any("internal" in problem for problem in load(repo, "lint").violations(broken))
+
+
+def test_who_ends_is_given_as_long_as_the_code_may_take(repo: Path) -> None:
+    given = load(repo, "lint").DRAINING
+    settings = Settings()
+    assert given["serve"] > settings.api.grace_s and given["agent"] >= settings.agent.sandbox_s
+    assert given["worker"] > WORKER_STOP_S and given["ui"] > WORKER_STOP_S
 
 
 def test_every_variable_is_in_the_example(repo: Path) -> None:

@@ -62,11 +62,33 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
     try:
         server.run()
     except SystemExit as stopped:  # uvicorn's way to say that it could not start
-        raise RagstoneError(
-            f"The API could not start on {host}:{port}. Is the port in use? Try --port {port + 1}."
-        ) from stopped
+        raise _taken(host, port) from stopped
     if not server.started:
-        raise RagstoneError(f"The API could not start on {host}:{port}. Is the port in use? Try --port {port + 1}.")
+        raise _taken(host, port)
+
+
+def serve_app(app: Any, *, host: str, port: int, grace_s: int) -> None:
+    """Serve an application that has no home, such as models or the sandbox, until SIGTERM or Ctrl-C.
+
+    Raises: RagstoneError for a taken port.
+    """
+    import uvicorn
+
+    let_signals_pass()
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False,
+                       timeout_graceful_shutdown=grace_s)
+    )  # fmt: skip
+    try:
+        server.run()
+    except SystemExit as stopped:
+        raise _taken(host, port) from stopped
+    if not server.started:
+        raise _taken(host, port)
+
+
+def _taken(host: str, port: int) -> RagstoneError:
+    return RagstoneError(f"The server could not start on {host}:{port}. Is the port in use? Try --port {port + 1}.")
 
 
 def _Server(config: Any, service: Service) -> Any:

@@ -119,6 +119,8 @@ CHINESE = {
     "agent.workspace": "files 工具的文件夹；留空表示数据目录下的文件夹",
     "agent.databases": "sql 工具读取的 SQLite、DuckDB 和 CSV 文件",
     "agent.sandbox": "由什么来运行 python 工具",
+    "agent.sandbox_url": "改由哪个沙箱服务运行程序，例如 http://sandbox:8320/v1；留空则由本机运行",
+    "agent.sandbox_key": "沙箱服务的密钥",
     "agent.sandbox_s": "每个程序的时限（秒）",
     "agent.sandbox_memory_mb": "每个程序的内存（MB）",
     "agent.keep_prompts": "把每次运行的提示词与记录一起保存",
