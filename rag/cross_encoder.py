@@ -23,15 +23,20 @@ class CrossEncoderReranker:
 
     def scores(self, question: str, passages: Sequence[str]) -> list[float]:
         """The model's logit for each passage. Texts beyond its input limit are cut at the end. Raises: ModelError."""
-        if not passages:
+        return self.pair_scores([(question, passage) for passage in passages])
+
+    def pair_scores(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The logit of each pair of a question and a passage, in one call of the model. Raises: ModelError."""
+        if not pairs:
             return []
         with self._turn:
             encoder = self._load()
             # Sorted by length, so that short passages are not padded to the longest.
-            order = sorted(range(len(passages)), key=lambda at: len(passages[at]))
-            pairs = [(question, passages[at]) for at in order]
-            found = encoder.predict(pairs, batch_size=self._batch_size, show_progress_bar=False, **_raw_logits())
-        scores = [0.0] * len(passages)
+            order = sorted(range(len(pairs)), key=lambda at: sum(map(len, pairs[at])))
+            found = encoder.predict(
+                [pairs[at] for at in order], batch_size=self._batch_size, show_progress_bar=False, **_raw_logits()
+            )
+        scores = [0.0] * len(pairs)
         for at, score in zip(order, found, strict=True):
             scores[at] = float(score)
         return scores

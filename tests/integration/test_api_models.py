@@ -27,8 +27,8 @@ class Longest:
 
     name = "longest"
 
-    def scores(self, question: str, passages: Any) -> list[float]:
-        return [float(len(passage)) for passage in passages]
+    def pair_scores(self, pairs: Any) -> list[float]:
+        return [float(len(passage)) for _, passage in pairs]
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ from rag.accounts import Key
 from rag.errors import RagstoneError
 from rag.local_chat import LlamaServer
 from rag.settings import ApiSettings
-from rag.types import Embedder, Reranker
+from rag.types import Embedder
 from ui.api.app import on_bad_shape, on_our_error
+from ui.api.batches import Batches, PairReranker
 from ui.api.guard import Guard
 from ui.api.metrics import Metrics
 from ui.api.service import OWNER, Limits, Refused
@@ -58,12 +59,13 @@ class ModelService:
 
     def __init__(
         self, *, key: str, hosts: Sequence[str] = (), chat: tuple[str, LlamaServer] | None = None, embedder: Embedder | None = None,
-        reranker: Reranker | None = None,
+        reranker: PairReranker | None = None,
     ) -> None:  # fmt: skip
         self.settings = ApiSettings(hosts=list(hosts), origins=[])  # type: ignore[call-arg]
         self.limits = Limits(running=self.settings.max_running, running_per_key=self.settings.max_running)
         self.metrics = Metrics()
         self.chat, self.embedder, self.reranker = chat, embedder, reranker
+        self.batches = Batches(embedder, reranker)
         self._key = key
 
     def caller(self, authorization: str | None) -> Key:
@@ -117,10 +119,9 @@ def create_model_app(service: ModelService) -> FastAPI:
         if service.embedder is None:
             raise Refused(404, "model_not_found", "No embedding model is served here.")
         texts = [body.input] if isinstance(body.input, str) else body.input
-        embed = service.embedder.embed_queries if body.input_type == "query" else service.embedder.embed_passages
         rows = [
             {"object": "embedding", "index": at, "embedding": _encoded(vector, body.encoding_format)}
-            for at, vector in enumerate(embed(texts))
+            for at, vector in enumerate(service.batches.embed(texts, is_query=body.input_type == "query"))
         ]
         return {
             "object": "list",
@@ -133,7 +134,7 @@ def create_model_app(service: ModelService) -> FastAPI:
     def rerank(body: RerankRequest) -> dict[str, Any]:
         if service.reranker is None:
             raise Refused(404, "model_not_found", "No reranker is served here.")
-        scores = service.reranker.scores(body.query, body.documents)
+        scores = service.batches.scores(body.query, body.documents)
         ranked = sorted(range(len(scores)), key=lambda at: (-scores[at], at))[: body.top_n]
         return {
             "model": service.reranker.name,
