@@ -32,15 +32,16 @@ def serve(options: argparse.Namespace) -> Outcome:
         raise UsageError(
             f"Others could reach {options.host}. Set RAGSTONE_MODEL_KEY to a key of at least 16 characters, or serve on 127.0.0.1."
         )
-    if options.model and (folder := _folder(options.model, settings)):
-        return _serve_vllm(folder, options, key)
+    folder = _folder(options.model) if options.model else None
+    if folder and (gpu := _vllm_gpu()):
+        return _serve_vllm(folder, gpu, options, key)
     _serve_here(options, settings, key)
     return Outcome(data={"stopped": True}, show=lambda _: None)
 
 
 def plan(options: argparse.Namespace) -> Outcome:
     """What a model would take, without loading it."""
-    made = _plan(Path(_gguf(options.model, _settings(options))), options)
+    made = _plan(_folder(options.model) or Path(_gguf(options.model, _settings(options))), options)
     return Outcome(data=plan_json(made), show=lambda _: print("\n".join(made.lines())))
 
 
@@ -82,9 +83,8 @@ def plan_json(made: sizing.Plan) -> dict[str, Any]:
 
 
 def _plan(path: Path, options: argparse.Namespace) -> sizing.Plan:
-    return sizing.plan(
-        sizing.gguf_shape(path), sizing.memory_at_hand(), context=options.context, parallel=options.parallel
-    )
+    shape = sizing.folder_shape(path) if path.is_dir() else sizing.gguf_shape(path)
+    return sizing.plan(shape, sizing.memory_at_hand(), context=options.context, parallel=options.parallel)
 
 
 def _gguf(name: str, settings: Settings) -> str:
@@ -103,24 +103,17 @@ def _gguf(name: str, settings: Settings) -> str:
     return str(path)
 
 
-def _folder(name: str, settings: Settings) -> Path | None:
-    """A folder in transformers' layout, which vLLM serves; None for an alias or a .gguf file."""
+def _folder(name: str) -> Path | None:
+    """A folder in transformers' layout, for vLLM or transformers; None for an alias or a .gguf file."""
     path = Path(name).expanduser()
     return path if (path / "config.json").is_file() else None
 
 
 def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> None:
-    from rag.local_chat import LlamaServer
     from ui.api.model_app import ModelService, create_model_app
     from ui.api.server import serve_app, set_up_logs
 
-    chat = None
-    if options.model:
-        path = Path(_gguf(options.model, settings))
-        made = _plan(path, options)
-        for line in made.lines():
-            print(f"ragstone: {line}", file=sys.stderr)
-        chat = (Path(options.model).stem, LlamaServer(path, made, threads=settings.llm.threads))
+    chat = _chat(options, settings) if options.model else None
     embedder = reranker = None
     if options.embedding:
         from rag.embedding import open_embedder
@@ -143,8 +136,25 @@ def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> No
     try:
         serve_app(app, host=options.host, port=options.port, grace_s=10)
     finally:
-        if chat:
+        if isinstance(chat, tuple):
             chat[1].close()
+
+
+def _chat(options: argparse.Namespace, settings: Settings) -> Any:
+    """The chat model: a GGUF file on llama.cpp, a folder on transformers. Says what memory it takes before it is loaded."""
+    folder = _folder(options.model)
+    path = folder or Path(_gguf(options.model, settings))
+    made = _plan(path, options)
+    for line in made.lines():
+        print(f"ragstone: {line}", file=sys.stderr)
+    if folder is None:
+        from rag.local_chat import LlamaServer
+
+        return Path(options.model).stem, LlamaServer(path, made, threads=settings.llm.threads)
+    from rag.transformers_chat import TransformersChat
+
+    print(f"ragstone: {folder.name} runs on transformers, one conversation after the other; on an NVIDIA GPU vLLM is faster", file=sys.stderr)  # fmt: skip
+    return TransformersChat(folder, made, threads=settings.llm.threads)
 
 
 def vllm_command(folder: Path, *, host: str, port: int, context: int, memory: int) -> list[str]:
@@ -156,17 +166,15 @@ def vllm_command(folder: Path, *, host: str, port: int, context: int, memory: in
     return command + (["--kv-cache-dtype", "fp8"] if made.kv_bits < 16 else [])
 
 
-def _serve_vllm(folder: Path, options: argparse.Namespace, key: str) -> Outcome:
-    """Become vLLM. Raises: UsageError without a GPU or the package."""
+def _vllm_gpu() -> tuple[str, int] | None:
+    """The GPU that vLLM could use, and its free bytes; None without one, or without vLLM."""
     import importlib.util
 
-    gpu = sizing.gpu_memory()
-    if gpu is None:
-        raise UsageError(
-            f"{folder} is a transformers model, which needs an NVIDIA GPU here. On a CPU serve a .gguf file."
-        )
-    if importlib.util.find_spec("vllm") is None:
-        raise UsageError("Serving a transformers model needs vLLM: pip install 'ragstone[vllm]'.")
+    return sizing.gpu_memory() if importlib.util.find_spec("vllm") else None
+
+
+def _serve_vllm(folder: Path, gpu: tuple[str, int], options: argparse.Namespace, key: str) -> Outcome:
+    """Become vLLM."""
     command = vllm_command(folder, host=options.host, port=options.port, context=options.context, memory=gpu[1])
     print(f"ragstone: on {gpu[0]}: {' '.join(command[1:])}", file=sys.stderr)
     environment = dict(os.environ, VLLM_NO_USAGE_STATS="1", **({"VLLM_API_KEY": key} if key else {}))

@@ -35,13 +35,16 @@ class Batches:
         """A vector for each text. Raises: ModelError."""
         assert self._embedder is not None
         embed = self._embedder.embed_queries if is_query else self._embedder.embed_passages
-        return self._texts.ask(is_query, texts, lambda asked: _shared(asked, embed))
+        vectors: Sequence[Any] = self._texts.ask(is_query, texts, lambda asked: _shared(asked, embed))
+        return vectors
 
     def scores(self, question: str, passages: Sequence[str]) -> Sequence[float]:
         """A score for each passage. Raises: ModelError."""
         assert self._reranker is not None
         score = self._reranker.pair_scores
-        return self._pairs.ask("", [(question, passage) for passage in passages], lambda asked: _shared(asked, score))
+        pairs = [(question, passage) for passage in passages]
+        scores: Sequence[float] = self._pairs.ask("", pairs, lambda asked: _shared(asked, score))
+        return scores
 
 
 def _shared(asked: Sequence[Sequence[Any]], call: Any) -> list[Any]:

@@ -22,10 +22,13 @@ from rag.errors import RagstoneError
 from rag.local_chat import LlamaServer
 from rag.settings import ApiSettings
 from rag.types import Embedder
+from ui.api import own_chat
 from ui.api.app import on_bad_shape, on_our_error
 from ui.api.batches import Batches, PairReranker
+from ui.api.event_stream import EventStream
 from ui.api.guard import Guard
 from ui.api.metrics import Metrics
+from ui.api.own_chat import ChatRequest, OwnChat
 from ui.api.service import OWNER, Limits, Refused
 
 CHAT_TIMEOUT_S = 600.0
@@ -58,7 +61,7 @@ class ModelService:
     """The models of a server, each of which may be absent, and who may use them. `key` empty: everybody who reaches it."""
 
     def __init__(
-        self, *, key: str, hosts: Sequence[str] = (), chat: tuple[str, LlamaServer] | None = None, embedder: Embedder | None = None,
+        self, *, key: str, hosts: Sequence[str] = (), chat: tuple[str, LlamaServer] | OwnChat | None = None, embedder: Embedder | None = None,
         reranker: PairReranker | None = None,
     ) -> None:  # fmt: skip
         self.settings = ApiSettings(hosts=list(hosts), origins=[])  # type: ignore[call-arg]
@@ -75,8 +78,9 @@ class ModelService:
         return OWNER
 
     def names(self) -> list[str]:
+        chat = self.chat[0] if isinstance(self.chat, tuple) else self.chat.name if self.chat else ""
         found = [
-            self.chat[0] if self.chat else "",
+            chat,
             self.embedder.name if self.embedder else "",
             self.reranker.name if self.reranker else "",
         ]
@@ -86,7 +90,7 @@ class ModelService:
 def create_model_app(service: ModelService) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.llama = _client(service.chat[1]) if service.chat else None
+        app.state.llama = _client(service.chat[1]) if isinstance(service.chat, tuple) else None
         yield
         if app.state.llama is not None:
             await app.state.llama.aclose()
@@ -104,6 +108,9 @@ def create_model_app(service: ModelService) -> FastAPI:
     def models() -> dict[str, Any]:
         listed = [{"id": name, "object": "model", "created": 0, "owned_by": "ragstone"} for name in service.names()]
         return {"object": "list", "data": listed}
+
+    if service.chat is not None and not isinstance(service.chat, tuple):
+        _add_own_chat(app, service.chat)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -142,6 +149,18 @@ def create_model_app(service: ModelService) -> FastAPI:
         }
 
     return app
+
+
+def _add_own_chat(app: FastAPI, model: OwnChat) -> None:
+    """The chat route for a model of this process; it comes before the one that passes on."""
+
+    @app.post("/v1/chat/completions", response_model=None)
+    def own(body: ChatRequest) -> Response | dict[str, Any]:
+        found = own_chat.deltas(model, body)
+        if not body.stream:
+            return own_chat.whole(model.name, found)
+        usage = body.stream_options is not None and body.stream_options.include_usage
+        return EventStream(own_chat.events(model.name, found, usage=usage))
 
 
 def _client(llama: LlamaServer) -> httpx2.AsyncClient:

@@ -1,0 +1,142 @@
+"""A chat model folder in transformers' layout (safetensors), run by torch: where neither vLLM nor a GGUF file is to be had."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag.errors import ChatError, ModelError, UsageError
+from rag.sizing import Plan
+from rag.types import ChatDelta, Message, Usage
+
+
+class TransformersChat:
+    """One conversation after the other. Threads may share it: calls take turns.
+
+    plan: the longest conversation, see rag/sizing.py. threads: of torch; 0 leaves torch's own choice.
+    Raises: ModelError when the folder is no causal model with safetensors.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, *, threads: int = 0) -> None:
+        try:
+            import torch
+            import transformers
+
+            self._torch, self._transformers = torch, transformers
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False, dtype="auto", local_files_only=True
+            )
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise ModelError(f"{folder} cannot be served as a chat model ({first}). Give a folder of a causal model with safetensors.") from error  # fmt: skip
+        if threads:
+            torch.set_num_threads(threads)
+        self.name = folder.name
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = loaded.eval().to(device)
+        self._device, self._context = device, plan.context
+        self._turn = threading.Lock()
+
+    def stream(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None
+    ) -> Iterator[ChatDelta]:  # fmt: skip
+        """The reply as it comes; the last delta has `done` set. Generation stops when the consumer does.
+
+        Raises: UsageError for a conversation that is too long; ChatError.
+        """
+        prompt = self._prompt(messages)
+        room = self._context - len(prompt)
+        if room < 1:
+            raise UsageError(f"The conversation has {len(prompt):,} tokens, and the model reads {self._context:,}. Send less, or serve it with a larger --context.")  # fmt: skip
+        return self._generated(prompt, min(max_tokens, room), temperature, top_p, seed)
+
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        if self._tokenizer.chat_template:
+            text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        text = "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns)
+        return list(self._tokenizer(f"{text}assistant:")["input_ids"])
+
+    def _generated(
+        self, prompt: list[int], n_most: int, temperature: float, top_p: float, seed: int | None
+    ) -> Iterator[ChatDelta]:
+        """Runs `generate` on a thread of its own, and takes its tokens as they are made."""
+        started = time.monotonic()
+        made: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        unwanted = threading.Event()
+        sampling: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p}
+        with self._turn:
+            work = threading.Thread(
+                target=self._work, args=(prompt, n_most, sampling, seed, made, unwanted), daemon=True
+            )
+            work.start()
+            tokens: list[int] = []
+            try:
+                told = ""
+                while (token := made.get()) is not None:
+                    if isinstance(token, BaseException):
+                        raise ChatError("E_LLM_INCOMPLETE", f"The chat model {self.name} failed ({type(token).__name__}: {str(token)[:200]}).") from token  # fmt: skip
+                    tokens.append(token)
+                    text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+                    if not text.endswith("�") and len(text) > len(told):  # no half characters
+                        yield ChatDelta(text=text[len(told) :])
+                        told = text
+            finally:
+                unwanted.set()
+                work.join()
+        ended = bool(tokens) and tokens[-1] in self._ends()
+        usage = Usage(
+            n_prompt_tokens=len(prompt),
+            n_answer_tokens=len(tokens),
+            seconds=time.monotonic() - started,
+            model=self.name,
+        )
+        yield ChatDelta(done=True, finish_reason="stop" if ended else "length", usage=usage)
+
+    def _work(
+        self, prompt: list[int], n_most: int, sampling: dict[str, Any], seed: int | None, made: queue.SimpleQueue[Any],
+        unwanted: threading.Event,
+    ) -> None:  # fmt: skip
+        torch = self._torch
+        try:
+            if seed is not None:
+                torch.manual_seed(seed)
+            with torch.inference_mode():
+                self._model.generate(
+                    torch.tensor([prompt], device=self._device), attention_mask=torch.ones(1, len(prompt), device=self._device, dtype=torch.long),
+                    max_new_tokens=n_most, streamer=_Tokens(made), pad_token_id=self._tokenizer.pad_token_id or 0,
+                    stopping_criteria=self._transformers.StoppingCriteriaList([lambda ids, _scores, **_: torch.full((ids.shape[0],), unwanted.is_set(), device=ids.device)]),
+                    **sampling,
+                )  # fmt: skip
+            made.put(None)
+        except BaseException as error:
+            made.put(error)
+
+    def _ends(self) -> set[int]:
+        found = self._model.generation_config.eos_token_id
+        return set(found) if isinstance(found, list) else {found}
+
+
+class _Tokens:
+    """What `generate` hands its tokens to; the first it hands over is the prompt."""
+
+    def __init__(self, made: queue.SimpleQueue[Any]) -> None:
+        self._made, self._is_prompt = made, True
+
+    def put(self, value: Any) -> None:
+        if self._is_prompt:
+            self._is_prompt = False
+            return
+        for token in value.reshape(-1).tolist():
+            self._made.put(int(token))
+
+    def end(self) -> None:
+        """`_work` says itself when all is over."""
