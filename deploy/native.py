@@ -1,6 +1,6 @@
-"""Runs what docker-compose.yml runs, as plain processes on this machine: API, worker, page, and as asked a model and PostgreSQL.
+"""Runs what docker-compose.yml runs, as plain processes on this machine: API, worker, page, and as asked a model, PostgreSQL and the sandbox.
 
-    python deploy/native.py --home DIR [--postgres] [--model ALIAS] [--no-page] [--ports API,PAGE,MODEL,PG]
+    python deploy/native.py --home DIR [--postgres] [--model ALIAS] [--sandbox PORT] [--no-page] [--ports API,PAGE,MODEL,PG]
 
 For machines without a container engine. The processes get the environment that compose gives them; Milvus is the
 embedded one unless RAGSTONE__MILVUS__URI names a server. Prints `ready` when all of them answer; Ctrl-C or SIGTERM ends
@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", required=True, type=Path)
     parser.add_argument("--postgres", action="store_true", help="the catalog in a PostgreSQL of its own")
     parser.add_argument("--model", metavar="ALIAS", help="serve a local chat model")
+    parser.add_argument("--sandbox", type=int, metavar="PORT", help="a process of its own for agents' programs")
     parser.add_argument("--no-page", action="store_true")
     parser.add_argument("--ports", default="8300,8501,8310,5433", metavar="API,PAGE,MODEL,PG")
     options = parser.parse_args(arguments)
@@ -99,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment["RAGSTONE__CATALOG__URL"] = _postgres(runner, options.home.absolute(), database)
         if options.model:
             environment |= _model(runner, options.model, model, environment)
+        if options.sandbox:
+            environment |= _sandbox(runner, options.sandbox, environment)
         ragstone = [sys.executable, "-m", "ui.cli"]
         runner.start("api", [*ragstone, "serve", "--port", str(api)], environment | {"RAGSTONE__API__WORKER": "false"},
                      lambda: healthy(f"http://127.0.0.1:{api}/readyz"))  # fmt: skip
@@ -128,6 +131,19 @@ def _model(runner: Runner, alias: str, port: int, environment: dict[str, str]) -
         "RAGSTONE__LLM__API_KEY": key,
         "RAGSTONE__LLM__MODEL": "auto",
     }
+
+
+def _sandbox(runner: Runner, port: int, environment: dict[str, str]) -> dict[str, str]:
+    """Start the sandbox service; what the others need to use it. Of this machine's variables it gets RAGSTONE's alone."""
+    key = secrets.token_urlsafe(24)
+    command = [sys.executable, "-m", "ui.cli", "agent", "sandbox", "--port", str(port)]
+    ours = ("PATH", "LANG", "PYTHONPATH", "TMPDIR")
+    given = {name: environment[name] for name in ours if name in environment}
+    given |= {name: value for name, value in environment.items() if name.startswith("RAGSTONE__AGENT__")}
+    runner.start(
+        "sandbox", command, given | {"RAGSTONE_SANDBOX_KEY": key}, lambda: healthy(f"http://127.0.0.1:{port}/health")
+    )
+    return {"RAGSTONE__AGENT__SANDBOX_URL": f"http://127.0.0.1:{port}/v1", "RAGSTONE__AGENT__SANDBOX_KEY": key}
 
 
 def _postgres(runner: Runner, home: Path, port: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from agents.sandbox import runner
 from tests.postgres_server import _programs
 
 
@@ -45,9 +46,10 @@ def test_from_a_file_to_an_answer_through_all_processes(
     home = Path(tempfile.mkdtemp(prefix="ragstone-native-"))
     home.chmod(0o755)  # PostgreSQL runs as another user, who does not get into pytest's folder
     request.addfinalizer(lambda: shutil.rmtree(home, ignore_errors=True))
-    ports = free_ports(4)
-    command = [sys.executable, str(repo / "deploy" / "native.py"), "--home", str(home), "--postgres"]
-    process = subprocess.Popen([*command, "--ports", ",".join(map(str, ports))], cwd=tmp_path, env=environment(tiny_settings, repo),
+    ports = free_ports(5)
+    sandbox = [] if all(runner.problem(name) for name in runner.BACKENDS) else ["--sandbox", str(ports[4])]
+    command = [sys.executable, str(repo / "deploy" / "native.py"), "--home", str(home), "--postgres", *sandbox]
+    process = subprocess.Popen([*command, "--ports", ",".join(map(str, ports[:4]))], cwd=tmp_path, env=environment(tiny_settings, repo),
                                stdout=subprocess.PIPE, stderr=(tmp_path / "log").open("wb"))  # fmt: skip
     try:
         assert process.stdout and process.stdout.readline() == b"ready\n", (tmp_path / "log").read_text()[-3000:]
@@ -61,6 +63,9 @@ def test_from_a_file_to_an_answer_through_all_processes(
                 "attic" in answer["choices"][0]["message"]["content"]
                 and answer["citations"][0]["source"] == "upload:/note.md"
             )
+            if sandbox:
+                assert httpx2.get(f"http://127.0.0.1:{ports[4]}/health", trust_env=False).json()["backend"]
+                assert httpx2.post(f"http://127.0.0.1:{ports[4]}/v1/run", json={}, trust_env=False).status_code == 401
             assert httpx2.get(f"http://127.0.0.1:{ports[1]}/_stcore/health", trust_env=False).status_code == 200
         assert not (home / "catalog.sqlite3").exists()  # the catalog is in PostgreSQL
         process.send_signal(signal.SIGTERM)
