@@ -24,7 +24,8 @@ class Together:
     def ask(self, key: Hashable, question: Any, call: Callable[[list[Any]], Sequence[Any]]) -> Any:
         """The answer to `question` from `call`, which answers a list of them in order.
 
-        key: what must be equal for questions to share a call. Raises: what `call` raised, for each of the questions.
+        key: what must be equal for questions to share a call. Raises: what `call` raised. When a shared call fails, each of its
+        questions is asked again alone: one that cannot be answered takes no other with it.
         """
         with self._lock:
             mine = self._gathering.get(key)
@@ -41,6 +42,8 @@ class Together:
                 mine.answer(call)
         mine.answered.wait()
         if mine.error is not None:
+            if len(mine.questions) > 1:
+                return call([question])[0]
             raise mine.error
         return mine.answers[place]
 

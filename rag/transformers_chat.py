@@ -43,9 +43,10 @@ class TransformersChat:
         self._turn = threading.Lock()
 
     def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[ChatDelta]:  # fmt: skip
-        """The reply as it comes; the last delta has `done` set. Generation stops when the consumer does.
+        """The reply as it comes, up to the first of `stop`; the last delta has `done` set. Generation stops when the consumer does.
 
         Raises: UsageError for a conversation that is too long; ChatError.
         """
@@ -53,7 +54,7 @@ class TransformersChat:
         room = self._context - len(prompt)
         if room < 1:
             raise UsageError(f"The conversation has {len(prompt):,} tokens, and the model reads {self._context:,}. Send less, or serve it with a larger --context.")  # fmt: skip
-        return self._generated(prompt, min(max_tokens, room), temperature, top_p, seed)
+        return self._generated(prompt, min(max_tokens, room), temperature, top_p, seed, [one for one in stop if one])
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -64,7 +65,7 @@ class TransformersChat:
         return list(self._tokenizer(f"{text}assistant:")["input_ids"])
 
     def _generated(
-        self, prompt: list[int], n_most: int, temperature: float, top_p: float, seed: int | None
+        self, prompt: list[int], n_most: int, temperature: float, top_p: float, seed: int | None, stop: Sequence[str]
     ) -> Iterator[ChatDelta]:
         """Runs `generate` on a thread of its own, and takes its tokens as they are made."""
         started = time.monotonic()
@@ -79,20 +80,29 @@ class TransformersChat:
             )
             work.start()
             tokens: list[int] = []
+            held_back = max(map(len, stop), default=1) - 1  # what may be the beginning of a stop
+            text = told = ""
+            stopped = False
             try:
-                told = ""
-                while (token := made.get()) is not None:
+                while not stopped and (token := made.get()) is not None:
                     if isinstance(token, BaseException):
                         raise ChatError("E_LLM_INCOMPLETE", f"The chat model {self.name} failed ({type(token).__name__}: {str(token)[:200]}).") from token  # fmt: skip
                     tokens.append(token)
                     text = self._tokenizer.decode(tokens, skip_special_tokens=True)
-                    if not text.endswith("�") and len(text) > len(told):  # no half characters
-                        yield ChatDelta(text=text[len(told) :])
-                        told = text
+                    if text.endswith("�"):  # half a character
+                        continue
+                    found = [at for one in stop if (at := text.find(one)) >= 0]
+                    stopped = bool(found)
+                    ready = text[: min(found)] if found else text[: len(text) - held_back]
+                    if len(ready) > len(told):
+                        yield ChatDelta(text=ready[len(told) :])
+                        told = ready
+                if not stopped and len(text) > len(told):
+                    yield ChatDelta(text=text[len(told) :])
             finally:
                 unwanted.set()
                 work.join()
-        ended = bool(tokens) and tokens[-1] in self._ends()
+        ended = stopped or (bool(tokens) and tokens[-1] in self._ends())
         usage = Usage(
             n_prompt_tokens=len(prompt),
             n_answer_tokens=len(tokens),

@@ -85,6 +85,17 @@ def test_a_seed_repeats_what_chance_says(client: openai.OpenAI) -> None:
     assert first == again != other
 
 
+def test_a_stop_ends_it_and_is_not_said(client: openai.OpenAI) -> None:
+    whole = ask(client).choices[0].message.content
+    word = whole.split()[3]
+    expected = whole[: whole.index(word)]
+    choice = ask(client, stop=["zeppelin", word]).choices[0]
+    assert (choice.message.content, choice.finish_reason) == (expected, "stop")
+    parts = list(ask(client, stop=word, stream=True))
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == expected
+    assert ask(client, stop="zeppelin").choices[0].message.content == whole
+
+
 def test_what_it_cannot_do_is_refused(client: openai.OpenAI) -> None:
     for more in (
         {"response_format": {"type": "json_object"}},

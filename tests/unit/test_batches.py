@@ -90,8 +90,15 @@ def test_scores_of_many_clients_take_two_calls() -> None:
     assert found == [[100.0 * at + n for n in range(at)] for at in range(1, 7)]
 
 
-def test_a_failure_is_told_to_all_who_shared_the_call() -> None:
+def test_what_the_model_refuses_fails_alone() -> None:
     model = Model()
-    model.let_go.set()
-    with pytest.raises(ModelError, match="broken"):
-        Batches(None, model).scores("q", ["broken"])
+    batches = Batches(None, model)
+
+    def refused() -> str:
+        with pytest.raises(ModelError) as caught:
+            batches.scores("q", ["broken"])
+        return str(caught.value)
+
+    others = [lambda: batches.scores("q", ["bb"]), refused]
+    found = at_once(model, lambda: batches.scores("q", ["a"]), others, waiting(batches._pairs))
+    assert found == [[101.0], [102.0], "the model is broken"]

@@ -78,19 +78,20 @@ def test_a_call_takes_a_bounded_number() -> None:
     assert sorted(n for call in engine.calls for n in call) == list(range(1, MOST + 5))
 
 
-def test_a_failed_call_fails_for_all_of_it_and_only_once() -> None:
+def test_a_question_that_cannot_be_answered_fails_alone() -> None:
     engine, together = Engine(), Together()
 
-    def fails(questions: list[int]) -> list[int]:
-        raise ValueError("no engine")
+    def picky(questions: list[int]) -> list[int]:
+        if 3 in questions:
+            raise ValueError("no threes")
+        return [n * n for n in questions]
 
     with ThreadPoolExecutor(4) as pool:
         first = busy_with(engine, together, pool)
-        later = [pool.submit(together.ask, "key", n, fails) for n in (2, 3)]
-        until(lambda: gathered(together) == 2)
+        later = [pool.submit(together.ask, "key", n, picky) for n in (2, 3, 4)]
+        until(lambda: gathered(together) == 3)
         engine.let_go.set()
-        assert first.result() == 1
-        for one in later:
-            with pytest.raises(ValueError, match="no engine"):
-                one.result()
+        assert [first.result(), later[0].result(), later[2].result()] == [1, 4, 16]
+        with pytest.raises(ValueError, match="no threes"):
+            later[1].result()
     assert together.ask("key", 6, engine) == 36, "the next one is asked as ever"

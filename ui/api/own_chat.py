@@ -22,7 +22,8 @@ class OwnChat(Protocol):
     name: str
 
     def stream(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[ChatDelta]: ...  # fmt: skip
 
 
@@ -48,6 +49,7 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: str | list[str] | None = None
     n: Literal[1] = 1
 
 
@@ -60,6 +62,7 @@ def deltas(chat: OwnChat, body: ChatRequest) -> Iterator[ChatDelta]:
         max_tokens=body.max_completion_tokens or body.max_tokens or 512,
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p, seed=body.seed,
+        stop=[body.stop] if isinstance(body.stop, str) else body.stop or (),
     )  # fmt: skip
 
 
