@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,19 @@ from tests.fakes.openai_server import OpenAIServer, held
 pytestmark = [pytest.mark.bar, pytest.mark.slow]
 
 
+SAID: dict[int, list[bytes]] = {}  # the lines of each process
+
+
+def ended(process: subprocess.Popen[bytes], within_s: float = 90) -> int:
+    """Its exit code. One that does not end says first where each of its threads is."""
+    try:
+        return process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait(30)
+        raise AssertionError(b"".join(SAID[process.pid][-120:]).decode("utf-8", "replace")) from None
+
+
 @contextmanager
 def started(
     command: list[str], says_first: bytes, home: Path, settings: Any, repo: Path, **more: str
@@ -30,17 +43,18 @@ def started(
     """A process of the home, once it has said that it works; ended gently at the end. more: of its environment."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ui.cli", *command, "--home", str(home)], cwd=home.parent,
-        env=environment(settings, repo) | more, stderr=subprocess.PIPE,
+        env=environment(settings, repo) | {"PYTHONFAULTHANDLER": "1"} | more, stderr=subprocess.PIPE,
     )  # fmt: skip
+    said = SAID[process.pid] = []
     try:
         assert process.stderr and says_first in process.stderr.readline()
-        drain = threading.Thread(target=process.stderr.read, daemon=True)  # a full pipe would stop the server
+        drain = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)  # a full pipe would stop it
         drain.start()
         yield process
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(60)
+            ended(process)
 
 
 @contextmanager
@@ -94,7 +108,7 @@ def test_what_was_accepted_is_done_after_a_restart(
         os.kill(process.pid, how)
         for thread in threads:
             thread.join(60)
-        code = process.wait(90)
+        code = ended(process)
     assert code == (0 if how == signal.SIGTERM else -9)
     with (
         serving(tmp_path / "home", tiny_settings, repo) as (_, url),
@@ -109,6 +123,37 @@ def test_what_was_accepted_is_done_after_a_restart(
     found = {document["doc_id"] for document in documents if document["state"] == "live"}
     assert {f"k{n}" for n in accepted.values()} <= found and len(documents) == len(found)
     says("restart", how=how.name, accepted=len(accepted), lost=0)
+
+
+def test_a_model_that_says_nothing_more_keeps_no_server(tmp_path: Path, tiny_settings: Any, repo: Path) -> None:
+    go = threading.Event()
+    with ExitStack() as stack:
+        model = stack.enter_context(OpenAIServer(always=held("The samovar stands in the attic [1].", go)))
+        stack.callback(go.set)
+        more = {
+            "RAGSTONE__LLM__BASE_URL": model.url,
+            "RAGSTONE__LLM__MODEL": "fake-model",
+            "RAGSTONE__API__GRACE_S": "1",
+        }
+        process, url = stack.enter_context(serving(tmp_path / "home", tiny_settings, repo, **more))
+        text = {"documents": [{"text": "The samovar stands in the attic.", "doc_id": "samovar"}]}
+        httpx2.post(f"{url}/v1/documents?wait=50", json=text, timeout=60, trust_env=False)
+        asking = threading.Thread(target=cut_off, args=(url,))
+        asking.start()
+        while not model.requests:
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert ended(process, 30) == 0, "the model has two minutes to answer"
+        asking.join(30)
+        assert not asking.is_alive()
+
+
+def cut_off(url: str) -> None:
+    """An answer whose end never comes."""
+    replies: list[str] = []
+    with suppress(httpx2.TransportError):
+        chat(url, replies)
+    assert not any("[DONE]" in reply for reply in replies)
 
 
 class Client:
@@ -212,9 +257,9 @@ def test_a_rolling_restart_ends_every_chat_and_does_every_import_once(
         go.set()
         for one in chats:
             one.join(60)
-        assert [apis[0].wait(90), works.wait(90)] == [0, 0]  # what docker-compose.yml gives a worker
+        assert [ended(apis[0]), ended(works)] == [0, 0]  # what docker-compose.yml gives a worker
         apis[1].send_signal(signal.SIGTERM)
-        assert apis[1].wait(60) == 0
+        assert ended(apis[1]) == 0
         api(second)
         for client in clients:
             client.enough.clear()

@@ -18,6 +18,7 @@ from ui.api.service import Service
 from ui.api.worker import Worker
 
 WORKER_STOP_S = 60.0
+CLOSING_S, STUCK_S = 20.0, 2.0  # for the main thread to end once nothing is served, and then for the others
 
 
 def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
@@ -57,14 +58,7 @@ def serve(kb: KnowledgeBase, *, host: str, port: int) -> None:
         server_header=False, timeout_graceful_shutdown=max(1, round(kb.settings.api.grace_s)), limit_concurrency=None,
         h11_max_incomplete_event_size=64 * 1024, forwarded_allow_ips="127.0.0.1", proxy_headers=False,
     )  # fmt: skip
-    server = _Server(config, service)
-    let_signals_pass()
-    try:
-        server.run()
-    except SystemExit as stopped:  # uvicorn's way to say that it could not start
-        raise _taken(host, port) from stopped
-    if not server.started:
-        raise _taken(host, port)
+    _run(config, on_signal=service.stopping.set, last=kb.close)
 
 
 def serve_app(app: Any, *, host: str, port: int, grace_s: int) -> None:
@@ -74,33 +68,52 @@ def serve_app(app: Any, *, host: str, port: int, grace_s: int) -> None:
     """
     import uvicorn
 
-    let_signals_pass()
-    server = uvicorn.Server(
+    _run(
         uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False,
                        timeout_graceful_shutdown=grace_s)
     )  # fmt: skip
-    try:
-        server.run()
-    except SystemExit as stopped:
-        raise _taken(host, port) from stopped
-    if not server.started:
-        raise _taken(host, port)
 
 
 def _taken(host: str, port: int) -> RagstoneError:
     return RagstoneError(f"The server could not start on {host}:{port}. Is the port in use? Try --port {port + 1}.")
 
 
-def _Server(config: Any, service: Service) -> Any:
-    """uvicorn's server; it tells us of the signal, so that streams of progress end at once."""
+def _run(config: Any, *, on_signal: Callable[[], None] = lambda: None, last: Callable[[], None] = lambda: None) -> None:
+    """Run uvicorn to its end. on_signal: called at once, so that streams of progress end.
+
+    A thread that waits for a model cannot be called off, and Python ends no process before its threads. So where one is still
+    waiting when all else has ended, the process is ended here; `last` is called if the main thread did not get that far.
+    Raises: RagstoneError for a taken port.
+    """
     import uvicorn
+
+    def end() -> None:
+        main = threading.main_thread()
+        main.join(CLOSING_S)
+        if main.is_alive():
+            last()
+        else:
+            threading.Event().wait(STUCK_S)
+        logging.getLogger("ragstone.api").warning("ended while a request was still waiting for a model")
+        os._exit(0)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
-            service.stopping.set()
+            on_signal()
             super().handle_exit(sig, frame)
 
-    return Server(config)
+        async def shutdown(self, sockets: Any = None) -> None:
+            await super().shutdown(sockets)
+            threading.Thread(target=end, name="end", daemon=True).start()
+
+    server = Server(config)
+    let_signals_pass()
+    try:
+        server.run()
+    except SystemExit as stopped:  # uvicorn's way to say that it could not start
+        raise _taken(config.host, config.port) from stopped
+    if not server.started:
+        raise _taken(config.host, config.port)
 
 
 def let_signals_pass() -> None:
