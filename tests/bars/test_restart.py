@@ -213,6 +213,7 @@ def chat(url: str, replies: list[str]) -> None:
         replies.append(answer.read().decode())
 
 
+@pytest.mark.skipif(not FULL, reason="six processes, one after the other: make bars")
 def test_a_rolling_restart_ends_every_chat_and_does_every_import_once(
     tmp_path: Path, tiny_settings: Any, repo: Path
 ) -> None:
