@@ -170,8 +170,14 @@ def shown(locator: Any, n: int) -> None:
     expect(locator).to_have_count(n, timeout=60_000)
 
 
+IN_WINDOW = "one => { const at = one.getBoundingClientRect(); return at.top >= 0 && at.bottom <= innerHeight }"
+
+
 def unfold(button: Any, inside: Any) -> None:
-    """Press a popover's button until what is in it shows: a run of the script that draws the button anew closes it."""
+    """Press a popover's button until what is in it shows: a run of the script that draws the button anew closes it.
+
+    One that was placed while the page was still moving may lie outside of the window; it is closed and opened again.
+    """
     from playwright.sync_api import TimeoutError as NotShown
 
     for _ in range(6):
@@ -180,7 +186,8 @@ def unfold(button: Any, inside: Any) -> None:
             inside.wait_for(timeout=5_000)
         except NotShown:
             continue
-        return
+        if inside.evaluate(IN_WINDOW):
+            return
     raise AssertionError(f"{inside} did not show")
 
 

@@ -69,7 +69,7 @@ def test_peers(tiny_settings) -> None:  # type: ignore[no-untyped-def]
     result = ingest.peers(tiny_settings, ingest.made_up(4), repeat=1)
     there = [name for name in ingest.PEERS if f"{name}_over_ragstone" in result]
     assert set(there) | set(result.get("not_installed", ())) == set(ingest.PEERS)
-    assert set(result["seconds"]) == {"ragstone", *there}
+    assert set(result["seconds"]) == {"ragstone", "our_model_alone", *there}
 
 
 def test_a_corpus_is_read_as_far_as_asked(tmp_path: Path) -> None:
