@@ -170,25 +170,22 @@ def shown(locator: Any, n: int) -> None:
     expect(locator).to_have_count(n, timeout=60_000)
 
 
-IN_WINDOW = "one => { const at = one.getBoundingClientRect(); return at.top >= 0 && at.bottom <= innerHeight }"
+def press_inside(button: Any, inside: Any) -> None:
+    """Press a popover's button, and then the one inside, until that can be pressed.
 
-
-def unfold(button: Any, inside: Any) -> None:
-    """Press a popover's button until what is in it shows: a run of the script that draws the button anew closes it.
-
-    One that was placed while the page was still moving may lie outside of the window; it is closed and opened again.
+    A run of the script that draws the button anew closes the popover, and one that was placed while the page was still moving
+    may lie outside of the window: it is closed and opened again.
     """
-    from playwright.sync_api import TimeoutError as NotShown
+    from playwright.sync_api import TimeoutError as NotThere
 
     for _ in range(6):
         button.click()
         try:
-            inside.wait_for(timeout=5_000)
-        except NotShown:
+            inside.click(timeout=5_000)
+        except NotThere:
             continue
-        if inside.evaluate(IN_WINDOW):
-            return
-    raise AssertionError(f"{inside} did not show")
+        return
+    raise AssertionError(f"{inside} could not be pressed")
 
 
 def take_away(button: Any) -> None:

@@ -12,7 +12,7 @@ from rag import Document, KnowledgeBase
 from rag.accounts import Accounts
 from rag.principals import Principal
 from rag.users import Users
-from tests.page_server import CHROMIUM, answered, ask, idle, serving, shown, unfold
+from tests.page_server import CHROMIUM, answered, ask, idle, press_inside, serving, shown
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -153,8 +153,7 @@ def test_an_admin_adds_and_removes_a_person(admin: Any, home: Path, tiny_setting
     person = admin.locator(".st-key-person-vera")
     person.locator("summary").click()
     sure = admin.locator(".st-key-remove-vera button")
-    unfold(person.get_by_role("button", name="Remove"), sure)
-    sure.click()
+    press_inside(person.get_by_role("button", name="Remove"), sure)
     admin.get_by_text("vera is removed.").wait_for()
     assert admin.locator(f".st-key-person-{ADMIN}").get_by_role("button", name="Remove").count() == 0
 
@@ -179,8 +178,7 @@ def test_a_key_is_shown_once_and_its_use_counted(admin: Any, home: Path, tiny_se
     admin.locator(f".st-key-key-{key.key_id}").wait_for()
     assert secret not in admin.content()
     sure = admin.locator(f".st-key-key-{key.key_id}-revoke button")
-    unfold(admin.locator(f".st-key-key-{key.key_id}").get_by_role("button", name="Revoke"), sure)
-    sure.click()
+    press_inside(admin.locator(f".st-key-key-{key.key_id}").get_by_role("button", name="Revoke"), sure)
     admin.get_by_text("The key wiki is revoked.").wait_for()
 
 
