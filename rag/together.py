@@ -29,12 +29,11 @@ class Together:
         """
         with self._lock:
             mine = self._gathering.get(key)
-            leads = mine is None or len(mine.questions) >= MOST
-            if mine is None or leads:
+            if mine is None or len(mine.questions) >= MOST:
                 mine = self._gathering[key] = _Call()
             place = len(mine.questions)
             mine.questions.append(question)
-        if leads:
+        if place == 0:  # who comes first asks for all
             with self._turn:
                 with self._lock:  # whoever comes now gathers for the next call
                     if self._gathering.get(key) is mine:

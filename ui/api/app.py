@@ -571,6 +571,13 @@ def _outcome(
     return status, content
 
 
+def guard_small(app: FastAPI, service: Any) -> None:
+    """Guard a server that has no accounts, such as of models or the sandbox; failures are told as they are here."""
+    app.add_middleware(Guard, service=service, open_paths=("/health",))
+    app.add_exception_handler(RagstoneError, on_our_error)
+    app.add_exception_handler(RequestValidationError, on_bad_shape)
+
+
 async def on_our_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RagstoneError)
     status = status_of(error)

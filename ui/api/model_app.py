@@ -6,30 +6,26 @@ Chat goes through to llama.cpp's server, which listens on a private socket; of i
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import httpx2
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.accounts import Key
-from rag.errors import RagstoneError
 from rag.local_chat import LlamaServer
 from rag.settings import ApiSettings
 from rag.types import Embedder
 from ui.api import own_chat
-from ui.api.app import on_bad_shape, on_our_error
+from ui.api.app import guard_small
 from ui.api.batches import Batches, PairReranker
 from ui.api.event_stream import EventStream
-from ui.api.guard import Guard
 from ui.api.metrics import Metrics
 from ui.api.own_chat import ChatRequest, OwnChat
-from ui.api.service import OWNER, Limits, Refused
+from ui.api.service import OWNER, Limits, Refused, with_the_key
 
 CHAT_TIMEOUT_S = 600.0
 _PASSED = ("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
@@ -72,10 +68,7 @@ class ModelService:
         self._key = key
 
     def caller(self, authorization: str | None) -> Key:
-        given = (authorization or "").partition(" ")[2].strip()
-        if self._key and not hmac.compare_digest(given.encode(), self._key.encode()):
-            raise Refused(401, "E_AUTH", "This model server needs its key: send `Authorization: Bearer KEY`.")
-        return OWNER
+        return with_the_key(authorization, self._key, "This model server") if self._key else OWNER
 
     def names(self) -> list[str]:
         chat = self.chat[0] if isinstance(self.chat, tuple) else self.chat.name if self.chat else ""
@@ -96,9 +89,7 @@ def create_model_app(service: ModelService) -> FastAPI:
             await app.state.llama.aclose()
 
     app = FastAPI(title="ragstone models", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, service=service, open_paths=("/health",))
-    app.add_exception_handler(RagstoneError, on_our_error)
-    app.add_exception_handler(RequestValidationError, on_bad_shape)
+    guard_small(app, service)
 
     @app.get("/health")
     def health() -> dict[str, str]:

@@ -6,22 +6,18 @@ of its own is a second wall, not the first.
 
 from __future__ import annotations
 
-import hmac
 import threading
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.sandbox.remote import as_json
 from agents.sandbox.runner import MAX_CODE, Limits, choose, run
 from rag.accounts import Key
-from rag.errors import RagstoneError
 from rag.settings import AgentSettings, ApiSettings
 from ui.api import service as api
-from ui.api.app import on_bad_shape, on_our_error
-from ui.api.guard import Guard
+from ui.api.app import guard_small
 from ui.api.metrics import Metrics
 
 AT_ONCE = 4  # programs; others wait their turn
@@ -51,17 +47,12 @@ class SandboxService:
         self._key = key
 
     def caller(self, authorization: str | None) -> Key:
-        given = (authorization or "").partition(" ")[2].strip()
-        if not hmac.compare_digest(given.encode(), self._key.encode()):
-            raise api.Refused(401, "E_AUTH", "The sandbox needs its key: send `Authorization: Bearer KEY`.")
-        return api.OWNER
+        return api.with_the_key(authorization, self._key, "The sandbox")
 
 
 def create_sandbox_app(service: SandboxService) -> FastAPI:
     app = FastAPI(title="ragstone sandbox", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, service=service, open_paths=("/health",))
-    app.add_exception_handler(RagstoneError, on_our_error)
-    app.add_exception_handler(RequestValidationError, on_bad_shape)
+    guard_small(app, service)
 
     @app.get("/health")
     def health() -> dict[str, str]:

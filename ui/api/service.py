@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import threading
 import time
 from collections import defaultdict
@@ -46,6 +47,17 @@ class Refused(RagstoneError):
     def __init__(self, status: int, code: str, message: str, *, after_s: float | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.after_s = status, code, after_s  # type: ignore[misc]
+
+
+def with_the_key(authorization: str | None, key: str, server: str) -> Key:
+    """The caller of a server that has one key and no accounts. server: its name at the start of a sentence.
+
+    Raises: Refused for any other key, and for none.
+    """
+    given = (authorization or "").partition(" ")[2].strip()
+    if not hmac.compare_digest(given.encode(), key.encode()):
+        raise Refused(401, "E_AUTH", f"{server} needs its key: send `Authorization: Bearer KEY`.")
+    return OWNER
 
 
 def status_of(error: RagstoneError) -> int:
