@@ -65,6 +65,7 @@ def side_by_side(
     embedder = open_embedder(settings.embedding, settings.models)
     job = {
         "model": str(folder),
+        "prompts": _prompts(folder),
         "chunk_tokens": chunk_size(settings.chunk, embedder),
         "depth": DEPTH,
         "again": again,
@@ -89,6 +90,13 @@ def side_by_side(
         "passages": len(job["passages"]), "questions": len(job["questions"]), "systems": found,
         **({"not_installed": missing} if missing else {}),
     }  # fmt: skip
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    """What the model wants before a question and a passage, so that each framework is told in its own way."""
+    card = folder / "config_sentence_transformers.json"
+    prompts = json.loads(card.read_text(encoding="utf-8")).get("prompts") or {} if card.is_file() else {}
+    return {"query": prompts.get("query", ""), "document": prompts.get("document", "")}
 
 
 def _figures(told: dict[str, Any], scores: Scores) -> dict[str, Any]:

@@ -18,10 +18,12 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +32,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.crossing import PAIRS
 from rag.errors import ModelError
+from rag.late_interaction import Matrix, Meaningful, centred, signs
 from rag.models import building, hint, models_dir, resolve
 from rag.settings import EmbeddingSettings, ModelsSettings
 
@@ -40,8 +44,9 @@ Notify = Callable[[str], None]
 MIN_COSINE = 0.999  # of a back end's vectors to the float32 ones, else it is not chosen
 TOKENS_PER_CALL = 1024  # padding included; larger batches are no faster and let a query wait behind them
 
-_EXPORT_VERSION = 1  # of what lies in an export's folder; raised, models are exported again
+_EXPORT_VERSION = 2  # of what lies in an export's folder; raised, models are exported again
 _BLOCK = 4096  # texts tokenized and sorted together
+_QUESTIONS = 64  # whose tokens are remembered from the call that made their vectors
 _PIECE = 8192  # characters of a long text tokenized together
 _log = logging.getLogger(__name__)
 
@@ -73,6 +78,8 @@ def open_embedder(
         batch_size=settings.batch_size,
         query_prefix=card.query_prefix if settings.query_prefix is None else settings.query_prefix,
         passage_prefix=card.passage_prefix if settings.passage_prefix is None else settings.passage_prefix,
+        keep_tokens=settings.tokens,
+        export=prepared.export,
     )
 
 
@@ -90,11 +97,12 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Texts for one model call. ids are those of prefix + text; a back end uses one or the other."""
+    """Texts for one model call. ids are those of prefix + text; a back end uses one or the other. at: their places."""
 
     texts: Sequence[str]
     ids: Sequence[Sequence[int]]
     prefix: str
+    at: Sequence[int] = ()
 
 
 class _Backend(Protocol):
@@ -102,14 +110,20 @@ class _Backend(Protocol):
 
     name: str
     parallel: int  # calls of `run` worth making at once
+    tells_tokens: bool  # whether `run_tokens` can be called
 
     def run(self, batch: _Batch) -> Vectors: ...
+
+    def run_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
+        """The vectors, and those of the tokens, of shape (texts, most tokens, width of the model)."""
+        ...
 
 
 class LocalEmbedder:
     """An embedding model in this process; see `rag.types.Embedder`.
 
     backend: the name of the back end that computes. n_truncated: queries cut to the model's limit so far.
+    keeps_tokens: whether it tells token vectors, too; see `rag.late_interaction.TokenEmbedder`.
     Vectors are float32 of unit length. Threads may share it; they compute at once where the back end can.
     """
 
@@ -124,6 +138,8 @@ class LocalEmbedder:
         batch_size: int,
         query_prefix: str,
         passage_prefix: str,
+        keep_tokens: bool,
+        export: Path,
     ) -> None:
         self.name = name
         self.backend = backend.name
@@ -138,6 +154,11 @@ class LocalEmbedder:
         self._tokens = tokens
         self._batch_size = batch_size
         self._overhead = tokens.n_special + (len(tokens.plain(passage_prefix)) if passage_prefix else 0)
+        self.keeps_tokens = keep_tokens and backend.tells_tokens
+        self._export = export
+        self._mean: Matrix | None = None
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[str, Matrix] = OrderedDict()
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of texts to be found, float32 of shape (n, dim).
@@ -148,7 +169,68 @@ class LocalEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors to search with, float32 of shape (n, dim). A query over `max_tokens` is cut, logged and counted."""
+        if self.keeps_tokens and len(texts) == 1 and not isinstance(texts, str):
+            return self._embed_question(texts[0])[0]  # one question is a search, which asks for its tokens next
         return self._embed(texts, self.query_prefix, self._cut)
+
+    def embed_with_tokens(self, texts: Sequence[str]) -> tuple[Vectors, list[bytes]]:
+        """As embed_passages, and the signs of each text's tokens. Raises: ModelError."""
+        mean, (before, _) = self._token_mean(), self._tokens.frame(self.passage_prefix)
+        packed = [b""] * len(texts)
+
+        def run(batch: _Batch) -> Vectors:
+            vectors, tokens = self._run.run_tokens(batch)
+            for at, ids, row in zip(batch.at, batch.ids, tokens, strict=True):
+                packed[at] = signs(row[self._tokens.meaningful.among(ids, skip=before)], mean)
+            return vectors
+
+        return self._embed(texts, self.passage_prefix, self._check_length, run), packed
+
+    def query_tokens(self, text: str) -> Matrix:
+        """Unit vectors of a question's tokens, float32 of shape (n, dim), less the mean of all tokens. Raises: ModelError."""
+        with self._lock:
+            known = self._asked.get(text)
+        return self._embed_question(text)[1] if known is None else known
+
+    def _embed_question(self, text: str) -> tuple[Vectors, Matrix]:
+        """A question's vector, of shape (1, dim), and its tokens, which the same call tells and which are remembered."""
+        mean, (before, behind) = self._token_mean(), self._tokens.frame(self.query_prefix)
+        found: list[Matrix] = []
+
+        def run(batch: _Batch) -> Vectors:
+            vectors, tokens = self._run.run_tokens(batch)
+            found.append(centred(tokens[0][before : len(batch.ids[0]) - behind], mean))
+            return vectors
+
+        vector = self._embed([text], self.query_prefix, self._cut, run)
+        with self._lock:
+            self._asked[text] = found[0]
+            while len(self._asked) > _QUESTIONS:
+                self._asked.popitem(last=False)
+        return vector, found[0]
+
+    def _token_mean(self) -> Matrix:
+        """The mean of token vectors of sentences of our own, of shape (dim,); computed once for a model and kept beside it."""
+        with self._lock:
+            if self._mean is None:
+                file = self._export / "token-mean.npy"
+                try:
+                    self._mean = np.load(file, allow_pickle=False)
+                except (OSError, ValueError):
+                    self._mean = self._measured_mean()
+                    _keep_array(file, self._mean)
+            return self._mean
+
+    def _measured_mean(self) -> Matrix:
+        texts = [*_sample(24, longest=min(120, self.max_tokens)), *(one for pair in PAIRS for one in pair)]
+        before, behind = self._tokens.frame(self.passage_prefix)
+        rows = []
+        for ids in self._tokens.ids([self.passage_prefix + text for text in texts]):
+            ids = ids[: self.max_tokens]
+            tokens = self._run.run_tokens(_Batch([""], [ids], ""))[1][0]
+            rows.append(tokens[before : len(ids) - behind])
+        mean: Matrix = np.concatenate(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
 
     def token_offsets(self, text: str) -> NDArray[np.int64]:
         """Character spans of the text's tokens, without special tokens: shape (n, 2), in order.
@@ -167,7 +249,11 @@ class LocalEmbedder:
         self.embed_queries(["warm up"])
 
     def _embed(
-        self, texts: Sequence[str], prefix: str, limit: Callable[[str, Sequence[int]], Sequence[int]]
+        self,
+        texts: Sequence[str],
+        prefix: str,
+        limit: Callable[[str, Sequence[int]], Sequence[int]],
+        run: Callable[[_Batch], Vectors] | None = None,
     ) -> Vectors:
         if isinstance(texts, str):
             raise TypeError("a sequence of texts was wanted, one str came")
@@ -177,8 +263,11 @@ class LocalEmbedder:
             full = [prefix + text for text in block]
             ids = [limit(text, found) for text, found in zip(full, self._tokens.ids(full), strict=True)]
             batches = _batches([len(found) for found in ids], self._batch_size, self._run.parallel)
-            jobs = [_Batch([block[i] for i in batch], [ids[i] for i in batch], prefix) for batch in batches]
-            for batch, vectors in zip(batches, _run_all(self._run, jobs), strict=True):
+            jobs = [
+                _Batch([block[i] for i in batch], [ids[i] for i in batch], prefix, [start + i for i in batch])
+                for batch in batches
+            ]
+            for batch, vectors in zip(batches, _run_all(run or self._run.run, jobs, self._run.parallel), strict=True):
                 out[np.asarray(batch) + start] = _unit(vectors, len(batch), self.dim, self._run.name)
         return out
 
@@ -214,12 +303,12 @@ def _batches(lengths: Sequence[int], batch_size: int, parallel: int) -> list[lis
     return batches
 
 
-def _run_all(backend: _Backend, jobs: Sequence[_Batch]) -> list[Vectors]:
-    n = min(backend.parallel, len(jobs))
+def _run_all(run: Callable[[_Batch], Vectors], jobs: Sequence[_Batch], parallel: int) -> list[Vectors]:
+    n = min(parallel, len(jobs))
     if n <= 1:
-        return [backend.run(job) for job in jobs]
+        return [run(job) for job in jobs]
     with ThreadPoolExecutor(n, thread_name_prefix="embed") as pool:
-        return list(pool.map(backend.run, jobs))
+        return list(pool.map(run, jobs))
 
 
 def _unit(vectors: Vectors, n: int, dim: int, backend: str) -> Vectors:
@@ -260,6 +349,18 @@ class _Tokens:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.n_special = self._tokenizer.num_special_tokens_to_add(False)
+        ends = self._tokenizer.encode("a").special_tokens_mask
+        self._n_first = ends.index(0) if 0 in ends else 0  # special tokens before a text; the others stand behind it
+
+    @cached_property
+    def meaningful(self) -> Meaningful:
+        special = [found for found, one in self._tokenizer.get_added_tokens_decoder().items() if one.special]
+        return Meaningful.of(self._tokenizer.get_vocab(True), special)
+
+    def frame(self, prefix: str) -> tuple[int, int]:
+        """How many tokens stand before a text, of which the last are its prefix's, and how many behind it."""
+        # The prefix's own last blank becomes part of the text's first token.
+        return self._n_first + len(self.plain(prefix.rstrip())), self.n_special - self._n_first
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with special tokens."""
@@ -338,12 +439,20 @@ class _OpenVino:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"OpenVINO cannot load {graph} ({reason}). Delete the folder to export again.") from error
+        self.tells_tokens = len(compiled.outputs) == 2
         # An infer request is used by one thread at a time; as many as streams keep every core busy.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(threads):
             self._requests.put(compiled.create_infer_request())
 
     def run(self, batch: _Batch) -> Vectors:
+        return self._infer(batch, 1)[0]
+
+    def run_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
+        vectors, tokens = self._infer(batch, 2)
+        return vectors, tokens
+
+    def _infer(self, batch: _Batch, n_outputs: int) -> list[Matrix]:
         width = max(1, *(len(ids) for ids in batch.ids))
         tokens = np.full((len(batch.ids), width), self._pad_id, np.int64)
         mask = np.zeros((len(batch.ids), width), np.int64)
@@ -353,7 +462,7 @@ class _OpenVino:
         request = self._requests.get()
         try:
             request.infer([tokens, mask], share_inputs=True)
-            return np.array(request.get_output_tensor(0).data, np.float32)
+            return [np.array(request.get_output_tensor(at).data, np.float32) for at in range(n_outputs)]
         finally:
             self._requests.put(request)
 
@@ -398,6 +507,7 @@ class _Torch:
 
         self.name = f"torch-{precision}"
         self.parallel = 1
+        self.tells_tokens = False  # a slow way that some models need; their passages are reranked by words alone
         self._model = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else model
         self._threads = threads
         self._lock = threading.Lock()
@@ -411,6 +521,9 @@ class _Torch:
                 list(batch.texts), prompt=batch.prefix, batch_size=len(batch.texts), show_progress_bar=False
             )
         return np.asarray(vectors, np.float32)
+
+    def run_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
+        raise NotImplementedError
 
 
 # ---------------------------------------------------------------- finding and preparing a model
@@ -627,7 +740,7 @@ def _conversion_failures() -> tuple[type[Exception], ...]:
 
 
 def _trace(modules: Sequence[Any]) -> Any:
-    """The modules as one OpenVINO graph: (input_ids, attention_mask) to embedding, both dimensions dynamic.
+    """The modules as one OpenVINO graph: (input_ids, attention_mask) to embedding and token vectors, all dimensions dynamic.
 
     Goes to the front end directly, because `openvino.convert_model` reports its use to a server on the internet.
     """
@@ -644,7 +757,7 @@ def _trace(modules: Sequence[Any]) -> Any:
             features = {"input_ids": input_ids, "attention_mask": attention_mask}
             for module in self.stack:
                 features = module(features)
-            return features["sentence_embedding"]
+            return features["sentence_embedding"], features["token_embeddings"]
 
     ids, mask = torch.arange(5, 37).reshape(2, 16), torch.ones(2, 16, dtype=torch.int64)
     example = {"input_ids": ids, "attention_mask": mask}
@@ -748,10 +861,19 @@ def _measure(backend: _Backend, jobs: Sequence[_Batch], threads: int, budget_s: 
     best, begin = math.inf, time.perf_counter()
     while True:
         start = time.process_time()
-        _run_all(backend, jobs)
+        _run_all(backend.run, jobs, backend.parallel)
         best = min(best, (time.process_time() - start) / threads)
         if time.perf_counter() - begin > budget_s:
             return vectors, best
+
+
+def _keep_array(file: Path, array: NDArray[Any]) -> None:
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as scratch:
+            np.save(scratch, array)
+        os.replace(scratch.name, file)
+    except OSError as error:
+        _log.warning("%s cannot be kept (%s); the next start computes it again.", file, error.strerror)
 
 
 def _remember(export: Path, machine: str, outcome: Mapping[str, Any]) -> None:

@@ -39,6 +39,10 @@ class EmbeddingSettings(_Section):
     threads: int = Field(0, ge=0, description="model threads; 0: all cores for import, one for a query")
     query_prefix: str | None = Field(None, description="overrides the model's own query prompt")
     passage_prefix: str | None = Field(None, description="overrides the model's own passage prompt")
+    tokens: bool = Field(
+        True,
+        description="keep the signs of token vectors for reranking, some 4 KB a chunk; false: neither kept nor used",
+    )
 
 
 class ChunkSettings(_Section):

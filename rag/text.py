@@ -88,6 +88,11 @@ def words(text: str) -> list[str]:
     return terms
 
 
+def is_stop_word(word: str) -> bool:
+    """Whether a lower-case word is one that English texts hold whatever they are about."""
+    return word in _STOP
+
+
 def tokens(text: str) -> list[str]:
     """The words of `text` in order, none inside another, folded but neither stemmed nor dropped: for comparing two texts."""
     found: list[str] = []

@@ -31,12 +31,14 @@ class Haystack:
         self._store = InMemoryDocumentStore()
         self._import = Pipeline()
         self._import.add_component("split", DocumentSplitter(split_by="word", split_length=int(job["chunk_tokens"] * WORDS_PER_TOKEN)))  # fmt: skip
-        self._import.add_component("embed", SentenceTransformersDocumentEmbedder(**options))
+        self._import.add_component(
+            "embed", SentenceTransformersDocumentEmbedder(prefix=job["prompts"]["document"], **options)
+        )
         self._import.add_component("write", DocumentWriter(self._store, policy=DuplicatePolicy.OVERWRITE))
         self._import.connect("split", "embed")
         self._import.connect("embed", "write")
         self._query = Pipeline()
-        self._query.add_component("embed", SentenceTransformersTextEmbedder(**options))
+        self._query.add_component("embed", SentenceTransformersTextEmbedder(prefix=job["prompts"]["query"], **options))
         self._query.add_component("vectors", InMemoryEmbeddingRetriever(self._store, top_k=100))
         self._query.add_component("words", InMemoryBM25Retriever(self._store, top_k=100))
         self._query.add_component("join", DocumentJoiner(join_mode="reciprocal_rank_fusion", top_k=100))

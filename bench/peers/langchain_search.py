@@ -15,7 +15,12 @@ class LangChain:
         from transformers import AutoTokenizer
 
         self._store = InMemoryVectorStore(
-            HuggingFaceEmbeddings(model_name=job["model"], model_kwargs={"device": "cpu"})
+            HuggingFaceEmbeddings(
+                model_name=job["model"],
+                model_kwargs={"device": "cpu"},
+                encode_kwargs={"prompt": job["prompts"]["document"]},
+                query_encode_kwargs={"prompt": job["prompts"]["query"]},
+            )
         )
         self._splitter = RecursiveCharacterTextSplitter.from_huggingface_tokenizer(
             AutoTokenizer.from_pretrained(job["model"]), chunk_size=job["chunk_tokens"] - 2, chunk_overlap=0

@@ -16,7 +16,10 @@ class LlamaIndex:
 
         Settings.llm = None
         tokenizer = AutoTokenizer.from_pretrained(job["model"])
-        Settings.embed_model = HuggingFaceEmbedding(model_name=job["model"], device="cpu")
+        Settings.embed_model = HuggingFaceEmbedding(
+            model_name=job["model"], device="cpu",
+            query_instruction=job["prompts"]["query"], text_instruction=job["prompts"]["document"],
+        )  # fmt: skip
         Settings.node_parser = SentenceSplitter(
             chunk_size=job["chunk_tokens"] - 2, chunk_overlap=0, tokenizer=lambda text: tokenizer.encode(text, add_special_tokens=False)
         )  # fmt: skip

@@ -26,7 +26,7 @@ class Engine(Protocol):
 
 
 def main(start: Callable[[dict[str, Any]], Engine]) -> None:
-    """stdin: {"launched", "model", "chunk_tokens", "home", "passages", "questions", "depth", "again"}.
+    """stdin: {"launched", "model", "prompts", "chunk_tokens", "home", "passages", "questions", "depth", "again"}.
 
     stdout: start_s (process to model loaded), import_s, entries, runs, latency_ms, rss_mb; if asked again_s, entries_again.
     """

@@ -11,7 +11,12 @@ class Txtai:
     def __init__(self, job: dict[str, Any]) -> None:
         from txtai import Embeddings
 
-        self._embeddings = Embeddings(path=job["model"], hybrid=True, gpu=False)
+        self._embeddings = Embeddings(
+            path=job["model"],
+            hybrid=True,
+            gpu=False,
+            instructions={"query": job["prompts"]["query"], "data": job["prompts"]["document"]},
+        )
         self._embeddings.batchtransform(["warm"])
 
     def add(self, passages: Passages) -> None:
