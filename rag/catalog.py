@@ -666,15 +666,52 @@ class Catalog:
         found: dict[str, np.ndarray] = {}
         with self._engine.connect() as db:
             for start in range(0, len(keys), _BATCH):
-                query = sa.select(vectors_table).where(vectors_table.c.key.in_(keys[start : start + _BATCH]))
+                v = vectors_table.c
+                query = sa.select(v.key, v.vector).where(v.key.in_(keys[start : start + _BATCH]))
                 for row in db.execute(query):
                     found[row.key] = np.frombuffer(row.vector, "<f4")
         return found
 
-    def put_vectors(self, vectors: Mapping[str, np.ndarray]) -> None:
-        rows = [{"key": key, "vector": vector.astype("<f4").tobytes()} for key, vector in vectors.items()]
+    def put_vectors(self, vectors: Mapping[str, np.ndarray], tokens: Mapping[str, bytes] | None = None) -> None:
+        """Cache vectors and, with them, the signs of their tokens; a key that is there keeps what it has."""
+        told = tokens or {}
+        rows = [
+            {"key": key, "vector": vector.astype("<f4").tobytes(), "tokens": told.get(key)}
+            for key, vector in vectors.items()
+        ]
         with self._engine.begin() as db:
             insert_rows(db, vectors_table, rows, ignore=True)
+
+    def tokens(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The signs of the token vectors by vector key; keys without them are left out."""
+        v = vectors_table.c
+        found: dict[str, bytes] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(keys), _BATCH):
+                query = sa.select(v.key, v.tokens).where(v.key.in_(keys[start : start + _BATCH]), v.tokens.is_not(None))
+                found.update((row.key, row.tokens) for row in db.execute(query))
+        return found
+
+    def put_tokens(self, tokens: Mapping[str, bytes]) -> None:
+        """Keep the signs of the token vectors beside vectors that are there."""
+        v = vectors_table.c
+        change = sa.update(vectors_table).where(v.key == sa.bindparam("of")).values(tokens=sa.bindparam("signs"))
+        with self._engine.begin() as db:
+            db.execute(change, [{"of": key, "signs": signs} for key, signs in tokens.items()])
+
+    def without_tokens(self, collection: str) -> Iterator[list[StoredChunk]]:
+        """Live chunks whose token vectors are not kept, in batches, as they are when a batch is taken."""
+        c, d, v = chunks_table.c, documents_table.c, vectors_table.c
+        query = (
+            sa.select(c.pk)
+            .join(documents_table, (d.collection == c.collection) & (d.doc_id == c.doc_id) & (d.version == c.version))
+            .join(vectors_table, v.key == c.vector_key)
+            .where(c.collection == collection, v.tokens.is_(None))
+        )
+        with self._engine.connect() as db:
+            pks = list(db.execute(query).scalars())
+        for start in range(0, len(pks), _BATCH):
+            yield list(self.live_chunks(collection, pks[start : start + _BATCH]).values())
 
     def field_values(self, collection: str, limit: int = 8) -> dict[str, list[str]]:
         """Fields that filters can test, each with some of the values that live documents have, most frequent first."""

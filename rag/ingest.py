@@ -30,6 +30,7 @@ from rag.enrich import recipe as enrich_recipe
 from rag.errors import DocumentError, SourceError, UsageError
 from rag.estimate import Sample, estimate
 from rag.import_pipeline import ImportPipeline
+from rag.late_interaction import embed_for_index
 from rag.loaders import markdown
 from rag.parse_child import pack_blocks
 from rag.parsing import ParsedPart, ParserPool, Parsers, parse_parts
@@ -171,7 +172,7 @@ class _Embedding:
     """The vectors of a group of documents: those that the cache had, and those that are being computed, by key."""
 
     cached: dict[str, np.ndarray]
-    computed: Sequence[tuple[Sequence[str], Future[np.ndarray]]]
+    computed: Sequence[tuple[Sequence[str], Future[tuple[np.ndarray, list[bytes] | None]]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -703,18 +704,18 @@ class _Run:
         computed = [(keys, self.thread.submit(self._compute, [texts[key] for key in keys])) for keys in pieces]
         return _Embedding(cached=cached, computed=computed)
 
-    def _compute(self, texts: Sequence[str]) -> np.ndarray:
+    def _compute(self, texts: Sequence[str]) -> tuple[np.ndarray, list[bytes] | None]:
         """Runs in the embedding thread, the only one that counts this step."""
         with self.tally.timed("embed"):
-            vectors: np.ndarray = self.parts.embedder.embed_passages(texts)
-            return vectors
+            return embed_for_index(self.parts.embedder, texts)
 
     def _vectors(self, embedding: _Embedding) -> dict[str, np.ndarray]:
         """The vectors by key when they are there. Those that were computed are cached piece by piece."""
         vectors = dict(embedding.cached)
         for keys, future in embedding.computed:
-            new = dict(zip(keys, future.result(), strict=True))
-            self.parts.catalog.put_vectors(new)
+            computed, tokens = future.result()
+            new = dict(zip(keys, computed, strict=True))
+            self.parts.catalog.put_vectors(new, dict(zip(keys, tokens, strict=True)) if tokens else None)
             self.tally.n_embedded += len(new)
             vectors |= new
         return vectors

@@ -69,9 +69,12 @@ def maxsim(question: Matrix, passages: Sequence[bytes]) -> list[float]:
     """How well each passage holds the question's tokens, the rarer ones among these passages more; about 0 to 1.
 
     question: shape (n, dim). passages: the signs of each, as `signs` packs them.
+    Raises: ValueError for signs of another model's tokens.
     """
     dim = question.shape[1]
     width = math.ceil(dim / 8)
+    if any(len(packed) % width for packed in passages):
+        raise ValueError(f"signs of {dim} components a token were wanted")
     best = np.zeros((len(passages), len(question)), np.float32)
     there = [at for at, packed in enumerate(passages) if packed]
     if there and len(question):

@@ -61,6 +61,7 @@ class SearchOptions:
     rerank_depth: int = 0  # how many of the fused candidates the reranker reads; 0: none
     rerank_weight: float = 1.0  # of the reranker's scores; the fused ones get the rest
     rerank_dense: float = 0.0  # of the rest: what the dense scores of the question get once more
+    rerank_tokens: float = 0.0  # of the rest: what late interaction gets, where the import kept token vectors
     rerank_threshold: float | None = None  # lowest reranker score that is kept
     boosts: tuple[
         tuple[Expr, float], ...
@@ -77,6 +78,7 @@ class SearchParts:
     """What a search needs of the system.
 
     live: which keys are live, with their names. load: whole chunks by key. vectors: cached vectors by vector key.
+    tokens: how well the passages of these vector keys hold a question's tokens; None where they cannot all be told.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     fallback: finds rows by words while the store is away; None: then the search fails.
     """
@@ -85,6 +87,7 @@ class SearchParts:
     live: Callable[[Sequence[str]], Mapping[str, LiveRow]]
     load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
+    tokens: Callable[[str, Sequence[str]], Sequence[float] | None] = lambda _question, _keys: None
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
     fallback: Retriever | None = None
@@ -246,10 +249,13 @@ def rerank(
         step.n_in, step.detail = len(read), {"reranker": parts.reranker.name, "weight": options.rerank_weight}
         try:
             scores = parts.reranker.scores(question, [chunks[pk].chunk.indexed_text for pk, _ in read])
+            keys = [chunks[pk].vector_key for pk, _ in read]
+            by_token = parts.tokens(question, keys) if options.rerank_tokens else None
         except (ModelError, ChatError) as error:
             step.n_out, step.detail["skipped"] = len(fused), str(error)
             return fused
         by_model = fusion.ranking({pk: score for (pk, _), score in zip(read, scores, strict=True)})
+        likest = fusion.ranking(dict(zip([pk for pk, _ in read], by_token or (), strict=bool(by_token))))
         if options.rerank_threshold is not None:
             kept = {pk for pk, score in by_model if score >= options.rerank_threshold}
             by_model, read, tail = (
@@ -259,10 +265,15 @@ def rerank(
             )
         dense = next((one.ranking for one in recalled if one.name == "dense"), [])
         there = {pk for pk, _ in read}
-        by_dense = [one for one in dense if one[0] in there]
-        share = options.rerank_dense if by_dense else 0.0
-        weights = [options.rerank_weight, share, 1.0 - options.rerank_weight - share]
-        mixed = fusion.weighted([by_model, by_dense, read], weights, fusion.zscore)
+        others = [
+            ([one for one in ranking if one[0] in there], weight)
+            for ranking, weight in ((dense, options.rerank_dense), (likest, options.rerank_tokens))
+        ]
+        others = [(ranking, weight) for ranking, weight in others if ranking and weight]
+        rest = 1.0 - options.rerank_weight - sum(weight for _, weight in others)
+        step.detail["by_tokens"] = bool(likest)
+        weights = [options.rerank_weight, *(weight for _, weight in others), rest]
+        mixed = fusion.weighted([by_model, *(ranking for ranking, _ in others), read], weights, fusion.zscore)
         ranked = fusion.followed_by(mixed, tail)
         step.n_out = len(ranked)
     return ranked

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rag.errors import DocumentError, ModelError, SettingsError, UsageError
+from rag.late_interaction import with_tokens
 from rag.parsing import ParserPool, side_by_side
 from rag.settings import ParseSettings, Settings
 from rag.types import Embedder, ParsedDocument
@@ -140,6 +141,26 @@ class RayEmbedder:
         ]
         return np.concatenate([self._engine.result(call) for call in calls])
 
+    @property
+    def keeps_tokens(self) -> bool:
+        return with_tokens(self._local) is not None
+
+    def embed_with_tokens(self, texts: Sequence[str]) -> tuple[Any, list[bytes]]:
+        """As embed_passages, and the signs of each text's tokens."""
+        calls = [
+            self._engine.call("embed_with_tokens", list(texts[at : at + TEXTS_PER_CALL]))
+            for at in range(0, len(texts), TEXTS_PER_CALL)
+        ]
+        if not calls:
+            return self._local.embed_passages(texts), []
+        found = [self._engine.result(call) for call in calls]
+        return np.concatenate([vectors for vectors, _ in found]), [one for _, tokens in found for one in tokens]
+
+    def query_tokens(self, text: str) -> Any:
+        keeper = with_tokens(self._local)
+        assert keeper is not None
+        return keeper.query_tokens(text)
+
     def embed_queries(self, texts: Sequence[str]) -> Any:
         return self._local.embed_queries(texts)
 
@@ -207,6 +228,9 @@ class _Worker:
 
     def embed(self, texts: Sequence[str]) -> Any:
         return self._embedder.embed_passages(texts)
+
+    def embed_with_tokens(self, texts: Sequence[str]) -> tuple[Any, list[bytes]]:
+        return self._embedder.embed_with_tokens(texts)
 
 
 def _outcome(result: Any) -> ParsedDocument:

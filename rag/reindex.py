@@ -17,6 +17,7 @@ from rag.catalog import NEXT, Catalog
 from rag.catalog_rows import Collection, Draft, Known
 from rag.errors import CatalogError
 from rag.ingest import IngestOptions, IngestParts, Progress, recipe_of, rewrite
+from rag.late_interaction import embed_for_index, with_tokens
 from rag.loaders import markdown
 from rag.parse_child import unpack_blocks
 from rag.rows import sweep
@@ -65,7 +66,8 @@ def reindex(parts: ReindexParts, progress: Callable[[Progress], None] | None = N
     if live.fingerprint == parts.embedder.fingerprint and all(known[one].recipe == recipes[one] for one in known):
         abandon(catalog, parts.store, parts.index, live.name)
         drop_old_indexes(parts.store, parts.index, keep={live.generation})
-        return Reindexed(changed=False, model=live.model, generation=live.generation)
+        n_embedded = fill_tokens(catalog, parts.embedder, live.name)
+        return Reindexed(changed=False, model=live.model, generation=live.generation, n_embedded=n_embedded)
 
     successor = _successor(parts)
     index = parts.index(successor.generation)
@@ -90,6 +92,17 @@ def reindex(parts: ReindexParts, progress: Callable[[Progress], None] | None = N
     drop_old_indexes(parts.store, parts.index, keep={successor.generation})
     catalog.drop_unused_vectors()
     return result
+
+
+def fill_tokens(catalog: Catalog, embedder: Embedder, collection: str) -> int:
+    """Keep the token vectors that an import by an earlier version, or without embedding.tokens, did not. How many chunks'."""
+    keeper = with_tokens(embedder)
+    n_filled = 0
+    for stored in catalog.without_tokens(collection) if keeper else ():
+        _, signs = embed_for_index(embedder, [one.chunk.indexed_text for one in stored])
+        catalog.put_tokens(dict(zip((one.vector_key for one in stored), signs or (), strict=True)))
+        n_filled += len(stored)
+    return n_filled
 
 
 def drop_old_indexes(store: MilvusStore, index: Callable[[int], str], *, keep: set[int]) -> None:

@@ -13,9 +13,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag.types import ChatDelta, ChatModel, Embedder, Message, Reranker, Usage
+
+if TYPE_CHECKING:
+    from rag.late_interaction import TokenEmbedder
 
 MAX_REPLIES = 200_000  # the oldest go
 
@@ -84,6 +87,19 @@ def cached_vector(cache: ReplyCache, embedder: Embedder, text: str) -> Any:
     vector = embedder.embed_queries([text])[0]
     cache.put(key, base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode())
     return vector
+
+
+def cached_tokens(cache: ReplyCache, fingerprint: str, embedder: TokenEmbedder, text: str) -> Any:
+    """The vectors of a question's tokens, float32 of shape (n, dim), in the cache as bytes of 1/127ths."""
+    import numpy as np
+
+    key = _key("tokens", fingerprint, text)
+    with suppress(ValueError):  # a damaged entry counts as none
+        width, _, packed = (cache.get(key) or "").partition(" ")
+        return np.frombuffer(base64.b64decode(packed, validate=True), np.int8).reshape(-1, int(width)) / np.float32(127)
+    found = np.rint(embedder.query_tokens(text) * 127).astype(np.int8)
+    cache.put(key, f"{found.shape[1]} {base64.b64encode(found.tobytes()).decode()}")
+    return found / np.float32(127)
 
 
 def _key(*parts: str) -> str:

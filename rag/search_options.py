@@ -12,7 +12,7 @@ from rag.pipeline import Recency, SearchOptions
 from rag.settings import MODES, SENTENCES, RerankSettings, SearchSettings
 
 MAX_TOP_K = 16_384
-SENTENCES_WEIGHT, SENTENCES_DENSE = 0.2, 0.1  # docs/ablation.md; the fused scores get the rest
+SENTENCES_WEIGHT, SENTENCES_DENSE, TOKENS_WEIGHT = 0.1, 0.1, 0.4  # docs/ablation.md; the fused scores get the rest
 OTHER_WEIGHT = 0.5  # of a retriever beside dense and BM25, unless search.weights has one
 
 
@@ -37,6 +37,7 @@ def search_options(
         depths=search.depths, fusion=search.fusion, rrf_k=search.rrf_k,
         rerank_depth=rerank.depth if rerank else 0, rerank_weight=weight,
         rerank_dense=min(SENTENCES_DENSE, 1.0 - weight) if weak else 0.0,
+        rerank_tokens=min(TOKENS_WEIGHT, 1.0 - weight - min(SENTENCES_DENSE, 1.0 - weight)) if weak else 0.0,
         rerank_threshold=rerank.threshold if rerank else None,
         boosts=tuple((filters.parse(text), gain) for text, gain in search.boosts.items()),
         recency=recency if search.recency else None, collapse=search.collapse if search.collapse < 1 else None,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.crossing import SAMPLE, Crossing, main_language
@@ -84,6 +84,7 @@ class Searcher:
             live=lambda pks: catalog.live_rows(name, pks),
             load=lambda pks: catalog.live_chunks(name, pks),
             vectors=catalog.vectors,
+            tokens=self.by_tokens,
             understand=self.planner(wanted) if wanted.needs_chat else None,
             reranker=reranker,
             fallback=self._without_store,
@@ -140,6 +141,26 @@ class Searcher:
         if not into or language(query.text) == into:
             return vector
         return self._memory.crossing(embedder).moved(vector, query.text, into)
+
+    def by_tokens(self, question: str, keys: Sequence[str]) -> list[float] | None:
+        """How well each passage holds the question's tokens; None where some passage's are not kept. Raises: ModelError."""
+        from rag.late_interaction import maxsim, with_tokens
+        from rag.reply_cache import cached_tokens
+
+        kb = self._kb
+        embedder = kb.query_embedder(self._collection)
+        keeper = with_tokens(embedder)
+        kept = kb.catalog.tokens(keys) if keeper else {}
+        if keeper is None or not keys or not kept.keys() >= set(keys):
+            return None
+        if kb.settings.search.cache:
+            asked = cached_tokens(kb.replies, embedder.fingerprint, keeper, question)
+        else:
+            asked = keeper.query_tokens(question)
+        try:
+            return maxsim(asked, [kept[key] for key in keys])
+        except ValueError:  # a snapshot may hold anything
+            return None
 
     def main_language(self) -> str:
         """Which language nearly all documents have that can be seen; "" when there is none such."""

@@ -260,7 +260,7 @@ class RerankSettings(_Section):
     api_key: SecretStr = Field(SecretStr(""), description="key for the endpoint")
     depth: int = Field(20, ge=1, le=1000, description="candidates that are read")
     weight: float | None = Field(
-        None, ge=0, le=1, description="of its scores; the first ranking's get the rest; none: 1, and 0.2 for sentences"
+        None, ge=0, le=1, description="of its scores; the first ranking's get the rest; none: 1, and 0.1 for sentences"
     )
     threshold: float | None = Field(None, description="lowest score that is kept; none: all")
     batch_size: int = Field(16, ge=1, le=1024)

@@ -1,10 +1,11 @@
 """Snapshots: a collection with its texts, chunks and vectors as one file, for another home, machine or server.
 
-The file is a ZIP of three members, written and read as streams:
+The file is a ZIP of four members, written and read as streams:
 
     vectors.bin       key (32 bytes) and vector (float32, little endian), one after the other
+    tokens.bin        key, length (4 bytes) and the signs of the token vectors, where they are kept; format 1 has none
     documents.jsonl   one document per line: its row, text, blocks and chunks
-    manifest.json     format, counts, the embedding model with the probe's vector, size and sha256 of the other two
+    manifest.json     format, counts, the embedding model with the probe's vector, size and sha256 of the others
 
 Nothing is unpacked to disk and nothing of it is run. What is read is checked first and believed afterwards: hashes and
 sizes before the first row, each value's type on the way, and the whole as `verify` does before anybody sees it.
@@ -37,14 +38,16 @@ from rag.reindex import abandon, drop_old_indexes
 from rag.rows import store_row
 from rag.store import MilvusStore
 
-FORMAT = 1
-VECTORS, DOCUMENTS, MANIFEST = "vectors.bin", "documents.jsonl", "manifest.json"
+FORMAT = 2
+VECTORS, TOKENS, DOCUMENTS, MANIFEST = "vectors.bin", "tokens.bin", "documents.jsonl", "manifest.json"
 MAX_RATIO = 200  # a member that unpacks to more than so many times its size is no honest text
 MAX_MANIFEST = 1_000_000
 MAX_LINE = 2_000_000_000  # one document
 MAX_DIM = 32_768
 BATCH = 2_000  # chunks written together
 _KEY = 32
+_LENGTH = struct.Struct("<I")
+MAX_TOKENS = 16_000_000  # bytes of one chunk's signs
 _PIECE = 1 << 20
 _MARK = NEXT + "import-"
 
@@ -90,6 +93,7 @@ def export(
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
             members, n_vectors = {}, 0
             members[VECTORS], n_vectors = _write_vectors(archive, catalog, collection)
+            members[TOKENS] = _write_tokens(archive, catalog, collection)
             members[DOCUMENTS], n_documents, n_chunks = _write_documents(archive, catalog, collection, progress)
             archive.writestr(
                 MANIFEST, json.dumps(_manifest(collection, members, n_documents, n_chunks, n_vectors), indent=2)
@@ -139,6 +143,18 @@ def _write_vectors(archive: zipfile.ZipFile, catalog: Catalog, collection: Colle
                 out.write(bytes.fromhex(key) + found[key].astype("<f4").tobytes())
             seen.update(bytes.fromhex(key) for key in new)
     return out.summary(), len(seen)
+
+
+def _write_tokens(archive: zipfile.ZipFile, catalog: Catalog, collection: Collection) -> dict[str, Any]:
+    seen: set[bytes] = set()
+    with archive.open(zipfile.ZipInfo(TOKENS), "w", force_zip64=True) as stream:  # stored, as the vectors are
+        out = _Hashed(stream)
+        for keys in _groups(catalog.vector_keys(collection.name)):
+            new = [key for key in dict.fromkeys(keys) if bytes.fromhex(key) not in seen]
+            for key, signs in catalog.tokens(new).items():
+                out.write(bytes.fromhex(key) + _LENGTH.pack(len(signs)) + signs)
+            seen.update(bytes.fromhex(key) for key in new)
+    return out.summary()
 
 
 def _write_documents(
@@ -215,6 +231,8 @@ def import_(
         milvus.create(target, dim=successor.dim)
         try:
             _read_vectors(archive, catalog, successor.dim, path)
+            if TOKENS in archive.namelist():
+                _read_tokens(archive, catalog, path)
             _read_documents(archive, catalog, milvus, successor, target, manifest, path, progress)
             if catalog.problems(successor.name) or catalog.counts(successor.name) != (
                 manifest["documents"],
@@ -248,7 +266,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} is no snapshot: it has no {MANIFEST}. Name a file that `ragstone snapshot export` wrote."
         )
-    if extra := sorted(members.keys() - {VECTORS, DOCUMENTS, MANIFEST}):
+    if extra := sorted(members.keys() - {VECTORS, TOKENS, DOCUMENTS, MANIFEST}):
         raise _damaged(path, f"it holds {extra[0][:80]!r}, which no snapshot does")
     for info in members.values():
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -264,7 +282,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
                 f"{path} was written by a newer ragstone (format {manifest['ragstone_snapshot']}; this one reads {FORMAT}). Update ragstone."
             )
         _check_manifest(manifest)
-        for name in (VECTORS, DOCUMENTS):
+        for name in (VECTORS, DOCUMENTS, *((TOKENS,) if TOKENS in members else ())):
             _check_member(archive, name, manifest["members"][name])
     except (
         KeyError,
@@ -332,6 +350,22 @@ def _read_vectors(archive: zipfile.ZipFile, catalog: Catalog, dim: int, path: Pa
             if not all(np.isfinite(vector).all() for vector in vectors.values()):
                 raise _damaged(path, "a vector holds a number that is none")
             catalog.put_vectors(vectors)
+
+
+def _read_tokens(archive: zipfile.ZipFile, catalog: Catalog, path: Path) -> None:
+    batch: dict[str, bytes] = {}
+    with archive.open(TOKENS) as stream:
+        while head := stream.read(_KEY + _LENGTH.size):
+            size = _LENGTH.unpack(head[_KEY:])[0] if len(head) == _KEY + _LENGTH.size else MAX_TOKENS + 1
+            signs = stream.read(size) if size <= MAX_TOKENS else b""
+            if len(signs) != size:
+                raise _damaged(path, "its token vectors are cut off")
+            batch[head[:_KEY].hex()] = signs
+            if len(batch) == 1000:
+                catalog.put_tokens(batch)
+                batch = {}
+    if batch:
+        catalog.put_tokens(batch)
 
 
 def _read_documents(

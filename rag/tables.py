@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from rag.database import Text
 from rag.principals import EVERYONE
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = sa.MetaData()
 meta_table = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
@@ -84,6 +84,7 @@ vectors_table = sa.Table(
     "vectors", metadata,
     sa.Column("key", sa.String, primary_key=True),  # sha256 of fingerprint and indexed text
     sa.Column("vector", sa.LargeBinary, nullable=False),  # float32, little endian
+    sa.Column("tokens", sa.LargeBinary),  # signs of the token vectors, see rag/late_interaction.py; none: not kept
 )  # fmt: skip
 garbage_table = sa.Table(
     "garbage", metadata,

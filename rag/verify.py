@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rag.catalog import Catalog
 from rag.catalog_rows import StoredChunk
 from rag.errors import StoreError
+from rag.late_interaction import embed_for_index
 from rag.rows import store_row, sweep
 from rag.store import MilvusStore
 from rag.types import Embedder
@@ -113,9 +114,10 @@ def _rewrite(parts: VerifyParts, store: MilvusStore, stored: Sequence[StoredChun
     vectors = parts.catalog.vectors([one.vector_key for one in stored])
     lost = [one for one in stored if one.vector_key not in vectors]
     if lost:
-        computed = parts.embedder().embed_passages([one.chunk.indexed_text for one in lost])
-        new = {one.vector_key: vector for one, vector in zip(lost, computed, strict=True)}
-        parts.catalog.put_vectors(new)
+        computed, tokens = embed_for_index(parts.embedder(), [one.chunk.indexed_text for one in lost])
+        keys = [one.vector_key for one in lost]
+        new = dict(zip(keys, computed, strict=True))
+        parts.catalog.put_vectors(new, dict(zip(keys, tokens, strict=True)) if tokens else None)
         vectors |= new
     rows = [
         store_row(

@@ -267,7 +267,8 @@ def verification(data: Mapping[str, Any]) -> None:
 
 def reindexed(data: Mapping[str, Any]) -> None:
     if not data["changed"]:
-        out.print(f"The collection is built for {data['model']} already; nothing to do.", markup=False)
+        filled = f"the token vectors of {data['embedded']} chunks were added" if data["embedded"] else "nothing to do"
+        out.print(f"The collection is built for {data['model']} already; {filled}.", markup=False)
         return
     kept = f" {data['kept']} were done by an earlier run." if data["kept"] else ""
     out.print(

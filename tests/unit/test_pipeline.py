@@ -142,3 +142,20 @@ def test_asking_for_more_never_changes_the_first(liked: list[int], shorter: int,
 def test_an_empty_query_is_refused(text: str) -> None:
     with pytest.raises(Exception, match="The query is empty"):
         search(text, parts=parts({}), options=options(), trace=Trace())
+
+
+def test_late_interaction_joins_the_reranker_where_every_passage_has_its_tokens() -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def tokens(question: str, keys: Sequence[str]) -> list[float]:
+        asked.append((question, list(keys)))
+        return [1.0 if key == PKS[5] else 0.0 for key in keys]
+
+    weights = options(rerank_depth=8, rerank_weight=0.1, rerank_tokens=0.8)
+    likes_none = parts({"q": range(12)}, reranker=Reads(), tokens=tokens)
+    hits = search("q", parts=likes_none, options=weights, trace=Trace())
+    assert found(hits)[0] == 5 and found(hits)[1:8] == [0, 1, 2, 3, 4, 6, 7]
+    assert asked == [("q", PKS[:8])]
+    for none in ({}, {"tokens": lambda question, keys: None}):
+        made = parts({"q": range(12)}, reranker=Reads(), **none)
+        assert found(search("q", parts=made, options=weights, trace=Trace())) == list(range(10))

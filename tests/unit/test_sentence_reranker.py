@@ -46,10 +46,11 @@ def options(**values: object) -> SearchOptions:
 
 
 def test_weights_are_the_rerankers_own_unless_they_are_set() -> None:
-    assert (options().rerank_weight, options().rerank_dense) == (0.2, 0.1)
+    assert (options().rerank_weight, options().rerank_dense, options().rerank_tokens) == (0.1, 0.1, 0.4)
     assert (options(model="./cross-encoder").rerank_weight, options(model="./cross-encoder").rerank_dense) == (1.0, 0.0)
     assert (options(weight=0.95).rerank_weight, round(options(weight=0.95).rerank_dense, 9)) == (0.95, 0.05)
-    assert options(model="m", weight=0.5).rerank_weight == 0.5
+    assert (options(model="m", weight=0.5).rerank_weight, options(model="m").rerank_tokens) == (0.5, 0.0)
+    assert options(weight=0.95).rerank_tokens == 0.0 and round(options(weight=0.7).rerank_tokens, 9) == 0.2
 
 
 def test_dense_scores_count_once_more_where_there_are_some() -> None:
@@ -62,6 +63,8 @@ def test_dense_scores_count_once_more_where_there_are_some() -> None:
     class Stored:
         class chunk:
             indexed_text = ""
+
+        vector_key = "v"
 
     parts = SearchParts(retrievers={}, live=lambda _: {}, load=lambda pks: dict.fromkeys(pks, Stored), vectors=lambda _: {}, reranker=Same())  # type: ignore[arg-type,misc]  # fmt: skip
     fused = ranking({"a": 1.0, "b": 0.0})
