@@ -16,6 +16,7 @@ from rag.errors import ChatError
 from rag.settings import AnswerSettings
 from rag.text import is_han, language, sentences, words
 from rag.trace import Trace
+from rag.turns import turns
 from rag.types import Answer, ChatModel, Citation, Event, Hit, Usage
 
 NO_MODEL = (
@@ -54,7 +55,7 @@ def answer_events(
     if chat is None:
         yield from _extract(question, hits, (NO_MODEL,), trace)
         return
-    with trace.span("pack") as step:
+    with turns.taken(), trace.span("pack") as step:
         passages = pack(
             question,
             hits,
@@ -74,7 +75,7 @@ def answer_events(
         warning = f"The chat model failed ({reply.error.code}), so this answer consists of sentences from the documents. {reply.error}"
         yield from _extract(question, hits, (warning,), trace)
         return
-    with trace.span("check") as step:
+    with turns.taken(), trace.span("check") as step:
         answer = _checked_answer(reply, question, passages)
         step.n_out = len(answer.citations)
         step.detail.update(unsupported=len(answer.unsupported), abstained=answer.abstained)

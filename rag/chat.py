@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from rag.errors import ChatError
 from rag.settings import LlmSettings
+from rag.turns import turns
 from rag.types import ChatDelta, ChatModel, Message, ToolCall, Usage
 
 TRIES = 3
@@ -45,8 +46,10 @@ def load_client() -> None:
     """Import what a call of an endpoint needs, in one thread at a time: so that the first call does not wait for it."""
     with _loading:  # two threads that import parts of one library crosswise may each see the other's half done
         import httpx2  # noqa: F401
-        import openai.resources.chat
+        import openai.resources.chat.chat  # the package loads its parts only when they are asked for
         import openai.types.chat  # noqa: F401
+        from openai.resources.chat.completions import Completions  # noqa: F401
+        from openai.resources.models import Models  # noqa: F401
 
         _tls()
 
@@ -64,7 +67,8 @@ def complete(
     deltas = chat.stream(
         messages, max_tokens=max_tokens, temperature=temperature, json_schema=json_schema, deadline_s=deadline_s
     )
-    return "".join(delta.text for delta in deltas)
+    with turns.waiting():
+        return "".join(delta.text for delta in deltas)
 
 
 # ---------------------------------------------------------------- a call on a worker thread
@@ -99,7 +103,8 @@ class Call:
         try:
             return self._queue.get_nowait()
         except queue.Empty:
-            return self._queue.get(timeout=max(0.0, self.remaining()))
+            with turns.waiting():
+                return self._queue.get(timeout=max(0.0, self.remaining()))
 
     def on_cancel(self, stop: Callable[[], None]) -> None:
         """Have `stop` called when the consumer is gone: it unblocks the worker."""

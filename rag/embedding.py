@@ -539,25 +539,12 @@ def _model_folder(name: str, root: Path) -> Path:
 
 
 def _hub_snapshot(name: str) -> Path:
-    """The local folder of a hub model; downloaded when it is not there. Code and pickles are never fetched."""
-    from huggingface_hub import snapshot_download
+    """The local folder of a hub model; downloaded when it is not there."""
+    from rag.hub import snapshot
 
-    wanted = ["*.json", "*.txt", "*.model", "*.safetensors"]
-    ignored = ["onnx/*", "openvino/*", "*.onnx"]
-    for local in (True, False):
-        try:
-            found = Path(
-                snapshot_download(name, allow_patterns=wanted, ignore_patterns=ignored, local_files_only=local)
-            )
-        except (OSError, ValueError) as error:
-            if local:
-                continue
-            raise ModelError(
-                f"The embedding model {name!r} is no alias and no folder, and it cannot be fetched from the hub "
-                f"({type(error).__name__}). {hint(name, 'embedding')} Otherwise check the name and the network."
-            ) from error
-        if _weights(found):
-            return found
+    found = snapshot(name, "The embedding model", hint(name, "embedding"))
+    if _weights(found):
+        return found
     raise ModelError(f"The hub model {name!r} has no safetensors weights; other formats can run code and are not read.")
 
 

@@ -35,6 +35,7 @@ from rag.principals import Principal, belongs, checked_names, shown_name, stored
 from rag.searching import NO_UNDERSTANDING, Searcher, SearchMemory
 from rag.settings import SENTENCES, Settings
 from rag.trace import Trace
+from rag.turns import turns
 from rag.types import (
     Answer,
     Block,
@@ -641,7 +642,11 @@ class KnowledgeBase:
         wanted = self._understanding(understanding, history)
         return _Chosen(mode=mode, wanted=wanted, reranker=reranker, options=options)
 
-    def _search(
+    def _search(self, query: str, trace: Trace, **asked: Any) -> Hits:
+        with turns.taken():
+            return self._found(query, trace, **asked)
+
+    def _found(
         self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any
     ) -> Hits:
         from rag import evidence, pipeline, routing

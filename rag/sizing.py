@@ -3,7 +3,8 @@
     KV per token = 2 (keys and values) × layers × KV heads × head size × bytes per value
     total        = weights + KV per token × context × conversations at once + computing + runtime
 
-Computing holds the scores of a batch over the vocabulary and the widest layer, which is most of what llama.cpp reserves.
+Computing with llama.cpp and vLLM holds the scores of a batch over the vocabulary and the widest layer, which is most of what llama.cpp reserves.
+transformers reads a prompt in one go: computing then grows with the context, by twice the widest layers' values per token, measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, BinaryIO
 from rag.errors import ModelError
 
 RUNTIME_BYTES = 130_000_000  # interpreter, server and libraries, measured
+TORCH_BYTES = 425_000_000  # the same with torch and transformers
 SHARE = 0.85  # of the memory at hand that a model may take
 MIN_CONTEXT = 1024
 
@@ -29,7 +31,7 @@ MAX_ITEMS = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What memory depends on. n_weights: parameters; 0 when the file does not tell."""
+    """What memory depends on. value_bits: of a weight as it is computed with, where it is not quantised."""
 
     n_layers: int
     n_kv_heads: int
@@ -39,6 +41,7 @@ class Shape:
     n_vocab: int
     trained_context: int
     weight_bytes: int
+    value_bits: int = 16
 
     @property
     def kv_values_per_token(self) -> int:
@@ -85,10 +88,32 @@ def plan(shape: Shape, at_hand: int, *, context: int = 0, parallel: int = 1, bat
     """
     for kv_bits in (16.0, 8.5):
         made = _planned(shape, at_hand, context, parallel, batch, kv_bits)
-        if made.fits and made.context >= min(context or MIN_CONTEXT, shape.trained_context):
+        if _does(made, context, shape):
             return made
-    raise ModelError(
-        f"The model takes {_mb(made.total)} with a context of {made.context} tokens; {_mb(at_hand)} are at hand. "
+    raise _too_large(made)
+
+
+def whole_prompt_plan(shape: Shape, at_hand: int, *, context: int = 0, parallel: int = 1) -> Plan:
+    """The same for transformers, which computes a prompt in one go and keeps the cache as it computes. Raises: ModelError."""
+    kv = shape.kv_values_per_token * shape.value_bits // 8
+    computing = 2 * shape.value_bits // 8 * (2 * shape.n_ff + 4 * shape.n_embd)
+    left = SHARE * at_hand - shape.weight_bytes - TORCH_BYTES
+    longest = max(MIN_CONTEXT, int(left / ((kv + computing) * parallel)) // 256 * 256)
+    chosen = min(context or longest, shape.trained_context)
+    made = Plan(context=chosen, parallel=parallel, kv_bits=float(shape.value_bits), weights=shape.weight_bytes, kv_per_token=kv,
+                kv=kv * chosen * parallel, compute=computing * chosen * parallel, runtime=TORCH_BYTES, at_hand=at_hand)  # fmt: skip
+    if not _does(made, context, shape):
+        raise _too_large(made)
+    return made
+
+
+def _does(made: Plan, context: int, shape: Shape) -> bool:
+    return made.fits and made.context >= min(context or MIN_CONTEXT, shape.trained_context)
+
+
+def _too_large(made: Plan) -> ModelError:
+    return ModelError(
+        f"The model takes {_mb(made.total)} with a context of {made.context} tokens; {_mb(made.at_hand)} are at hand. "
         "Use a smaller model or a smaller --context, or free memory."
     )
 
@@ -173,6 +198,7 @@ def folder_shape(folder: Path) -> Shape:
             n_ff=int(config["intermediate_size"]), n_vocab=int(config["vocab_size"]),
             trained_context=int(config["max_position_embeddings"]),
             weight_bytes=sum(one.stat().st_size for one in folder.glob("*.safetensors")),
+            value_bits=32 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 16,
         )  # fmt: skip
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{folder} is no model folder that can be read ({error}).") from error

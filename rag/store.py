@@ -23,6 +23,7 @@ from rag.errors import StoreAwayError, StoreError
 from rag.filters import literal
 from rag.principals import MAX_NAMES
 from rag.together import Together
+from rag.turns import turns
 
 BATCH = 500  # rows per write: the embedded engine collapses at 5,000
 MAX_DEPTH = 16_384  # Milvus refuses more
@@ -336,7 +337,8 @@ class MilvusStore:
         deadline = time.monotonic() + (self._timeout_s if patience_s is None else patience_s)
         while True:
             try:
-                result = function(*arguments, **options)
+                with turns.waiting():
+                    result = function(*arguments, **options)
                 self._answered = time.monotonic()
                 return result
             except MilvusException as error:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from rag.turns import turns
+
 MOST = 16  # questions in one call, so that the first of them is not kept long
 
 
@@ -33,13 +35,14 @@ class Together:
                 mine = self._gathering[key] = _Call()
             place = len(mine.questions)
             mine.questions.append(question)
-        if place == 0:  # who comes first asks for all
-            with self._turn:
-                with self._lock:  # whoever comes now gathers for the next call
-                    if self._gathering.get(key) is mine:
-                        del self._gathering[key]
-                mine.answer(call)
-        mine.answered.wait()
+        with turns.waiting():
+            if place == 0:  # who comes first asks for all
+                with self._turn:
+                    with self._lock:  # whoever comes now gathers for the next call
+                        if self._gathering.get(key) is mine:
+                            del self._gathering[key]
+                    mine.answer(call)
+            mine.answered.wait()
         if mine.error is not None:
             if len(mine.questions) > 1:
                 return call([question])[0]

@@ -205,7 +205,7 @@ def _model_commands(group: Any, command: Callable[..., argparse.ArgumentParser])
         "serve", "serve models to OpenAI clients: chat, embeddings, reranking", "model_commands:serve", group
     )
     serve.add_argument(
-        "model", nargs="?", metavar="MODEL", help="chat model: an alias, a .gguf file, or a model folder"
+        "model", nargs="?", metavar="MODEL", help="chat model: an alias, a .gguf file, a model folder, or a hub name"
     )
     serve.add_argument("--embedding", metavar="MODEL", help="serve an embedding model, too")
     serve.add_argument("--reranker", metavar="MODEL", help="serve a cross-encoder, too")

@@ -14,12 +14,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rag.errors import RagstoneError, StoreError
+from agents.sandbox import remote
+from agents.sandbox.runner import Limits
+from rag.errors import RagstoneError, StoreError, UsageError
 from rag.jobs import Jobs
 from rag.knowledge_base import CLOCK_SLACK_S, CLOCK_WARNING, KnowledgeBase, check_open_files
 from rag.settings import Settings
 
 MIN_FREE_GB = 1.0
+PROBE_S = 5.0  # a program may take in the sandbox service
 PACKAGES = (
     "pymilvus",
     "sentence-transformers",
@@ -83,6 +86,10 @@ def of_home(kb: KnowledgeBase, *, writer: bool = True) -> Iterator[Check]:
     yield _try("files", _files, "Raise the limit, such as with `ulimit -n 1024`.")
     if kb.settings.rerank.model:
         yield _try("reranker", lambda: _reranker(kb), "Correct rerank.model and rerank.base_url, or leave them empty.")
+    if kb.settings.agent.sandbox_url and kb.settings.agent.sandbox != "off":
+        yield _try(
+            "sandbox", lambda: _sandbox(kb), "Start `ragstone agent sandbox` there, or correct agent.sandbox_url and agent.sandbox_key."
+        )  # fmt: skip
     yield _chat(kb)
 
 
@@ -170,6 +177,16 @@ def _reranker(kb: KnowledgeBase) -> str:
     assert reranker is not None
     reranker.scores("ragstone", ["a passage"])
     return reranker.name
+
+
+def _sandbox(kb: KnowledgeBase) -> str:
+    """A program of one line, run by the sandbox service as an agent's would be."""
+    settings = kb.settings.agent
+    limits = Limits(seconds=min(PROBE_S, settings.sandbox_s), memory_mb=settings.sandbox_memory_mb)
+    done = remote.run("print(6 * 7)", settings=settings, limits=limits)
+    if done.stdout.strip() != "42":
+        raise UsageError(f"The sandbox service ran a program that printed {done.stdout.strip()[:80]!r} and not '42': {done.stderr.strip()[-200:] or done.stopped or 'no reason given'}.")  # fmt: skip
+    return f"{settings.sandbox_url} runs programs ({done.backend})"
 
 
 def _chat(kb: KnowledgeBase) -> Check:

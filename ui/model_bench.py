@@ -7,12 +7,15 @@ conversation; reading a prompt takes 2 operations per weight and token, so promp
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rag import sizing
+from rag.engines import Choice, choose, this_machine
 from rag.settings import Settings
 from rag.types import ChatModel, Message
 
@@ -38,8 +41,10 @@ WORDS = [
 ]
 
 
-def measure(settings: Settings, path: str | None, *, levels: list[int], n_tokens: int, n_prompt: int) -> dict[str, Any]:
-    """Run the benchmark. path: a GGUF file, served here for the time; None: the endpoint of the settings."""
+def measure(
+    settings: Settings, path: Path | None, *, levels: list[int], n_tokens: int, n_prompt: int
+) -> dict[str, Any]:
+    """Run the benchmark. path: a GGUF file or a model folder, run here for the time; None: the endpoint of the settings."""
     if path is None:
         from rag.chat import OpenAIChat
 
@@ -49,22 +54,32 @@ def measure(settings: Settings, path: str | None, *, levels: list[int], n_tokens
             "endpoint": settings.llm.base_url,
             "levels": _levels(chat, levels, n_tokens, n_prompt),
         }
+    context, name = min(4096, n_prompt * 2 + n_tokens + 256), path.stem if path.is_file() else path.name
+    machine = replace(this_machine(), vllm=False)  # vLLM is a server of its own: it is measured as an endpoint
+    choice = choose(path, machine, context=context, parallel=max(levels))
+    limit = limits(choice.plan.weights)
+    rows, taken = _run(path, name, choice, settings.llm.threads, lambda chat: _levels(chat, levels, n_tokens, n_prompt))
+    total = choice.plan.total
+    return {"model": name, "engine": choice.engine, "levels": rows, "machine": limit,
+            "memory": {"calculated": total, "measured": taken, "error": round(total / taken - 1, 3)}}  # fmt: skip
+
+
+def _run(
+    path: Path, name: str, choice: Choice, threads: int, work: Callable[[Any], list[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], int]:
+    """What `work` finds about the model, and the bytes of memory that the model and its engine hold."""
+    if choice.engine == "transformers":
+        from rag.transformers_chat import TransformersChat
+
+        return work(TransformersChat(path, choice.plan, threads=threads, device=choice.device)), resident("VmHWM")
     from rag.local_chat import LlamaServer, LocalServerChat
 
-    shape = sizing.gguf_shape(Path(path))
-    plan = sizing.plan(
-        shape, sizing.memory_at_hand(), context=min(4096, n_prompt * 2 + n_tokens + 256), parallel=max(levels)
-    )
-    machine = limits(shape.weight_bytes)
     before = resident()
-    server = LlamaServer(Path(path), plan, threads=settings.llm.threads)
+    server = LlamaServer(path, choice.plan, threads=threads)
     try:
-        rows = _levels(LocalServerChat(server, Path(path).stem), levels, n_tokens, n_prompt)
-        taken = resident() - before + sizing.RUNTIME_BYTES
+        return work(LocalServerChat(server, name)), resident() - before + sizing.RUNTIME_BYTES
     finally:
         server.close()
-    return {"model": Path(path).stem, "levels": rows, "machine": machine,
-            "memory": {"calculated": plan.total, "measured": taken, "error": round(plan.total / taken - 1, 3)}}  # fmt: skip
 
 
 def _levels(chat: ChatModel, levels: list[int], n_tokens: int, n_prompt: int) -> list[dict[str, Any]]:
@@ -121,10 +136,10 @@ def _timed(work: Any) -> float:
     return time.perf_counter() - started
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds, mapped files included."""
+def resident(line_of: str = "VmRSS") -> int:
+    """Bytes of memory that this process holds, mapped files included; with VmHWM the most it has held."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{line_of}:"):
             return int(line.split()[1]) * 1024
     return 0
 

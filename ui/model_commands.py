@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rag import sizing
-from rag.errors import ModelError, UsageError
-from rag.models import ALIASES, models_dir, resolve
+from rag.engines import Choice, choose, find, this_machine
+from rag.errors import UsageError
+from rag.models import models_dir, resolve
 from rag.settings import Settings
 from ui import printing
 from ui.commands import Outcome, _collection, _json, _open, _settings
@@ -32,17 +33,20 @@ def serve(options: argparse.Namespace) -> Outcome:
         raise UsageError(
             f"Others could reach {options.host}. Set RAGSTONE_MODEL_KEY to a key of at least 16 characters, or serve on 127.0.0.1."
         )
-    folder = _folder(options.model) if options.model else None
-    if folder and (gpu := _vllm_gpu()):
-        return _serve_vllm(folder, gpu, options, key)
-    _serve_here(options, settings, key)
+    path, choice = _chosen(options, settings) if options.model else (None, None)
+    if path is not None and choice is not None and choice.engine == "vllm":
+        return _serve_vllm(path, choice, options, key)
+    _serve_here(options, settings, key, path, choice)
     return Outcome(data={"stopped": True}, show=lambda _: None)
 
 
 def plan(options: argparse.Namespace) -> Outcome:
     """What a model would take, without loading it."""
-    made = _plan(_folder(options.model) or Path(_gguf(options.model, _settings(options))), options)
-    return Outcome(data=plan_json(made), show=lambda _: print("\n".join(made.lines())))
+    _, choice = _chosen(options, _settings(options))
+    return Outcome(
+        data={"engine": choice.engine, "device": choice.device, "why": choice.why, **plan_json(choice.plan)},
+        show=lambda _: print("\n".join(_told(choice))),
+    )
 
 
 def train_reranker(options: argparse.Namespace) -> Outcome:
@@ -66,7 +70,7 @@ def bench(options: argparse.Namespace) -> Outcome:
     from ui.model_bench import measure, show
 
     settings = _settings(options)
-    path = _gguf(options.model, settings) if options.model else None
+    path = find(options.model, models_dir(settings.models.dir)) if options.model else None
     if path is None and not settings.llm.base_url:
         raise UsageError("Name a model, or set llm.base_url to an endpoint.")
     levels = [int(one) for one in options.concurrency.split(",") if one.strip().isdigit() and int(one) > 0]
@@ -82,38 +86,23 @@ def plan_json(made: sizing.Plan) -> dict[str, Any]:
             "total": made.total, "at_hand": made.at_hand, "fits": made.fits}  # fmt: skip
 
 
-def _plan(path: Path, options: argparse.Namespace) -> sizing.Plan:
-    shape = sizing.folder_shape(path) if path.is_dir() else sizing.gguf_shape(path)
-    return sizing.plan(shape, sizing.memory_at_hand(), context=options.context, parallel=options.parallel)
+def _chosen(options: argparse.Namespace, settings: Settings) -> tuple[Path, Choice]:
+    """The chat model's files, and the engine for them."""
+    path = find(options.model, models_dir(settings.models.dir))
+    return path, choose(path, this_machine(), context=options.context, parallel=options.parallel)
 
 
-def _gguf(name: str, settings: Settings) -> str:
-    path = (
-        Path(name).expanduser()
-        if name.endswith(".gguf")
-        else Path(resolve(name, "chat", models_dir(settings.models.dir)))
-    )
-    if not path.is_file():
-        todo = (
-            f"Run `ragstone models pull {name}`."
-            if name in ALIASES
-            else "Name an alias of `ragstone models list` or a .gguf file."
-        )
-        raise ModelError(f"The chat model {name!r} is not installed. {todo}")
-    return str(path)
+def _told(choice: Choice) -> list[str]:
+    return [f"{choice.engine} on the {'GPU' if choice.device == 'cuda' else 'CPU'}: {choice.why}", *choice.plan.lines()]
 
 
-def _folder(name: str) -> Path | None:
-    """A folder in transformers' layout, for vLLM or transformers; None for an alias or a .gguf file."""
-    path = Path(name).expanduser()
-    return path if (path / "config.json").is_file() else None
-
-
-def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> None:
+def _serve_here(
+    options: argparse.Namespace, settings: Settings, key: str, path: Path | None, choice: Choice | None
+) -> None:
     from ui.api.model_app import ModelService, create_model_app
     from ui.api.server import serve_app, set_up_logs
 
-    chat = _chat(options, settings) if options.model else None
+    chat = _chat(options.model, settings, path, choice) if path and choice else None
     embedder = reranker = None
     if options.embedding:
         from rag.embedding import open_embedder
@@ -140,42 +129,35 @@ def _serve_here(options: argparse.Namespace, settings: Settings, key: str) -> No
             chat[1].close()
 
 
-def _chat(options: argparse.Namespace, settings: Settings) -> Any:
-    """The chat model: a GGUF file on llama.cpp, a folder on transformers. Says what memory it takes before it is loaded."""
-    folder = _folder(options.model)
-    path = folder or Path(_gguf(options.model, settings))
-    made = _plan(path, options)
-    for line in made.lines():
+def _chat(name: str, settings: Settings, path: Path, choice: Choice) -> Any:
+    """The chat model, open. Says which engine it is, and what memory it takes, before it is loaded."""
+    for line in _told(choice):
         print(f"ragstone: {line}", file=sys.stderr)
-    if folder is None:
+    if choice.engine == "llama.cpp":
         from rag.local_chat import LlamaServer
 
-        return Path(options.model).stem, LlamaServer(path, made, threads=settings.llm.threads)
+        return Path(name).stem, LlamaServer(path, choice.plan, threads=settings.llm.threads)
     from rag.transformers_chat import TransformersChat
 
-    print(f"ragstone: {folder.name} runs on transformers, one conversation after the other; on an NVIDIA GPU vLLM is faster", file=sys.stderr)  # fmt: skip
-    return TransformersChat(folder, made, threads=settings.llm.threads)
+    return TransformersChat(path, choice.plan, threads=settings.llm.threads, name=_shown(name, path), device=choice.device)  # fmt: skip
 
 
-def vllm_command(folder: Path, *, host: str, port: int, context: int, memory: int) -> list[str]:
-    """vLLM's command line for a model folder on a GPU with so many bytes free; 8-bit KV where 16 bits leave too little."""
-    shape = sizing.folder_shape(folder)
-    made = sizing.plan(shape, memory, context=context, batch=2048)
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", folder.name,
+def _shown(name: str, path: Path) -> str:
+    """What clients call a model: a hub's name whole, a folder by its last part."""
+    return path.name if Path(name).expanduser().exists() else name
+
+
+def vllm_command(path: Path, name: str, made: sizing.Plan, *, host: str, port: int) -> list[str]:
+    """vLLM's command line for a model folder; 8-bit KV where 16 bits leave too little."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(path), "--served-model-name", name,
                "--host", host, "--port", str(port), "--max-model-len", str(made.context), "--gpu-memory-utilization", f"{sizing.SHARE}"]  # fmt: skip
     return command + (["--kv-cache-dtype", "fp8"] if made.kv_bits < 16 else [])
 
 
-def _vllm_gpu() -> tuple[str, int] | None:
-    """The GPU that vLLM could use, and its free bytes; None without one, or without vLLM."""
-    import importlib.util
-
-    return sizing.gpu_memory() if importlib.util.find_spec("vllm") else None
-
-
-def _serve_vllm(folder: Path, gpu: tuple[str, int], options: argparse.Namespace, key: str) -> Outcome:
+def _serve_vllm(path: Path, choice: Choice, options: argparse.Namespace, key: str) -> Outcome:
     """Become vLLM."""
-    command = vllm_command(folder, host=options.host, port=options.port, context=options.context, memory=gpu[1])
-    print(f"ragstone: on {gpu[0]}: {' '.join(command[1:])}", file=sys.stderr)
+    command = vllm_command(path, _shown(options.model, path), choice.plan, host=options.host, port=options.port)
+    for line in [*_told(choice), " ".join(command[1:])]:
+        print(f"ragstone: {line}", file=sys.stderr)
     environment = dict(os.environ, VLLM_NO_USAGE_STATS="1", **({"VLLM_API_KEY": key} if key else {}))
     os.execve(command[0], command, environment)  # noqa: S606 - the process becomes vLLM, with a list of arguments

@@ -17,8 +17,10 @@ from agents.sandbox import runner
 from agents.tooling import ToolContext
 from agents.tools.python import python_tool
 from rag.errors import UsageError
+from rag.knowledge_base import KnowledgeBase
 from rag.settings import AgentSettings
 from tests.e2e.test_native import free_ports
+from ui import doctor
 
 KEY = "a-key-of-the-sandbox-service"
 
@@ -100,6 +102,14 @@ def test_without_the_service_nothing_runs(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ran no program"):
         call(agent_settings(f"http://127.0.0.1:{port}"), f"open({str(made)!r}, 'w')", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_tries_it(service: tuple[subprocess.Popen[bytes], str], tiny_settings: Any, tmp_path: Path) -> None:
+    for key, ok, says in ((KEY, True, "runs programs"), ("another", False, "401")):
+        settings = tiny_settings.with_values(agent__sandbox_url=f"{service[1]}/v1", agent__sandbox_key=key)
+        with KnowledgeBase.open(tmp_path, settings=settings) as kb:
+            (check,) = [one for one in doctor.of_home(kb, writer=False) if one.name == "sandbox"]
+        assert check.ok == ok and says in check.message and bool(check.fix) != ok, check
 
 
 def test_it_does_not_start_without_a_key(repo: Path, tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.path not in ("/v1/chat/completions", "/v1/rerank"):
+            if self.path not in ("/v1/chat/completions", "/v1/rerank", "/v1/run"):
                 self._send(status(404, "no such path"))
                 return
             request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, json.loads(body))

@@ -112,6 +112,18 @@ def few_files(patient: Patient) -> None:
     patient.monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
 
 
+def no_sandbox(patient: Patient) -> None:
+    patient.set(agent__sandbox_url=f"http://127.0.0.1:{closed_port()}/v1", agent__sandbox_key="a key")
+
+
+def sandbox(reply: Any) -> Callable[[Patient], None]:
+    def fault(patient: Patient) -> None:
+        server = patient.stack.enter_context(OpenAIServer(always=reply))
+        patient.set(agent__sandbox_url=server.url, agent__sandbox_key="not the key")
+
+    return fault
+
+
 FAULTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "a full disk": (full_disk, "disk", "Free some space"),
     "a damaged catalog": (damaged_catalog, "catalog", "backup"),
@@ -126,6 +138,9 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "a wrong key": (endpoint(status(401)), "chat", "llm.base_url"),
     "a page instead of an endpoint": (endpoint(html()), "chat", "llm.base_url"),
     "a reranker that is not there": (lambda p: p.set(rerank__model="/nowhere/at/all"), "reranker", "rerank.model"),
+    "no sandbox service": (no_sandbox, "sandbox", "agent.sandbox_url"),
+    "a wrong key of the sandbox service": (sandbox(status(401)), "sandbox", "agent.sandbox_key"),
+    "a page instead of a sandbox service": (sandbox(html()), "sandbox", "agent.sandbox_url"),
     "few open files": (few_files, "files", "ulimit"),
 }  # fmt: skip
 

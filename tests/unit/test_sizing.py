@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag.errors import ModelError
-from rag.sizing import Shape, folder_shape, gguf_shape, gpu_memory, memory_at_hand, plan
+from rag.sizing import Shape, folder_shape, gguf_shape, gpu_memory, memory_at_hand, plan, whole_prompt_plan
 
 QWEN = Shape(n_layers=28, n_kv_heads=2, head_dim=128, n_embd=1536, n_ff=8960, n_vocab=151_936, trained_context=32_768,
              weight_bytes=1_117_320_736)  # fmt: skip
+SMOL = Shape(
+    n_layers=30,
+    n_kv_heads=3,
+    head_dim=64,
+    n_embd=576,
+    n_ff=1536,
+    n_vocab=49_152,
+    trained_context=8192,
+    weight_bytes=269_000_000,
+)
+WIDE = Shape(n_layers=12, n_kv_heads=2, head_dim=128, n_embd=1536, n_ff=6144, n_vocab=32_000, trained_context=8192, weight_bytes=909_000_000)  # fmt: skip
 
 
 def test_the_cache_is_worked_out_by_hand() -> None:
@@ -37,6 +49,31 @@ def test_where_16_bits_are_too_many_the_cache_is_kept_in_8() -> None:
     assert plan(QWEN, 1_950_000_000, **wanted).kv_bits == 8.5
     with pytest.raises(ModelError, match="smaller model"):
         plan(QWEN, 1_000_000_000)
+
+
+def test_what_transformers_takes_is_worked_out_by_hand() -> None:
+    made = whole_prompt_plan(QWEN, 16_000_000_000, context=1024, parallel=2)
+    assert made.kv == 28_672 * 1024 * 2 and made.kv_bits == 16
+    assert made.compute == 2 * 2 * (2 * 8960 + 4 * 1536) * 1024 * 2
+    wide = whole_prompt_plan(replace(QWEN, value_bits=32), 16_000_000_000, context=1024, parallel=2)
+    assert (wide.kv, wide.compute) == (2 * made.kv, 2 * made.compute)
+    longest = whole_prompt_plan(QWEN, 4_000_000_000)
+    assert 1024 <= longest.context < 32_768 and longest.fits
+    with pytest.raises(ModelError, match="smaller model"):
+        whole_prompt_plan(QWEN, 1_600_000_000)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parallel", "measured"),
+    [
+        (SMOL, 1, 741), (SMOL, 2, 778), (replace(SMOL, value_bits=32, weight_bytes=538_000_000), 1, 1045),
+        (replace(SMOL, value_bits=32, weight_bytes=538_000_000), 2, 1211), (WIDE, 1, 1403), (WIDE, 2, 1462),
+    ],
+)  # fmt: skip
+def test_the_calculation_agrees_with_what_was_measured(shape: Shape, parallel: int, measured: int) -> None:
+    """Resident memory of a process that had read prompts of 1,024 tokens and written 32, on torch 2.13 (MB)."""
+    made = whole_prompt_plan(shape, 8_000_000_000, context=1088, parallel=parallel)
+    assert abs(made.total / (measured * 1e6) - 1) <= 0.1
 
 
 def gguf(pairs: dict[str, Any]) -> bytes:
@@ -86,8 +123,11 @@ def test_a_model_folder_is_read_and_vllm_told(tmp_path: Path) -> None:
               "vocab_size": 151_936, "max_position_embeddings": 32_768}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
-    assert folder_shape(tmp_path).kv_values_per_token * 2 == 28_672
-    command = vllm_command(tmp_path, host="127.0.0.1", port=1, context=0, memory=80_000_000_000)
+    shape = folder_shape(tmp_path)
+    assert shape.kv_values_per_token * 2 == 28_672
+    made = plan(shape, 80_000_000_000, batch=2048)
+    command = vllm_command(tmp_path, "me/qwen", made, host="127.0.0.1", port=1)
+    assert command[command.index("--served-model-name") + 1] == "me/qwen"
     assert command[command.index("--max-model-len") + 1] == "32768" and "--kv-cache-dtype" not in command
     with pytest.raises(ModelError):
         folder_shape(tmp_path / "nothing")

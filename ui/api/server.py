@@ -79,23 +79,11 @@ def _taken(host: str, port: int) -> RagstoneError:
 
 
 def _run(config: Any, *, on_signal: Callable[[], None] = lambda: None, last: Callable[[], None] = lambda: None) -> None:
-    """Run uvicorn to its end. on_signal: called at once, so that streams of progress end.
+    """Run uvicorn to its end. on_signal: called at once, so that streams of progress end. last: see `_end_surely`.
 
-    A thread that waits for a model cannot be called off, and Python ends no process before its threads. So where one is still
-    waiting when all else has ended, the process is ended here; `last` is called if the main thread did not get that far.
     Raises: RagstoneError for a taken port.
     """
     import uvicorn
-
-    def end() -> None:
-        main = threading.main_thread()
-        main.join(CLOSING_S)
-        if main.is_alive():
-            last()
-        else:
-            threading.Event().wait(STUCK_S)
-        logging.getLogger("ragstone.api").warning("ended while a request was still waiting for a model")
-        os._exit(0)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
@@ -104,7 +92,7 @@ def _run(config: Any, *, on_signal: Callable[[], None] = lambda: None, last: Cal
 
         async def shutdown(self, sockets: Any = None) -> None:
             await super().shutdown(sockets)
-            threading.Thread(target=end, name="end", daemon=True).start()
+            _end_surely(last, "a request was still waiting for a model")
 
     server = Server(config)
     let_signals_pass()
@@ -114,6 +102,27 @@ def _run(config: Any, *, on_signal: Callable[[], None] = lambda: None, last: Cal
         raise _taken(config.host, config.port) from stopped
     if not server.started:
         raise _taken(config.host, config.port)
+
+
+def _end_surely(last: Callable[[], None], while_what: str) -> None:
+    """See to it that this process ends, now that its work is done.
+
+    A thread that waits for a model or a library cannot be called off, and Python ends no process before its threads. So where
+    one is still waiting when all else has ended, the process is ended here; `last` is called if the main thread did not get
+    that far.
+    """
+
+    def end() -> None:
+        main = threading.main_thread()
+        main.join(CLOSING_S)
+        if main.is_alive():
+            last()
+        else:
+            threading.Event().wait(STUCK_S)
+        logging.getLogger("ragstone.api").warning("ended while %s", while_what)
+        os._exit(0)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 def let_signals_pass() -> None:
@@ -132,6 +141,7 @@ def work(kb: KnowledgeBase, stop: threading.Event, ready: Callable[[], None] = l
     ready()
     stop.wait()
     worker.stop(WORKER_STOP_S)
+    _end_surely(kb.close, "a thread was still busy")
 
 
 def set_up_traces() -> None:
