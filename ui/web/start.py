@@ -12,10 +12,35 @@ from importlib import import_module
 from typing import Any
 
 PATIENCE_S = 3.0  # nobody has come: no page is in the way then
-FIRST = ("ui.web.app", "ui.web.chat", "ui.api.accepting", "ui.web.documents_jobs")  # what the first page is drawn by
+DRAWING_S = 0.5  # a browser draws the page that it was sent
+FIRST = (
+    "ui.web.app",
+    "ui.web.chat",
+    "ui.web.documents_jobs",
+    "graph.plug",
+    "PIL.Image",
+)  # what the first page is drawn by
 
 log = logging.getLogger("ragstone.page")
-drawn = threading.Event()  # a first page is on a screen
+sent = threading.Event()  # a first page is on its way to a screen
+USUAL_S = sys.getswitchinterval()
+
+
+def hurry() -> None:
+    """While modules are loaded nothing is garbage, and the server answers between them: the browser asks for a hundred files."""
+    gc.disable()
+    sys.setswitchinterval(0.0005)
+
+
+def wait_for_first_page() -> None:
+    """Until it is on a screen, or nobody has come."""
+    if sent.wait(PATIENCE_S):
+        threading.Event().wait(DRAWING_S)
+
+
+def _go_on() -> None:
+    sys.setswitchinterval(USUAL_S)
+    gc.enable()
 
 
 @asynccontextmanager
@@ -25,21 +50,19 @@ async def lifespan(_app: Any) -> AsyncGenerator[dict[str, Any]]:
 
 
 def _prepare() -> None:
-    usual = sys.getswitchinterval()
     try:
-        sys.setswitchinterval(0.0005)  # the browser asks for a hundred small files meanwhile
         for module in FIRST:
             import_module(module)
         from ui.web.view import open_home
 
         home = open_home()
         home.kb.catalog.counts(home.kb.collection)
-        sys.setswitchinterval(usual)
-        drawn.wait(PATIENCE_S)
+        wait_for_first_page()
+        _go_on()
         home.kb.warm()
         gc.collect()
         gc.freeze()  # what is loaded stays: the collector need not go through it again and again
     except Exception:  # whoever comes to the page reads there what is wrong
         log.info("not everything could be made ready beforehand", exc_info=True)
     finally:
-        sys.setswitchinterval(usual)
+        _go_on()
