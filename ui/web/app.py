@@ -9,7 +9,7 @@ from importlib import import_module
 import streamlit as st
 
 from rag.errors import RagstoneError
-from ui.web import start
+from ui.web import first_page
 from ui.web.assets import ICON
 from ui.web.failures import said
 from ui.web.sign_in import current_user, looking
@@ -73,7 +73,7 @@ def _frame(language: str) -> None:
         for name, icon in PAGES.items()
     ]
     st.navigation(pages).run()
-    start.sent.set()
+    first_page.sent.set()
 
 
 def _page(name: str, view: View) -> Callable[[], None]:

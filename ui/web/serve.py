@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import RagstoneError, UsageError
-from ui.web import soon, start
+from ui.web import first_page, soon
 
 PAGE = Path(__file__).parents[1] / "page.py"
 
@@ -116,13 +116,13 @@ def look_for_nothing() -> None:
 
 def _app(review: Path | None, config: dict[str, Any]) -> Any:
     """Streamlit's ASGI app, with our options."""
-    start.hurry()
     from streamlit.web import bootstrap
 
     bootstrap.load_config_options(config)
     remember_theme()
     look_for_nothing()
     if review is None:
+        first_page.hurry()
         from ui.front import app
 
         return app

@@ -17,7 +17,7 @@ from rag.principals import Principal
 from rag.settings import Settings
 from rag.threads import Threads
 from ui.api.service import Service
-from ui.web import start
+from ui.web import first_page
 from ui.web.tasks import Tasks
 from ui.web.words import word
 
@@ -125,7 +125,7 @@ def _opened() -> Home:
 
 def _work(home: Home) -> None:
     """Import and delete in this process, once the first page is there: what does so is not loaded before."""
-    start.wait_for_first_page()
+    first_page.wait()
     from ui.api.worker import Worker
 
     Worker(home.kb, home.jobs, home.service.wake).start()
