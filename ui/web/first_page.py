@@ -7,7 +7,7 @@ import sys
 import threading
 
 PATIENCE_S = 3.0  # nobody has come: no page is in the way then
-DRAWING_S = 0.5  # a browser draws the page that it was sent
+DRAWING_S = 0.3  # a browser draws the page that it was sent
 USUAL_S = sys.getswitchinterval()
 
 sent = threading.Event()  # it is on its way to a screen
