@@ -37,6 +37,20 @@ def test_the_first_document_names_scripts_that_are_there() -> None:
         assert client().get(name).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("address", "browser", "language"),
+    [
+        ("/", "en-US", "en"),
+        ("/", "zh-CN,zh;q=0.9", "zh-CN"),
+        ("/lab?lang=English", "zh-CN", "en"),
+        ("/?lang=中文", "en-US", "zh-CN"),
+    ],
+)
+def test_the_first_document_says_its_language(address: str, browser: str, language: str) -> None:
+    page = client().get(address, headers={"accept-language": browser})
+    assert f'<html lang="{language}">' in page.text
+
+
 def test_a_script_is_kept_for_good_and_comes_packed_to_other_machines() -> None:
     name = next(one for one in assets.names() if "/ChatInput." in one)
     here, there = client().get(name), client("192.0.2.7").get(name)
