@@ -67,7 +67,7 @@ def _explained(view: View, query: str, chunk_id: str, name: str) -> Explanation:
 
 
 def snippet(hit: Hit) -> str:
-    return f"{hit.title or hit.source}: {excerpt(hit.text, SNIPPET)}"
+    return f"{hit.title or hit.source} · {excerpt(hit.text, SNIPPET)}"
 
 
 def _told(view: View, told: Explanation) -> None:
