@@ -61,3 +61,7 @@ def test_an_excerpt_of_a_table_reads_as_text() -> None:
     table = "## 9. Timeline\n\n| Date | Event |\n| --- | :---: |\n| c. 1610 | First shipments |\n"
     assert excerpt(table, 100) == "9. Timeline Date · Event c. 1610 · First shipments"
     assert excerpt("- one\n- two", 5) == "- one…"
+
+
+def test_a_line_that_begins_with_a_number_is_no_list() -> None:
+    assert plain("9. Timeline\n 10. End, 3.5") == "9\\. Timeline  \n 10\\. End, 3.5"

@@ -15,6 +15,7 @@ from rag.citations import claims, strip_markers
 _SPECIAL = re.compile(r"[\\\[\]<>!`$:~]")
 _EVERYTHING = re.compile(r"[\\\[\]<>!`$:~*_#|{}()+-]")
 _UNSPOKEN = re.compile(r"[\\\[\]<>!`$:~*_#|{}]+")
+_NUMBERED = re.compile(r"(?m)^(\s*\d{1,9})\.")  # a line that begins so is an item of a list
 _MARKER = re.compile(r"\\\[(\d{1,3})\\\]")
 _ADDRESS = re.compile(r"(?i)(?<=\bwww)\.|(?<=[a-z])://|@")
 _CODE_BLOCK = re.compile(r"^```([a-zA-Z0-9+#-]{0,20})[^\n]*\n(.*?)(?:^```[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -87,7 +88,7 @@ def highlighted(text: str, *spans: tuple[int, int]) -> str:
 
 def plain(text: str) -> str:
     """Every mark that Markdown knows is escaped and every line stays one: the text looks as it is."""
-    return _escaped(text, _EVERYTHING).replace("\n", "  \n")
+    return _NUMBERED.sub(r"\1\\.", _escaped(text, _EVERYTHING)).replace("\n", "  \n")
 
 
 def spoken(text: str) -> str:
