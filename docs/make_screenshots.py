@@ -75,6 +75,9 @@ def agents(page: Any, language: str) -> None:
     """A task of two tools, with its steps and its answer."""
     page.get_by_label(word("agents.task", language)).fill(TASKS[language])
     page.get_by_role("button", name=word("agents.start", language)).click()
+    stop = page.get_by_role("button", name=word("agents.stop", language))
+    stop.wait_for()
+    stop.wait_for(state="detached")  # until then an earlier run's answer may stand there
     page.locator(".st-key-agents-answer").wait_for()
     idle(page)
 

@@ -106,6 +106,7 @@ class KnowledgeBase:
         self._notify = notify or (lambda _message: None)
         self._lock = threading.RLock()
         self._models_lock = threading.RLock()  # of its own: the catalog is read while a model loads
+        self._store_lock = threading.RLock()  # and while the store opens
         self._catalog: Catalog | None = None
         self._lite: LiteServer | None = None
         self._store: MilvusStore | None = None
@@ -207,7 +208,7 @@ class KnowledgeBase:
         """Let go of everything. Safe to call twice."""
         if self._owner is not self:
             return
-        with self._models_lock, self._lock:
+        with self._models_lock, self._store_lock, self._lock:
             for part in (self._chat, self._replies, self._store, self._lite, self._catalog):
                 if part is not None:
                     part.close()
@@ -572,12 +573,24 @@ class KnowledgeBase:
         A chat model on this machine is not loaded: it takes gigabytes, and who only looks documents up does not need it.
         """
         from rag import answering  # noqa: F401
-        from rag.chat import load_client
 
+        beside = threading.Thread(target=self._warm_clients, name="warm-clients", daemon=True)
+        beside.start()
         with suppress(RagstoneError):
+            self.embedder.embed_queries([WARM_QUERY])
+            beside.join()
             self._search(WARM_QUERY, Trace(), mode="hybrid", top_k=1, **NO_UNDERSTANDING)
-            if self.settings.llm.base_url:
-                load_client()
+
+    def _warm_clients(self) -> None:
+        """What is loaded while the embedding model is, which is half of the time outside of Python."""
+        from rag.chat import load_client
+        from rag.text import words
+
+        words("中文")  # Chinese words need a dictionary
+        with suppress(RagstoneError):
+            _ = self.store
+        if self.settings.llm.base_url:
+            load_client()
 
     def _structured(
         self, question: str, schema: Mapping[str, Any], *, expand: str | None = None, **options: Any
@@ -818,7 +831,7 @@ class KnowledgeBase:
     def forget_store(self) -> None:
         """Open the store anew when it is next needed: an embedded one may have died."""
         owner = self._owner
-        with owner._lock:
+        with owner._store_lock:
             if owner._lite is not None and owner._store is not None:
                 owner._lite.close()
                 owner._lite = owner._store = None
@@ -826,7 +839,7 @@ class KnowledgeBase:
     def _set_aside(self) -> None:
         """Move a database file that the embedded engine cannot open out of the way; the index is then written anew."""
         owner = self._owner
-        with self._lock:
+        with owner._store_lock:
             if owner._store is not None:
                 owner._store.close()
             if owner._lite is not None:
@@ -855,7 +868,7 @@ class KnowledgeBase:
         from rag.lite import LiteServer
         from rag.store import MilvusStore
 
-        with self._lock:
+        with self._store_lock:
             if self._store is None:
                 settings = self.settings.milvus
                 if settings.uri.endswith(".db"):

@@ -18,7 +18,9 @@ from agents.journal import Journal
 from agents.types import AgentEvent, AgentResult, Approval, step_json
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
-from ui.commands import FAILED, Outcome, _json, _open
+from ui.commands import FAILED, _open
+from ui.options import as_json as _json
+from ui.outcome import Outcome
 from ui.printing import err, out
 
 SHOWN = 400  # characters of an observation

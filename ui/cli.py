@@ -31,6 +31,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(_with_hint(message) + f" See `{self.prog} --help`.")
 
 
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for, which takes longer than reading all arguments."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(f"ragstone {_version()}")
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; never raises."""
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -75,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands. Global options are taken before or after the command."""
     shared = _global_options()
     parser = _Parser(prog="ragstone", parents=[shared], description="Ask your own documents, and get cited answers.")
-    parser.add_argument("--version", action="version", version=f"ragstone {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, help_text: str, run: str, into: Any = commands) -> argparse.ArgumentParser:
@@ -152,7 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _model_commands(models, command)
 
-    ui = command("ui", "serve the chat page", "ui")
+    ui = command("ui", "serve the chat page", "page_commands:ui")
     ui.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     ui.add_argument("--port", type=int, help="port (default 8501)")
     serve = command("serve", "serve the HTTP API, which OpenAI clients can chat through", "serve_commands:serve")
@@ -375,7 +383,7 @@ def _generate_command(group: Any, command: Callable[..., argparse.ArgumentParser
 
 
 def _review_command(group: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("review", "look through generated questions on a page", "eval_review", group)
+    made = command("review", "look through generated questions on a page", "page_commands:review", group)
     made.add_argument("file", metavar="FILE", help="the table that `eval generate` wrote")
     made.add_argument("--port", type=int, help="port (default 8501)")
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,21 +23,18 @@ from rag.sources import is_url
 from rag.types import Answer, ChatModel, DocumentInfo, Hit, IngestReport, Step
 from rag.watching import watch
 from ui import printing
+from ui.options import as_json as _json
+from ui.options import collection as _collection
+from ui.options import home as _home
+from ui.options import overrides as _overrides
+from ui.options import settings as _settings
+from ui.outcome import Outcome
 
 UNDERSTANDING = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
 if TYPE_CHECKING:
     from rag.snapshot import Snapshot
 
 FAILED, STOPPED = 3, 1  # exit codes: finished, but something failed; stopped by a signal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a command did: `data` is its JSON document, `show` prints it for people."""
-
-    data: Any
-    show: Callable[[Any], None]
-    code: int = 0
 
 
 # ---------------------------------------------------------------- documents
@@ -276,17 +273,6 @@ def eval_answers(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.answer_evaluation, code=code)
 
 
-def eval_review(options: argparse.Namespace) -> Outcome:
-    from eval.review import read_review
-    from ui.web.serve import serve
-
-    settings, path = _settings(options), Path(options.file)
-    read_review(path)  # a table that cannot be reviewed is said now, not on the page
-    serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
-          host=settings.ui.host, port=options.port or settings.ui.port, review=path)  # fmt: skip
-    return Outcome(data={}, show=lambda _: None)
-
-
 def eval_tune(options: argparse.Namespace) -> Outcome:
     from eval import tune_commands
 
@@ -421,19 +407,6 @@ def models_pull(options: argparse.Namespace) -> Outcome:
     )
 
 
-def ui(options: argparse.Namespace) -> Outcome:
-    from rag.users import Users
-    from ui.web.serve import serve
-
-    settings = _settings(options)
-    with _open(options) as kb:
-        accounts = bool(settings.ui.oidc_roles) or Users(kb.catalog.engine).any()
-    serve(home=_home(options), collection=_collection(options), config=getattr(options, "config", None),
-          host=options.host or settings.ui.host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy,
-          accounts=accounts)  # fmt: skip
-    return Outcome(data={}, show=lambda _: None)
-
-
 def doctor(options: argparse.Namespace) -> Outcome:
     from ui.doctor import checks
 
@@ -498,32 +471,6 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- options
-
-
-def _json(options: argparse.Namespace) -> bool:
-    return bool(getattr(options, "json", False))
-
-
-def _home(options: argparse.Namespace) -> str | None:
-    return getattr(options, "home", None)
-
-
-def _collection(options: argparse.Namespace) -> str:
-    return str(getattr(options, "collection", "default"))
-
-
-def _overrides(options: argparse.Namespace) -> dict[str, str]:
-    pairs = {}
-    for text in getattr(options, "set", None) or ():
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise UsageError(f"--set wants KEY=VALUE, such as search.top_k=5, not {text!r}.")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    return Settings.load(getattr(options, "config", None), overrides=_overrides(options))
 
 
 def _shown(settings: Settings) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from graph.knowledge_graph import hits_of
 from graph.types import RETRY
 from rag.errors import UsageError
 from ui import printing
-from ui.commands import FAILED, Outcome, _json, _open
+from ui.commands import FAILED, _open
+from ui.options import as_json as _json
+from ui.outcome import Outcome
 
 
 def build(options: argparse.Namespace) -> Outcome:

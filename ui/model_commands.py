@@ -15,7 +15,11 @@ from rag.errors import UsageError
 from rag.models import models_dir, resolve
 from rag.settings import Settings
 from ui import printing
-from ui.commands import Outcome, _collection, _json, _open, _settings
+from ui.commands import _open
+from ui.options import as_json as _json
+from ui.options import collection as _collection
+from ui.options import settings as _settings
+from ui.outcome import Outcome
 
 DEFAULT_PORT = 8310
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from rag.accounts import Accounts, Key
 from rag.errors import UsageError
-from ui.commands import Outcome, _settings
 from ui.commands import _open as open_kb
+from ui.options import settings as _settings
+from ui.outcome import Outcome
 
 
 def serve(options: argparse.Namespace) -> Outcome:

@@ -10,8 +10,8 @@ from typing import Any
 
 from rag.errors import UsageError
 from rag.users import Account, Users
-from ui.commands import Outcome
 from ui.commands import _open as open_kb
+from ui.outcome import Outcome
 
 
 def add(options: argparse.Namespace) -> Outcome:

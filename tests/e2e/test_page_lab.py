@@ -60,7 +60,7 @@ def test_compare_ask_why_and_save(address: str, browser: Any, home: Path) -> Non
     page.get_by_text("The filter leaves its document out.").wait_for()
 
     idle(page)
-    page.get_by_test_id("stCheckbox").filter(has_text="Green tea:").locator("label").click()
+    page.get_by_test_id("stCheckbox").filter(has_text="Green tea ·").locator("label").click()
     page.get_by_text("The filter leaves its document out.").wait_for()  # what was explained stays
     page.get_by_label("The right answer (optional)").fill("80 degrees")
     page.get_by_label("The right answer (optional)").press("Tab")

@@ -197,7 +197,7 @@ def manifest(**values: object) -> Callable[[dict[str, bytes]], object]:
 
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
-    "newer": (manifest(ragstone_snapshot=2), "newer"),
+    "newer": (manifest(ragstone_snapshot=99), "newer"),
     "a flipped byte": (lambda m: (m.__setitem__(VECTORS, m[VECTORS][:-1] + b"?"), manifest(keep=1)(m)), "not what the manifest says"),
     "a member too many": (lambda m: m.__setitem__("../../etc/passwd", b"x"), "etc/passwd"),
     "an absolute name": (lambda m: m.__setitem__("/tmp/x", b"x"), "/tmp/x"),

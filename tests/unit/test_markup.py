@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.web.markup import answer_parts, highlighted, plain, safe
+from ui.web.markup import answer_parts, excerpt, highlighted, plain, safe, spoken
 
 PAYLOADS = ["![x](http://h/a)", "![x][r]\n\n[r]: http://h/a", "<img src=http://h/a>", "[x](javascript:alert(1))", "http://h/a", "www.h.com", "HTTP://h/a",
             "<script>alert(1)</script>", "<http://h/a>", "a@h.com", "$\\href{http://h}{x}$", "`![x](http://h/a)`", ":material/home: :red[x]"]  # fmt: skip
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("function", [safe, plain])
+@pytest.mark.parametrize("function", [safe, plain, spoken])
 def test_nothing_can_be_loaded_or_clicked(payload: str, function) -> None:  # type: ignore[no-untyped-def]
     made = function(payload)
     bare = made.replace("\\\\", "")
@@ -50,3 +50,18 @@ def test_an_answer_in_parts() -> None:
 def test_a_doubted_item_of_a_list_stays_one() -> None:
     ((_, shown),) = answer_parts("- Tea is old.\n- Tea is blue.", set(), ["- Tea is blue.", "Tea is blue."])
     assert shown == "- Tea is old.\n- :orange-background[Tea is blue.]"
+
+
+def test_a_label_is_read_aloud_without_marks() -> None:
+    assert spoken("- **Notes**: my_file.en-2.md | [draft]") == "Notes my file.en-2.md draft"
+    assert not set("\\*_|[]#") & set(spoken("a\\*b_c|d[e]#f"))
+
+
+def test_an_excerpt_of_a_table_reads_as_text() -> None:
+    table = "## 9. Timeline\n\n| Date | Event |\n| --- | :---: |\n| c. 1610 | First shipments |\n"
+    assert excerpt(table, 100) == "9. Timeline Date · Event c. 1610 · First shipments"
+    assert excerpt("- one\n- two", 5) == "- one…"
+
+
+def test_a_line_that_begins_with_a_number_is_no_list() -> None:
+    assert plain("9. Timeline\n 10. End, 3.5") == "9\\. Timeline  \n 10\\. End, 3.5"

@@ -1,10 +1,9 @@
-"""What the page serves from memory, and that its sockets send at once."""
+"""What the page serves from memory, and the theme that it remembers."""
 
 from __future__ import annotations
 
 import gzip
 import re
-import socket
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit.runtime import app_session
-from streamlit.web.server.starlette import starlette_server
 
 from ui.web import assets, serve
 
@@ -39,6 +37,20 @@ def test_the_first_document_names_scripts_that_are_there() -> None:
         assert client().get(name).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("address", "browser", "language"),
+    [
+        ("/", "en-US", "en"),
+        ("/", "zh-CN,zh;q=0.9", "zh-CN"),
+        ("/lab?lang=English", "zh-CN", "en"),
+        ("/?lang=中文", "en-US", "zh-CN"),
+    ],
+)
+def test_the_first_document_says_its_language(address: str, browser: str, language: str) -> None:
+    page = client().get(address, headers={"accept-language": browser})
+    assert f'<html lang="{language}">' in page.text
+
+
 def test_a_script_is_kept_for_good_and_comes_packed_to_other_machines() -> None:
     name = next(one for one in assets.names() if "/ChatInput." in one)
     here, there = client().get(name), client("192.0.2.7").get(name)
@@ -53,15 +65,6 @@ def test_a_script_is_kept_for_good_and_comes_packed_to_other_machines() -> None:
 @pytest.mark.parametrize("path", ["/static/js/", "/static/../index.html", "/static/js/..%2f..%2findex.html", "/sign-in", "/_stcore/health"])  # fmt: skip
 def test_everything_else_is_left_to_others(path: str) -> None:
     assert client().get(path).text == "the rest"
-
-
-def test_accepted_sockets_send_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starlette_server, "_bind_socket", starlette_server._bind_socket)  # put back afterwards
-    serve.send_at_once()
-    with starlette_server._bind_socket("127.0.0.1", 0, 1) as listening:
-        listening.setblocking(True)
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_theme_that_is_remembered_is_the_theme(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from importlib import import_module
 import streamlit as st
 
 from rag.errors import RagstoneError
-from ui.web import start
+from ui.web import first_page
+from ui.web.assets import ICON
 from ui.web.failures import said
 from ui.web.sign_in import current_user, looking
 from ui.web.view import View, open_home
@@ -49,7 +50,7 @@ SKIP = '<style>[data-testid=stSkipToContent] {{ font-size: 0; }} [data-testid=st
 
 
 def main() -> None:
-    st.set_page_config(page_title="ragstone", page_icon="🪨", layout="wide")
+    st.set_page_config(page_title="ragstone", page_icon=ICON, layout="wide")
     language = _language()
     st.html(STYLE + ("" if language == "en" else SKIP.format(words=word("common.skip", language))))
     _guarded(language, lambda: _frame(language))
@@ -72,7 +73,7 @@ def _frame(language: str) -> None:
         for name, icon in PAGES.items()
     ]
     st.navigation(pages).run()
-    start.drawn.set()
+    first_page.sent.set()
 
 
 def _page(name: str, view: View) -> Callable[[], None]:

@@ -14,11 +14,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import Response
+
+from ui.web.words import LANGUAGES
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".woff2": "font/woff2"}
 FIRST = (
@@ -32,6 +35,12 @@ FIRST = (
     "record.esm",
     "wavesurfer.esm",
 )
+# a stone; a picture that stands in the address needs no request, and Streamlit need not go through all emojis for it
+ICON = "data:image/svg+xml," + quote(
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><path fill='#2f6f5e' d='M4 21 9 9l9-4 8 5 3 11-6 6H9z'/>"
+    "<path fill='#6fbfa4' d='m9 9 9-4 8 5-9 4z'/><path fill='#3f8c77' d='m17 14 9-4 3 11-6 6z'/></svg>"
+)
+TAGS = {"en": "en", "zh": "zh-CN"}
 FOREVER = "public, immutable, max-age=31536000"
 
 _PAGE = re.compile(r"/[a-z]*")  # a page of the menu; Streamlit answers these with the same document
@@ -65,10 +74,19 @@ class FirstDocument:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and _PAGE.fullmatch(scope["path"]):
-            answer = Response(document(), headers={"Cache-Control": "no-cache"}, media_type="text/html")
+            answer = Response(
+                document(spoken(scope)), headers={"Cache-Control": "no-cache", "Vary": "Accept-Language"}, media_type="text/html"
+            )  # fmt: skip
             await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def spoken(scope: Any) -> str:
+    """The language of a page, for who reads it aloud: as its address keeps it, else as the browser says."""
+    chosen = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("lang", [""])[0]
+    preferred = "zh" if Headers(scope=scope).get("accept-language", "").lower().startswith("zh") else "en"
+    return LANGUAGES.get(chosen, preferred)
 
 
 def packs(scope: Any) -> bool:
@@ -106,8 +124,8 @@ def packed(path: str) -> bytes:
 
 
 @cache
-def document() -> bytes:
-    """Streamlit's first document, with what the chat page needs and our name."""
+def document(language: str = "en") -> bytes:
+    """Streamlit's first document in a language, with what the chat page needs and our name."""
     html = (_folder() / "index.html").read_text(encoding="utf-8")
     scripts = "".join(
         f'<link rel="modulepreload" crossorigin href="./static/js/{name}">' for name in needed() if name not in html
@@ -119,6 +137,8 @@ def document() -> bytes:
     )
     return (
         html.replace("<title>Streamlit</title>", "<title>ragstone</title>")
+        .replace('<html lang="en">', f'<html lang="{TAGS[language]}">')
+        .replace("./favicon.png", ICON)
         .replace("</head>", f"{fonts}{scripts}</head>")
         .encode()
     )

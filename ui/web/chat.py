@@ -166,7 +166,6 @@ def _examples(view: View, mode: str) -> None:
 
 def _add(view: View, *, opened: bool) -> None:
     """Documents for the collection; the worker reads them, with or without this tab."""
-    from ui.api.accepting import accept_files, labels
     from ui.web import documents_jobs
 
     n = st.session_state.setdefault("chat-uploads", 0)  # another key empties the widget
@@ -176,6 +175,8 @@ def _add(view: View, *, opened: bool) -> None:
             max_mb=int(view.home.kb.settings.parse.max_file_mb),
         )  # fmt: skip
         if files and st.button(view.word("chat.import", n=len(files)), type="primary", key="chat-import"):
+            from ui.api.accepting import accept_files, labels
+
             named = list(zip(labels([file.name for file in files]), files, strict=True))
             job = accept_files(view.home.service, view.kb, named, key_id=view.user.name)
             st.session_state.setdefault("documents-jobs", []).append(job.job_id)

@@ -15,7 +15,6 @@ from rag.answering import answer_events
 from rag.chat_models import open_chat
 from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
-from rag.parsing import ParserPool
 from rag.principals import shown_name
 from rag.threads import Thread, Turn
 from rag.trace import Trace
@@ -173,6 +172,8 @@ def _with_warnings(events: Iterator[Event], warnings: tuple[str, ...]) -> Iterat
 
 def attach(view: View, thread: Thread, name: str, data: bytes) -> None:
     """Read a file for this thread alone. Raises: DocumentError."""
+    from rag.parsing import ParserPool
+
     shown = Path(name).name[-200:] or "file"
     with ParserPool(view.home.kb.settings.parse, workers=1) as pool:
         parsed = pool.parse(data, shown)

@@ -8,11 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from rag.ingest import file_doc_id
 from rag.jobs import Job
 from rag.principals import shown_name
 from rag.types import DocumentInfo
-from ui.api.worker import upload_source
 from ui.web.documents_names import advice, counted, name_of
 from ui.web.markup import plain
 from ui.web.view import View
@@ -150,7 +148,7 @@ def file_states(job: Job, infos: Sequence[DocumentInfo]) -> list[FileState]:
     by_id = {info.doc_id: info for info in infos}
     found = []
     for one in job.request.get("files", ()):
-        info = by_id.get(file_doc_id(upload_source(one["name"])))
+        info = by_id.get(_doc_id(one["name"]))
         fresh = info is not None and info.updated_at >= job.created_at
         if info is not None and info.code and fresh:
             found.append(FileState(name=one["name"], state="failed", code=info.code))
@@ -176,8 +174,16 @@ def earlier(view: View) -> None:
             ending(view, job)
 
 
+def _doc_id(name: str) -> str:
+    """Of an uploaded file's document. What imports is not loaded before: the first page is waited for."""
+    from rag.ingest import file_doc_id
+    from ui.api.worker import upload_source
+
+    return file_doc_id(upload_source(name))
+
+
 def _documents_of(view: View, job: Job) -> list[DocumentInfo]:
-    doc_ids = [file_doc_id(upload_source(one["name"])) for one in job.request["files"]]
+    doc_ids = [_doc_id(one["name"]) for one in job.request["files"]]
     return view.kb.catalog.find_documents(
         view.kb.collection, text="", state="", type="", limit=None, offset=0, doc_ids=doc_ids
     )[0]

@@ -14,7 +14,7 @@ from rag.types import DocumentInfo
 from ui.api import accepting
 from ui.web.documents_names import advice, badge, counted, name_of, quoted, shown_title, state_of, state_word
 from ui.web.failures import told
-from ui.web.markup import plain
+from ui.web.markup import plain, spoken
 from ui.web.view import View
 
 PER_PAGE = 25
@@ -138,7 +138,7 @@ def _row(view: View, info: DocumentInfo) -> None:
             key = f"pick-{info.doc_id}"
             st.session_state.setdefault(key, info.doc_id in _picked(view))
             st.checkbox(
-                word("documents.select", name=plain(title)), key=key, on_change=_toggle, args=(view, info.doc_id, key),
+                word("documents.select", name=spoken(title)), key=key, on_change=_toggle, args=(view, info.doc_id, key),
                 label_visibility="collapsed", width=24,
             )  # fmt: skip
         with st.container(gap=None, width="stretch"):

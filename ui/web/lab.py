@@ -16,7 +16,7 @@ from ui.web.failures import told, told_kept
 from ui.web.lab_search import MOST, Outcome, passages, side_by_side, strategies
 from ui.web.lab_steps import steps
 from ui.web.lab_why import snippet, why
-from ui.web.markup import plain
+from ui.web.markup import excerpt, plain, spoken
 from ui.web.view import View
 
 SHOWN = 240  # characters of a passage in the comparison
@@ -93,8 +93,7 @@ def _hit(view: View, hit: Hit, outcome: Outcome, outcomes: Sequence[Outcome]) ->
     with st.container(border=True):
         page = f" · {word('documents.chunk_page', n=hit.page)}" if hit.page else ""
         st.markdown(f"**{hit.rank}** {plain(hit.title or name_of(hit.source))}{plain(page)}")
-        text = " ".join(hit.text.split())
-        st.caption(plain(text[:SHOWN] + ("…" if len(text) > SHOWN else "")))
+        st.caption(plain(excerpt(hit.text, SHOWN)))
         others = [
             f"{plain(one.name)} {_place(one.rank(hit.chunk_id))}"
             for one in outcomes
@@ -141,7 +140,7 @@ def _save(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     right = [
         one
         for one in by_id
-        if st.checkbox(plain(snippet(by_id[one])), key=f"lab-right-{query}-{one}", persist_state="session")
+        if st.checkbox(spoken(snippet(by_id[one])), key=f"lab-right-{query}-{one}", persist_state="session")
     ]
     answer = st.text_input(word("lab.answer"), key=f"lab-answer-{query}", persist_state="session")
     if st.button(word("lab.save_button"), key="lab-save"):

@@ -13,7 +13,7 @@ from rag.types import Hit
 from ui.web.failures import told
 from ui.web.lab_search import Outcome, holds, passages, passages_with, seen_as
 from ui.web.lab_steps import step_word
-from ui.web.markup import plain
+from ui.web.markup import excerpt, plain
 from ui.web.view import View
 
 SNIPPET = 140
@@ -67,8 +67,7 @@ def _explained(view: View, query: str, chunk_id: str, name: str) -> Explanation:
 
 
 def snippet(hit: Hit) -> str:
-    text = " ".join(hit.text.split())
-    return f"{hit.title or hit.source}: {text[:SNIPPET]}{'…' if len(text) > SNIPPET else ''}"
+    return f"{hit.title or hit.source} · {excerpt(hit.text, SNIPPET)}"
 
 
 def _told(view: View, told: Explanation) -> None:

@@ -14,6 +14,8 @@ from rag.citations import claims, strip_markers
 
 _SPECIAL = re.compile(r"[\\\[\]<>!`$:~]")
 _EVERYTHING = re.compile(r"[\\\[\]<>!`$:~*_#|{}()+-]")
+_UNSPOKEN = re.compile(r"[\\\[\]<>!`$:~*_#|{}]+")
+_NUMBERED = re.compile(r"(?m)^(\s*\d{1,9})\.")  # a line that begins so is an item of a list
 _MARKER = re.compile(r"\\\[(\d{1,3})\\\]")
 _ADDRESS = re.compile(r"(?i)(?<=\bwww)\.|(?<=[a-z])://|@")
 _CODE_BLOCK = re.compile(r"^```([a-zA-Z0-9+#-]{0,20})[^\n]*\n(.*?)(?:^```[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -86,7 +88,20 @@ def highlighted(text: str, *spans: tuple[int, int]) -> str:
 
 def plain(text: str) -> str:
     """Every mark that Markdown knows is escaped and every line stays one: the text looks as it is."""
-    return _escaped(text, _EVERYTHING).replace("\n", "  \n")
+    return _NUMBERED.sub(r"\1\\.", _escaped(text, _EVERYTHING)).replace("\n", "  \n")
+
+
+def spoken(text: str) -> str:
+    """The same for a label that is also read aloud, as it is written: marks are left out, not escaped."""
+    return _ADDRESS.sub(_apart, " ".join(_UNSPOKEN.sub(" ", text).split()).lstrip("-+ "))
+
+
+def excerpt(text: str, most: int) -> str:
+    """The beginning of a passage on one line, without the marks of headings and tables. It is still to be escaped."""
+    rows = ([cell.strip() for cell in line.lstrip("# ").split("|")] for line in text.splitlines())
+    lines = (" · ".join(cell for cell in row if cell.strip(":-")) for row in rows)
+    whole = " ".join(" ".join(lines).split())
+    return whole[:most] + "…" * (len(whole) > most)
 
 
 def _escaped(text: str, marks: re.Pattern[str]) -> str:

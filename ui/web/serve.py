@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from rag.errors import RagstoneError, UsageError
+from ui.web import first_page, soon
 
 PAGE = Path(__file__).parents[1] / "page.py"
 
@@ -54,9 +54,9 @@ def serve(
 ) -> None:
     """Serve the page until it is stopped. review: a table of questions; its page is served instead.
 
-    accounts: people sign in. Raises: UsageError for an address that others could reach while nobody has to.
+    accounts: people sign in, or may have to. Raises: UsageError for an address that others could reach while nobody has to.
     """
-    alone = _is_loopback(host)
+    alone = is_loopback(host)
     if not alone and not behind_proxy and (review is not None or not accounts):
         raise UsageError(
             f"Nobody has to sign in yet, so the page is served on this machine only, not on {host}. Make an account with "
@@ -75,31 +75,13 @@ def serve(
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn ends itself and then sends the signal again
         signal.signal(number, lambda *_: None)
-    send_at_once()
-    remember_theme()
     try:
-        _app(review).run(config=_config(host, port))
-    except SystemExit as stopped:
-        raise RagstoneError(f"The page could not start. Is port {port} in use? Try --port {port + 1}.") from stopped
-
-
-def send_at_once() -> None:
-    """Let what is written to a browser leave at once: else most answers and every small message wait 40 ms for a receipt.
-
-    asyncio does so for sockets that name their protocol; Streamlit's does not. Accepted sockets have it from the listening one.
-    """
-    from streamlit.web.server.starlette import starlette_server
-
-    bind = getattr(starlette_server, "_bind_socket", None)
-    if bind is None:  # another version of Streamlit: slower, and nothing else
-        return
-
-    def bound(*args: Any) -> socket.socket:
-        listening: socket.socket = bind(*args)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-
-    starlette_server._bind_socket = bound  # type: ignore[assignment]
+        soon.listen(
+            lambda: _app(review, _config(host, port)), host=host, port=port, open_to_all=not accounts and review is None
+        )
+    except OSError as taken:
+        reason = f"{taken.strerror or taken}. Is port {port} in use? Try --port {port + 1}."
+        raise RagstoneError(f"The page could not start on {host}:{port}: {reason}") from taken
 
 
 def remember_theme() -> None:
@@ -120,8 +102,27 @@ def remember_theme() -> None:
     app_session._populate_theme_msg = told  # type: ignore[assignment]
 
 
-def _app(review: Path | None) -> Any:
+def look_for_nothing() -> None:
+    """Spare Streamlit three searches before the first page: for components, in what is said of every installed package; for
+    a file's name in all modules, to see whether somebody typed the page into an interpreter; and, where a text is Chinese,
+    for the emoji that it may begin with. Ours begins with none. In another version of Streamlit: slower, and nothing else."""
+    from streamlit import delta_generator, string_util
+    from streamlit.components.v2 import manifest_scanner
+
+    manifest_scanner.scan_component_manifests = lambda *_: []  # type: ignore[assignment]
+    delta_generator._use_warning_has_been_displayed = True
+    string_util.extract_leading_emoji = lambda text: ("", text)
+
+
+def _app(review: Path | None, config: dict[str, Any]) -> Any:
+    """Streamlit's ASGI app, with our options."""
+    from streamlit.web import bootstrap
+
+    bootstrap.load_config_options(config)
+    remember_theme()
+    look_for_nothing()
     if review is None:
+        first_page.hurry()
         from ui.front import app
 
         return app
@@ -141,7 +142,7 @@ def _config(host: str, port: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -10,7 +10,6 @@ import streamlit as st
 from rag import attached
 from rag.errors import RagstoneError
 from rag.knowledge_base import KnowledgeBase
-from rag.parsing import quoted_page
 from rag.settings import ParseSettings
 from rag.threads import Turn
 from rag.types import Citation
@@ -137,4 +136,6 @@ def _drawn(kb: KnowledgeBase, cited: Sequence[Citation]) -> tuple[bytes, int, fl
 
 @st.cache_data(max_entries=100, show_spinner=False)
 def _page(data: bytes, page: int, quotes: tuple[str, ...], _settings: ParseSettings) -> tuple[bytes, int, float]:
+    from rag.parsing import quoted_page
+
     return quoted_page(data, page, quotes, settings=_settings)

@@ -17,7 +17,7 @@ from rag.principals import Principal
 from rag.settings import Settings
 from rag.threads import Threads
 from ui.api.service import Service
-from ui.api.worker import Worker
+from ui.web import first_page
 from ui.web.tasks import Tasks
 from ui.web.words import word
 
@@ -119,5 +119,13 @@ def _opened() -> Home:
         collection=os.environ.get("RAGSTONE_PAGE_COLLECTION", "default"),
     )
     home = Home(service=Service(kb, open_to_all=True), threads=Threads(kb.catalog.engine))
-    Worker(kb, home.jobs, home.service.wake).start()
+    threading.Thread(target=_work, args=(home,), name="worker-start", daemon=True).start()
     return home
+
+
+def _work(home: Home) -> None:
+    """Import and delete in this process, once the first page is there: what does so is not loaded before."""
+    first_page.wait()
+    from ui.api.worker import Worker
+
+    Worker(home.kb, home.jobs, home.service.wake).start()
