@@ -79,7 +79,7 @@ def test_sentences_are_read_after_a_hybrid_search_and_elsewhere_when_asked(tiny_
     assert "rerank" not in steps(mode="bm25") + steps(mode="hybrid+keywords") + steps(rerank=False)
     assert "rerank" in steps(mode="bm25", rerank=True)
     step = next(step for step in tiny_kb.search("tea garden").trace if step.name == "rerank")
-    assert step.detail == {"reranker": "sentences", "weight": 0.2}
+    assert step.detail == {"reranker": "sentences", "weight": 0.1, "by_tokens": True}
     first = [hit.chunk_id for hit in tiny_kb.search("tea garden", top_k=2)]
     assert first == [hit.chunk_id for hit in tiny_kb.search("tea garden", top_k=6)][:2]
     empty = tiny_kb.view(settings=tiny_kb.settings.with_values(rerank__model=""))
