@@ -207,8 +207,8 @@ def ingest(
     that cannot be read do not raise: they are in the report's failures.
     """
     tally = _Tally()
-    with _one_thread() as thread:
-        run = _Run(parts, options, tally, progress or (lambda _now: None), thread)
+    with _one_thread() as thread, parts.parsers(options.parse) as pool:
+        run = _Run(parts, options, tally, progress or (lambda _now: None), thread, pool)
         run_id, killed = _begin(parts, options, tally)
         paths, documents = _split(sources)
         todo, roots = run.plan(paths)
@@ -287,6 +287,7 @@ class _Run:
         tally: _Tally,
         progress: Callable[[Progress], None],
         thread: ThreadPoolExecutor,
+        pool: Parsers,
     ) -> None:
         self.parts, self.options, self.tally, self.progress = parts, options, tally, progress
         self.size = chunk_size(options.chunk, parts.embedder)
@@ -299,7 +300,7 @@ class _Run:
         self.gone: list[str] = []  # members that a changed container, and pieces that a changed file, no longer has
         self.first: dict[str, str] = {}  # content hash → doc_id of the document that holds it
         self.sample = Sample()
-        self.thread = thread
+        self.thread, self.pool = thread, pool
         self.waiting: _Group | None = None  # its chunks are being embedded
 
     # ------------------------------------------------------------ find and compare
@@ -337,6 +338,8 @@ class _Run:
                     self._count_unchanged(item.known)
                     self.tally.n_done += 1
                 else:
+                    if not todo:
+                        self.pool.prepare()  # its start takes as long as a look at some thousand files
                     todo.append(item)
                     self.tally.n_total_bytes += item.draft.size
         self.tally.n_total = self.tally.n_done + len(todo)
@@ -410,23 +413,21 @@ class _Run:
 
         A container comes after its members: once it is published, an import takes it for finished.
         """
-        if todo:
-            with self.parts.parsers(self.options.parse) as pool:
-                start = time.perf_counter()
-                for read in pool.side_by_side(lambda item: self._read(pool, item), todo):
-                    self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
-                    yield from self._taken(read)
-                    self.tally.n_bytes += read.item.draft.size
-                    self._done(read.item.draft.source)
-                    start = time.perf_counter()
+        start = time.perf_counter()
+        for read in self.pool.side_by_side(self._read, todo):
+            self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
+            yield from self._taken(read)
+            self.tally.n_bytes += read.item.draft.size
+            self._done(read.item.draft.source)
+            start = time.perf_counter()
         for item in self._documents(documents):
             yield item
             self._done(item.draft.source)
 
-    def _read(self, pool: Parsers, item: _Item) -> _Read:
-        """Runs in a thread of its own. Touches nothing but what it is given."""
+    def _read(self, item: _Item) -> _Read:
+        """Runs in a thread of its own. Touches nothing but what it is given, and the parsers."""
         assert item.found is not None
-        name = item.found.name
+        pool, name = self.pool, item.found.name
         try:
             data, draft = self._bytes(pool, item)
             item = replace(item, draft=draft)
@@ -784,8 +785,8 @@ def rewrite(
     documents: Iterable[tuple[Draft, ParsedDocument]], *, parts: IngestParts, options: IngestOptions
 ) -> Iterator[IngestReport]:
     """Cut, embed and write documents that were parsed before; after each group that is published, the report so far."""
-    with _one_thread() as thread:
-        run = _Run(parts, options, _Tally(), lambda _now: None, thread)
+    with _one_thread() as thread, parts.parsers(options.parse) as pool:
+        run = _Run(parts, options, _Tally(), lambda _now: None, thread, pool)
         items = (_Item(draft=draft, known=None, parsed=parsed) for draft, parsed in documents)
         for batch in _batches(run.cut(items)):
             if run.write(batch):
@@ -894,6 +895,8 @@ def _document_item(
 def _as_edited(draft: Draft, known: Known | None) -> Draft:
     """With what people set on the document before."""
     set_before = known.edits if known else {}
+    if not set_before and not draft.edits:
+        return draft
     return replace(draft, edits=set_before, recipe=edits.marked(draft.recipe, set_before))
 
 

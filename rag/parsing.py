@@ -64,6 +64,7 @@ class Parsers(Protocol):
     def max_bytes(self) -> int: ...
     def __enter__(self) -> Parsers: ...
     def __exit__(self, *_: object) -> None: ...
+    def prepare(self) -> None: ...
     def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument: ...
     def side_by_side(self, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]: ...
 
@@ -97,6 +98,15 @@ class ParserPool:
             if (child := self._slots.get()) is not None:
                 child.close()
 
+    def prepare(self) -> None:
+        """Start one child now, without waiting for it: a file will be read soon."""
+        if (child := self._slots.get()) is None:
+            child = self._child()
+        self._slots.put(child)
+
+    def _child(self) -> _Child:
+        return _Child(self.settings, threads=max((os.cpu_count() or 1) // self.workers, 1))
+
     def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument:
         """Read a document from its bytes.
 
@@ -117,8 +127,8 @@ class ParserPool:
         child = self._slots.get()
         try:
             while True:
-                fresh = child is None
-                child = child or _Child(self.settings, threads=max((os.cpu_count() or 1) // self.workers, 1))
+                child = child or self._child()
+                fresh = child.fresh
                 try:
                     return child.parse(data, name, passwords, timeout_s=self._timeout(len(data)))
                 except DocumentError as error:
@@ -261,6 +271,11 @@ class _Child:
         assert self._process.stdin and self._process.stdout
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no file was given to it yet."""
+        return self._n_files == 0
 
     @property
     def usable(self) -> bool:
