@@ -32,7 +32,7 @@ from rag.estimate import Sample, estimate
 from rag.import_pipeline import ImportPipeline
 from rag.loaders import markdown
 from rag.parse_child import pack_blocks
-from rag.parsing import ParsedPart, ParserPool, Parsers, parse_parts
+from rag.parsing import ParsedPart, ParserPool, Parsers, means, parse_parts
 from rag.pieces import is_piece, split_large
 from rag.principals import PUBLIC
 from rag.rows import store_rows, sweep
@@ -42,6 +42,9 @@ from rag.store import MAX_META_BYTES, MilvusStore
 from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument, TypeCount
 
 PARSER_VERSION = 3  # raise it when loaders read a file differently, so that the next import reads all of them again
+READ_WITH = (
+    " +read_with="  # in the recipe of a failure: it is tried again with other limits, passwords, OCR or converters
+)
 LISTED_BY = "listed_by"  # beside a page's validators: the sitemap that it was found in
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
@@ -294,6 +297,7 @@ class _Run:
         self.recipe = recipe_of(options.chunk, parts.embedder, options.enrich) + options.pipeline.recipe
         self.chunker = options.pipeline.chunker or chunker(options.chunk, reserve=reserve(options.enrich))
         self.enrichers = [*options.pipeline.enrichers, *options.enrichers]
+        self.means = READ_WITH + means(options.parse)
         self.patterns = describing.path_patterns(options.ingest.path_patterns)
         self.known: Mapping[str, Known] = {}
         self.members: dict[str, list[Known]] = {}  # by container
@@ -387,11 +391,13 @@ class _Run:
             return False
         return (known.size, known.mtime_ns) == (draft.size, draft.mtime_ns)
 
-    @staticmethod
-    def _same_recipe(known: Known | None, draft: Draft) -> bool:
-        return (
-            known is not None and known.recipe == draft.recipe and known.acl == draft.acl and bool(known.content_hash)
-        )
+    def _same_recipe(self, known: Known | None, draft: Draft) -> bool:
+        """Whether a document of the same content would become the same again, failures in it and inside it too."""
+        if known is None or known.acl != draft.acl or not known.content_hash:
+            return False
+        failed = [one for one in (known, *self.members.get(known.doc_id, ())) if one.code]
+        same = known.recipe.partition(READ_WITH)[0] == draft.recipe
+        return same and all(one.recipe.endswith(self.means) for one in failed)
 
     def _acl(self, known: Known | None) -> tuple[str, ...]:
         """Who finds a document: what the import says, else what was so before."""
@@ -550,7 +556,8 @@ class _Run:
     def _fail(self, item: _Item, failure: Failure) -> None:
         self.tally.failures.append(failure)
         if not self.options.dry_run:
-            self.parts.catalog.fail(self.parts.collection, item.draft, failure.code, failure.message)
+            draft = replace(item.draft, recipe=item.draft.recipe + self.means)
+            self.parts.catalog.fail(self.parts.collection, draft, failure.code, failure.message)
 
     def _done(self, source: str) -> None:
         self.tally.n_done += 1

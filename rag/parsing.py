@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import subprocess
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 import rag.parse_child as protocol
-from rag.convert import convert
+from rag.convert import convert, programs
 from rag.errors import DocumentError
 from rag.loaders import identify
+from rag.loaders.ocr import is_installed
 from rag.settings import ParseSettings
 from rag.sources import content_hash, read_stable
 from rag.types import Failure, ParsedDocument, Part
@@ -213,6 +215,14 @@ def _parse_parts(
         else:
             warnings.extend(f"{name}: {warning}" for warning in inner.warnings)
         _parse_parts(parsers, inner, source, f"{name}!/", depth + 1, found, warnings, left)
+
+
+def means(settings: ParseSettings) -> str:
+    """8 hex digits for what decides, beside a file's bytes, whether it can be read: limits, passwords, OCR, converters."""
+    limits = settings.model_dump(mode="json", exclude={"workers", "passwords"})
+    passwords = [one.get_secret_value() for one in settings.passwords]
+    found = [limits, passwords, is_installed(), programs()]
+    return content_hash(json.dumps(found, sort_keys=True).encode("utf-8"))[:8]
 
 
 def page_image(data: bytes, page: int, *, settings: ParseSettings, width: int = 1000) -> tuple[bytes, int]:
