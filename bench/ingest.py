@@ -131,7 +131,10 @@ def estimated(settings: Settings, texts: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def peers(settings: Settings, texts: Sequence[tuple[str, str]], repeat: int) -> dict[str, Any]:
-    """The same passages and model imported by us and by each peer in its default way, in turn."""
+    """The same passages and model imported by us and by each peer in its default way, in turn.
+
+    from_start: a process of its own each, from its start to the last document stored, what it loads included.
+    """
     embedder = open_embedder(settings.embedding, settings.models)
     model = Path(settings.embedding.model)
     folder = model if model.is_dir() else models_dir(settings.models.dir) / settings.embedding.model
@@ -142,34 +145,47 @@ def peers(settings: Settings, texts: Sequence[tuple[str, str]], repeat: int) -> 
     alone: list[float] = []
     there = [name for name in PEERS if _python(name).exists()]
     taken: dict[str, list[float]] = {name: [] for name in ("ragstone", *there)}
+    from_start: dict[str, list[float]] = {name: [] for name in taken}
+    size = chunk_size(settings.chunk, embedder)
     for _ in range(repeat):
         alone.append(run_bench.seconds(lambda: embedder.embed_passages(indexed)))
         taken["ragstone"].append(import_seconds(settings, embedder, documents))
         for name in there:
-            taken[name].append(_peer_seconds(name, folder, chunk_size(settings.chunk, embedder), passages))
+            taken[name].append(_peer_seconds(name, folder, size, passages))
+        for name in from_start:
+            from_start[name].append(_peer_seconds(name, folder, size, passages, from_start=True))
     ours = statistics.median(taken["ragstone"])
     ratios = {f"{name}_over_ragstone": round(statistics.median(taken[name]) / ours, 2) for name in there}
     most = {
         f"{name}_over_our_model_alone": round(statistics.median(taken[name]) / statistics.median(alone), 2)
         for name in there
     }
+    whole = {name: statistics.median(times) for name, times in from_start.items()}
+    starts = {f"{name}_over_ragstone": round(whole[name] / whole["ragstone"], 2) for name in there}
     missing = [name for name in PEERS if name not in there]
-    return {"passages": len(passages), **ratios, **most, "seconds": {"our_model_alone": rounded(alone), **{name: rounded(times) for name, times in taken.items()}},
+    return {"passages": len(passages), **ratios, **most,
+            "from_start": {**starts, "seconds": {name: rounded(times) for name, times in from_start.items()}}, "seconds": {"our_model_alone": rounded(alone), **{name: rounded(times) for name, times in taken.items()}},
             **({"not_installed": missing} if missing else {})}  # fmt: skip
 
 
 def _python(peer: str) -> Path:
-    return REPO / ".peers" / peer / "bin" / "python"
+    return Path(sys.executable) if peer == "ragstone" else REPO / ".peers" / peer / "bin" / "python"
 
 
-def _peer_seconds(name: str, model: Path, chunk_tokens: int, passages: Sequence[str]) -> float:
+def _peer_seconds(
+    name: str, model: Path, chunk_tokens: int, passages: Sequence[str], *, from_start: bool = False
+) -> float:
+    """The import alone, everything loaded and warm; or all that somebody waits for who has started nothing yet."""
     records = [{"id": str(at), "text": text} for at, text in enumerate(passages)]
-    job = {"model": str(model), "chunk_tokens": chunk_tokens, "warmup": records[:WARMUP], "runs": [records]}
+    warmup = [] if from_start else records[:WARMUP]
+    job = {"model": str(model), "chunk_tokens": chunk_tokens, "warmup": warmup, "runs": [records]}
     script = REPO / "bench" / "peers" / f"{name}_ingest.py"
+    began = time.time()
     ended = subprocess.run([str(_python(name)), str(script)], input=json.dumps(job), capture_output=True, text=True)
     if ended.returncode:
         sys.exit(f"{name} failed: {ended.stderr[-2000:]}")
-    return float(json.loads(ended.stdout.splitlines()[-1])["seconds"][0])
+    told = json.loads(ended.stdout.splitlines()[-1])
+    return float(told["ended"] - began if from_start else told["seconds"][0])
 
 
 # ---------------------------------------------------------------- again

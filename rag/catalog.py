@@ -212,12 +212,14 @@ class Catalog:
         ).where(d.collection == collection)  # fmt: skip
         if doc_id is not None:
             query = query.where(d.doc_id == doc_id)
+        names = query.selected_columns.keys()
         with self._engine.connect() as db:
-            return {
-                row.doc_id: Known(**{**row._mapping, "validators": json.loads(row.validators), "acl": names_of(row.acl),
-                                     "edits": json.loads(row.edits)})
-                for row in db.execute(query)
-            }  # fmt: skip
+            rows = [dict(zip(names, row, strict=True)) for row in db.execute(query)]
+        for row in rows:  # an import asks for all of them: most have neither validators nor edits
+            row["validators"] = {} if row["validators"] == "{}" else json.loads(row["validators"])
+            row["edits"] = {} if row["edits"] == "{}" else json.loads(row["edits"])
+            row["acl"] = names_of(row["acl"])
+        return {row["doc_id"]: Known(**row) for row in rows}
 
     def documents(self, collection: str, doc_id: str | None = None) -> list[DocumentInfo]:
         """Documents in order of their source."""
@@ -384,12 +386,17 @@ class Catalog:
             columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "this"} if rows else {}
             if rows:
                 db.execute(sa.update(documents_table).where(mine).values(columns), rows)
-            for doc_id, version in pending.items():
-                if version > 1:
-                    old = (c.collection == collection) & (c.doc_id == doc_id) & (c.version != version)
-                    _to_garbage(db, collection, old)
-                    stale = (t.collection == collection) & (t.doc_id == doc_id) & (t.version != version)
-                    db.execute(sa.delete(texts_table).where(stale))
+            replaced = [doc_id for doc_id, version in pending.items() if version > 1]
+            for start in range(0, len(replaced), _BATCH):
+                batch = replaced[start : start + _BATCH]
+                published = sa.select(d.version).where(d.collection == collection)
+                now_live = published.where(d.doc_id == c.doc_id).scalar_subquery()
+                _to_garbage(
+                    db, collection, (c.collection == collection) & c.doc_id.in_(batch) & (c.version != now_live)
+                )
+                now_live = published.where(d.doc_id == t.doc_id).scalar_subquery()
+                stale = (t.collection == collection) & t.doc_id.in_(batch) & (t.version != now_live)
+                db.execute(sa.delete(texts_table).where(stale))
 
     def touch(self, collection: str, drafts: Sequence[Draft]) -> None:
         """Note size, time and validators of sources whose content turned out the same."""

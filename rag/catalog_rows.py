@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -151,5 +152,6 @@ def packed_acl(names: Sequence[str]) -> str:
     return f"|{'|'.join(sorted(set(names)))}|"
 
 
+@lru_cache(maxsize=1024)
 def names_of(acl: str) -> tuple[str, ...]:
     return tuple(name for name in acl.split("|") if name)

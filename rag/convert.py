@@ -33,6 +33,11 @@ class Converted:
     program: str
 
 
+def programs() -> list[str]:
+    """The converters that this machine has."""
+    return [name for name in ("soffice", "libreoffice", "antiword", "catdoc", "catppt") if shutil.which(name)]
+
+
 def convert(data: bytes, name: str, kind: str, *, timeout_s: float) -> Converted | None:
     """`kind` is doc or ppt. None when the machine has no program for it. Raises: DocumentError E_CORRUPT, E_TIMEOUT."""
     office = shutil.which("soffice") or shutil.which("libreoffice")

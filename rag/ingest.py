@@ -33,7 +33,7 @@ from rag.import_pipeline import ImportPipeline
 from rag.late_interaction import embed_for_index
 from rag.loaders import markdown
 from rag.parse_child import pack_blocks
-from rag.parsing import ParsedPart, ParserPool, Parsers, parse_parts
+from rag.parsing import ParsedPart, ParserPool, Parsers, means, parse_parts
 from rag.pieces import is_piece, split_large
 from rag.principals import PUBLIC
 from rag.rows import store_rows, sweep
@@ -43,6 +43,9 @@ from rag.store import MAX_META_BYTES, MilvusStore
 from rag.types import ChunkContext, Document, Embedder, Enricher, Failure, IngestReport, ParsedDocument, TypeCount
 
 PARSER_VERSION = 3  # raise it when loaders read a file differently, so that the next import reads all of them again
+READ_WITH = (
+    " +read_with="  # in the recipe of a failure: it is tried again with other limits, passwords, OCR or converters
+)
 LISTED_BY = "listed_by"  # beside a page's validators: the sitemap that it was found in
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
@@ -208,8 +211,8 @@ def ingest(
     that cannot be read do not raise: they are in the report's failures.
     """
     tally = _Tally()
-    with _one_thread() as thread:
-        run = _Run(parts, options, tally, progress or (lambda _now: None), thread)
+    with _one_thread() as thread, parts.parsers(options.parse) as pool:
+        run = _Run(parts, options, tally, progress or (lambda _now: None), thread, pool)
         run_id, killed = _begin(parts, options, tally)
         paths, documents = _split(sources)
         todo, roots = run.plan(paths)
@@ -288,19 +291,21 @@ class _Run:
         tally: _Tally,
         progress: Callable[[Progress], None],
         thread: ThreadPoolExecutor,
+        pool: Parsers,
     ) -> None:
         self.parts, self.options, self.tally, self.progress = parts, options, tally, progress
         self.size = chunk_size(options.chunk, parts.embedder)
         self.recipe = recipe_of(options.chunk, parts.embedder, options.enrich) + options.pipeline.recipe
         self.chunker = options.pipeline.chunker or chunker(options.chunk, reserve=reserve(options.enrich))
         self.enrichers = [*options.pipeline.enrichers, *options.enrichers]
+        self.means = READ_WITH + means(options.parse)
         self.patterns = describing.path_patterns(options.ingest.path_patterns)
         self.known: Mapping[str, Known] = {}
         self.members: dict[str, list[Known]] = {}  # by container
         self.gone: list[str] = []  # members that a changed container, and pieces that a changed file, no longer has
         self.first: dict[str, str] = {}  # content hash → doc_id of the document that holds it
         self.sample = Sample()
-        self.thread = thread
+        self.thread, self.pool = thread, pool
         self.waiting: _Group | None = None  # its chunks are being embedded
 
     # ------------------------------------------------------------ find and compare
@@ -338,6 +343,8 @@ class _Run:
                     self._count_unchanged(item.known)
                     self.tally.n_done += 1
                 else:
+                    if not todo:
+                        self.pool.prepare()  # its start takes as long as a look at some thousand files
                     todo.append(item)
                     self.tally.n_total_bytes += item.draft.size
         self.tally.n_total = self.tally.n_done + len(todo)
@@ -385,11 +392,13 @@ class _Run:
             return False
         return (known.size, known.mtime_ns) == (draft.size, draft.mtime_ns)
 
-    @staticmethod
-    def _same_recipe(known: Known | None, draft: Draft) -> bool:
-        return (
-            known is not None and known.recipe == draft.recipe and known.acl == draft.acl and bool(known.content_hash)
-        )
+    def _same_recipe(self, known: Known | None, draft: Draft) -> bool:
+        """Whether a document of the same content would become the same again, failures in it and inside it too."""
+        if known is None or known.acl != draft.acl or not known.content_hash:
+            return False
+        failed = [one for one in (known, *self.members.get(known.doc_id, ())) if one.code]
+        same = known.recipe.partition(READ_WITH)[0] == draft.recipe
+        return same and all(one.recipe.endswith(self.means) for one in failed)
 
     def _acl(self, known: Known | None) -> tuple[str, ...]:
         """Who finds a document: what the import says, else what was so before."""
@@ -411,23 +420,21 @@ class _Run:
 
         A container comes after its members: once it is published, an import takes it for finished.
         """
-        if todo:
-            with self.parts.parsers(self.options.parse) as pool:
-                start = time.perf_counter()
-                for read in pool.side_by_side(lambda item: self._read(pool, item), todo):
-                    self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
-                    yield from self._taken(read)
-                    self.tally.n_bytes += read.item.draft.size
-                    self._done(read.item.draft.source)
-                    start = time.perf_counter()
+        start = time.perf_counter()
+        for read in self.pool.side_by_side(self._read, todo):
+            self.tally.steps["read"] = self.tally.steps.get("read", 0.0) + time.perf_counter() - start
+            yield from self._taken(read)
+            self.tally.n_bytes += read.item.draft.size
+            self._done(read.item.draft.source)
+            start = time.perf_counter()
         for item in self._documents(documents):
             yield item
             self._done(item.draft.source)
 
-    def _read(self, pool: Parsers, item: _Item) -> _Read:
-        """Runs in a thread of its own. Touches nothing but what it is given."""
+    def _read(self, item: _Item) -> _Read:
+        """Runs in a thread of its own. Touches nothing but what it is given, and the parsers."""
         assert item.found is not None
-        name = item.found.name
+        pool, name = self.pool, item.found.name
         try:
             data, draft = self._bytes(pool, item)
             item = replace(item, draft=draft)
@@ -550,7 +557,8 @@ class _Run:
     def _fail(self, item: _Item, failure: Failure) -> None:
         self.tally.failures.append(failure)
         if not self.options.dry_run:
-            self.parts.catalog.fail(self.parts.collection, item.draft, failure.code, failure.message)
+            draft = replace(item.draft, recipe=item.draft.recipe + self.means)
+            self.parts.catalog.fail(self.parts.collection, draft, failure.code, failure.message)
 
     def _done(self, source: str) -> None:
         self.tally.n_done += 1
@@ -785,8 +793,8 @@ def rewrite(
     documents: Iterable[tuple[Draft, ParsedDocument]], *, parts: IngestParts, options: IngestOptions
 ) -> Iterator[IngestReport]:
     """Cut, embed and write documents that were parsed before; after each group that is published, the report so far."""
-    with _one_thread() as thread:
-        run = _Run(parts, options, _Tally(), lambda _now: None, thread)
+    with _one_thread() as thread, parts.parsers(options.parse) as pool:
+        run = _Run(parts, options, _Tally(), lambda _now: None, thread, pool)
         items = (_Item(draft=draft, known=None, parsed=parsed) for draft, parsed in documents)
         for batch in _batches(run.cut(items)):
             if run.write(batch):
@@ -895,6 +903,8 @@ def _document_item(
 def _as_edited(draft: Draft, known: Known | None) -> Draft:
     """With what people set on the document before."""
     set_before = known.edits if known else {}
+    if not set_before and not draft.edits:
+        return draft
     return replace(draft, edits=set_before, recipe=edits.marked(draft.recipe, set_before))
 
 

@@ -19,6 +19,7 @@ import time
 import warnings
 from array import array
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
     _block_the_world()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    import_module("rag.loaders")  # now, while the parent still looks for what is to be read
+
     while (head := read_head(requests)) is not None:
         data = read_exactly(requests, head["size"])
         _alarm(max_seconds + 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import subprocess
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 import rag.parse_child as protocol
-from rag.convert import convert
+from rag.convert import convert, programs
 from rag.errors import DocumentError
 from rag.loaders import identify
+from rag.loaders.ocr import is_installed
 from rag.settings import ParseSettings
 from rag.sources import content_hash, read_stable
 from rag.types import Failure, ParsedDocument, Part
@@ -64,6 +66,7 @@ class Parsers(Protocol):
     def max_bytes(self) -> int: ...
     def __enter__(self) -> Parsers: ...
     def __exit__(self, *_: object) -> None: ...
+    def prepare(self) -> None: ...
     def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument: ...
     def side_by_side(self, work: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]: ...
 
@@ -97,6 +100,15 @@ class ParserPool:
             if (child := self._slots.get()) is not None:
                 child.close()
 
+    def prepare(self) -> None:
+        """Start one child now, without waiting for it: a file will be read soon."""
+        if (child := self._slots.get()) is None:
+            child = self._child()
+        self._slots.put(child)
+
+    def _child(self) -> _Child:
+        return _Child(self.settings, threads=max((os.cpu_count() or 1) // self.workers, 1))
+
     def parse(self, data: bytes, name: str, password: str = "") -> ParsedDocument:
         """Read a document from its bytes.
 
@@ -117,8 +129,8 @@ class ParserPool:
         child = self._slots.get()
         try:
             while True:
-                fresh = child is None
-                child = child or _Child(self.settings, threads=max((os.cpu_count() or 1) // self.workers, 1))
+                child = child or self._child()
+                fresh = child.fresh
                 try:
                     return child.parse(data, name, passwords, timeout_s=self._timeout(len(data)))
                 except DocumentError as error:
@@ -205,6 +217,14 @@ def _parse_parts(
         _parse_parts(parsers, inner, source, f"{name}!/", depth + 1, found, warnings, left)
 
 
+def means(settings: ParseSettings) -> str:
+    """8 hex digits for what decides, beside a file's bytes, whether it can be read: limits, passwords, OCR, converters."""
+    limits = settings.model_dump(mode="json", exclude={"workers", "passwords"})
+    passwords = [one.get_secret_value() for one in settings.passwords]
+    found = [limits, passwords, is_installed(), programs()]
+    return content_hash(json.dumps(found, sort_keys=True).encode("utf-8"))[:8]
+
+
 def page_image(data: bytes, page: int, *, settings: ParseSettings, width: int = 1000) -> tuple[bytes, int]:
     """A page of a PDF as a PNG of about `width` pixels, drawn in a child process, and how many pages there are.
 
@@ -261,6 +281,11 @@ class _Child:
         assert self._process.stdin and self._process.stdout
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no file was given to it yet."""
+        return self._n_files == 0
 
     @property
     def usable(self) -> bool:

@@ -183,6 +183,9 @@ class RayParsers:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def prepare(self) -> None:
+        """Nothing: the workers are there."""
+
     @property
     def max_bytes(self) -> int:
         return int(self._settings.max_file_mb * 1_000_000)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 4000  # in a file or a pipe nothing is cut
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 QUOTE_WIDTH = 160
 MOST_ROWS = 30  # failures and members shown; --json shows all
 

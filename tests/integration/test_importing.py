@@ -326,3 +326,42 @@ def test_what_is_out_of_reach_is_not_gone(tiny_kb: KnowledgeBase, docs: Path, mo
     report = tiny_kb.ingest(docs, prune=True)
     assert report.deleted == 1 and set(states(tiny_kb)) == {"odd.md", "closed/in.md"}
     assert sorted(one.source.rpartition("/")[2] for one in report.failures) == ["closed", "odd.md"]
+
+
+def test_failures_are_tried_again_when_something_was_done_about_them(
+    tiny_kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that was added, a converter that was installed; alone and inside an archive. Else they are not read again."""
+    from reportlab.pdfgen import canvas
+
+    def locked(word: str) -> bytes:
+        out = io.BytesIO()
+        drawing = canvas.Canvas(out, encrypt="sesame")
+        drawing.drawString(50, 500, f"The {word} is locked away.")
+        drawing.save()
+        return out.getvalue()
+
+    docs, programs = tmp_path / "docs", tmp_path / "programs"
+    docs.mkdir()
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    (docs / "alone.pdf").write_bytes(locked("oolong"))
+    (docs / "box.zip").write_bytes(zipped(inside__pdf=locked("sencha"), open__txt=b"The jasmine is not."))
+    (docs / "old.doc").write_bytes(
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "WordDocument".encode("utf-16-le") + bytes(600)
+    )
+    first = tiny_kb.ingest(docs)
+    assert sorted(one.code for one in first.failures) == ["E_ENCRYPTED", "E_ENCRYPTED", "E_UNSUPPORTED"]
+    before = {info.doc_id: info.updated_at for info in tiny_kb.documents()}
+    assert tiny_kb.ingest(docs).failures == first.failures
+    assert before == {info.doc_id: info.updated_at for info in tiny_kb.documents()}
+
+    tiny_kb.settings = tiny_kb.settings.with_values(parse__passwords=["sesame"])
+    assert [one.code for one in tiny_kb.ingest(docs).failures] == ["E_UNSUPPORTED"]
+    assert sources(tiny_kb, "locked") == {"alone.pdf", "box.zip!/inside.pdf"}
+
+    (programs / "antiword").write_text("#!/bin/sh\necho The matcha is old.\n")
+    (programs / "antiword").chmod(0o700)
+    last = tiny_kb.ingest(docs)
+    assert last.failures == () and sources(tiny_kb, "matcha") == {"old.doc"}
+    assert tiny_kb.ingest(docs).unchanged == 5
