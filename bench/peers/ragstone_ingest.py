@@ -17,7 +17,9 @@ def prepare(model: str, chunk_tokens: int) -> Callable[[list[dict[str, str]]], i
     from rag.settings import Settings
     from rag.types import Document
 
-    settings = Settings().with_values(embedding__model=model, llm__model="none", chunk__size=chunk_tokens)
+    settings = Settings().with_values(
+        embedding__model=model, llm__model="none", chunk__size=chunk_tokens, chunk__overlap=min(48, chunk_tokens // 4)
+    )
     home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # lives as long as `run`
     kb = KnowledgeBase.open(home.name, settings=settings)
 

@@ -59,7 +59,12 @@ def test_two_workers_killed_on_the_way(
     def call(self: ray_engine.RayEngine, method: str, *arguments: object) -> object:
         made = plain(self, method, *arguments)
         n_calls[method] = n_calls.get(method, 0) + 1
-        if (method, n_calls[method]) in (("parse", 20), ("parse", 90), ("embed", 3), ("embed", 9)):
+        if (method, n_calls[method]) in (
+            ("parse", 20),
+            ("parse", 90),
+            ("embed_with_tokens", 3),
+            ("embed_with_tokens", 9),
+        ):
             victim = self.pids()[len(killed) % 2]
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)

@@ -9,6 +9,7 @@ CHINESE = {
     "embedding.threads": "模型线程数；0 表示导入时用全部核心、查询时用一个",
     "embedding.query_prefix": "替换模型自带的查询提示语",
     "embedding.passage_prefix": "替换模型自带的段落提示语",
+    "embedding.tokens": "保留词元向量的符号，供重排使用，每段约 4 KB；false 表示既不保留也不使用",
     "chunk.size": "每段的词元数（含上下文）；0 表示取向量模型的上限，最多 512",
     "chunk.overlap": "相邻段落共有的词元数",
     "chunk.context_tokens": "建索引时放在段落前的标题最多占多少词元；0 表示不加",
