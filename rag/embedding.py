@@ -215,8 +215,8 @@ class LocalEmbedder:
             if self._mean is None:
                 file = self._export / "token-mean.npy"
                 try:
-                    self._mean = np.load(file, allow_pickle=False)
-                except (OSError, ValueError):
+                    self._mean = _read_array(file)
+                except (OSError, ValueError, EOFError):
                     self._mean = self._measured_mean()
                     _keep_array(file, self._mean)
             return self._mean
@@ -852,6 +852,14 @@ def _measure(backend: _Backend, jobs: Sequence[_Batch], threads: int, budget_s: 
         best = min(best, (time.process_time() - start) / threads)
         if time.perf_counter() - begin > budget_s:
             return vectors, best
+
+
+def _read_array(file: Path) -> Matrix:
+    """Raises: OSError; ValueError, EOFError for a damaged one."""
+    found: Matrix = np.load(file)  # takes no pickles
+    if found.ndim != 1 or found.dtype != np.float32 or not np.isfinite(found).all():
+        raise ValueError(f"{file} is damaged")
+    return found
 
 
 def _keep_array(file: Path, array: NDArray[Any]) -> None:

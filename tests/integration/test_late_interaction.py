@@ -11,6 +11,7 @@ import pytest
 from rag import Document, KnowledgeBase, Settings
 from rag.embedding import LocalEmbedder, open_embedder
 from rag.late_interaction import with_tokens
+from tests.tiny_model import build
 
 TEXTS = [
     "Green tea is brewed at 75 degrees in the garden.",
@@ -61,6 +62,18 @@ def test_the_prefix_is_not_part_of_the_text(tiny_settings: Settings) -> None:
     for text in TEXTS:
         assert len(prefixed.embed_with_tokens([text])[1][0]) == len(plain.embed_with_tokens([text])[1][0])
         assert prefixed.query_tokens(text).shape == plain.query_tokens(text).shape
+
+
+@pytest.mark.parametrize("damage", [b"", b"no array", None])
+def test_a_damaged_mean_is_computed_anew(tiny_settings: Settings, tmp_path: Path, damage: bytes | None) -> None:
+    model = build(tmp_path / "model", dim=24, max_tokens=64)  # one that no other test has exported
+    settings = tiny_settings.with_values(embedding__model=str(model), models__dir=str(tmp_path / "models"))
+    before = open_embedder(settings.embedding, settings.models).embed_with_tokens(TEXTS)[1]
+    (file,) = (tmp_path / "models").rglob("token-mean.npy")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-200] if damage is None else damage)
+    assert open_embedder(settings.embedding, settings.models).embed_with_tokens(TEXTS)[1] == before
+    assert file.read_bytes() == whole
 
 
 def test_torch_and_a_setting_go_without(tiny_settings: Settings) -> None:
