@@ -670,14 +670,8 @@ class Catalog:
 
     def vectors(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Cached vectors by key; keys without one are left out."""
-        found: dict[str, np.ndarray] = {}
-        with self._engine.connect() as db:
-            for start in range(0, len(keys), _BATCH):
-                v = vectors_table.c
-                query = sa.select(v.key, v.vector).where(v.key.in_(keys[start : start + _BATCH]))
-                for row in db.execute(query):
-                    found[row.key] = np.frombuffer(row.vector, "<f4")
-        return found
+        kept = self._cached(vectors_table.c.vector, keys)
+        return {key: np.frombuffer(vector, "<f4") for key, vector in kept.items()}
 
     def put_vectors(self, vectors: Mapping[str, np.ndarray], tokens: Mapping[str, bytes] | None = None) -> None:
         """Cache vectors and, with them, the signs of their tokens; a key that is there keeps what it has."""
@@ -691,12 +685,16 @@ class Catalog:
 
     def tokens(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The signs of the token vectors by vector key; keys without them are left out."""
-        v = vectors_table.c
+        return self._cached(vectors_table.c.tokens, keys)
+
+    def _cached(self, column: sa.ColumnElement[Any], keys: Sequence[str]) -> dict[str, bytes]:
+        """What a column of the cache holds for each key; keys for which it holds nothing are left out."""
+        key = vectors_table.c.key
         found: dict[str, bytes] = {}
         with self._engine.connect() as db:
             for start in range(0, len(keys), _BATCH):
-                query = sa.select(v.key, v.tokens).where(v.key.in_(keys[start : start + _BATCH]), v.tokens.is_not(None))
-                found.update((row.key, row.tokens) for row in db.execute(query))
+                query = sa.select(key, column).where(key.in_(keys[start : start + _BATCH]), column.is_not(None))
+                found.update(row._tuple() for row in db.execute(query))
         return found
 
     def put_tokens(self, tokens: Mapping[str, bytes]) -> None:

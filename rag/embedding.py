@@ -105,18 +105,18 @@ class _Batch:
     at: Sequence[int] = ()
 
 
+_TokensToo = Callable[[_Batch], tuple[Vectors, Matrix]]
+
+
 class _Backend(Protocol):
     """Computes one vector per text, float32, not yet normalised. `run` may be called from several threads."""
 
     name: str
     parallel: int  # calls of `run` worth making at once
-    tells_tokens: bool  # whether `run_tokens` can be called
+    # The vectors, and those of the tokens, of shape (texts, most tokens, width of the model); None: it does not tell them.
+    run_tokens: _TokensToo | None
 
     def run(self, batch: _Batch) -> Vectors: ...
-
-    def run_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
-        """The vectors, and those of the tokens, of shape (texts, most tokens, width of the model)."""
-        ...
 
 
 class LocalEmbedder:
@@ -154,7 +154,7 @@ class LocalEmbedder:
         self._tokens = tokens
         self._batch_size = batch_size
         self._overhead = tokens.n_special + (len(tokens.plain(passage_prefix)) if passage_prefix else 0)
-        self.keeps_tokens = keep_tokens and backend.tells_tokens
+        self.keeps_tokens = keep_tokens and backend.run_tokens is not None
         self._export = export
         self._mean: Matrix | None = None
         self._lock = threading.Lock()
@@ -179,7 +179,7 @@ class LocalEmbedder:
         packed = [b""] * len(texts)
 
         def run(batch: _Batch) -> Vectors:
-            vectors, tokens = self._run.run_tokens(batch)
+            vectors, tokens = self._with_tokens(batch)
             for at, ids, row in zip(batch.at, batch.ids, tokens, strict=True):
                 packed[at] = signs(row[self._tokens.meaningful.among(ids, skip=before)], mean)
             return vectors
@@ -198,7 +198,7 @@ class LocalEmbedder:
         found: list[Matrix] = []
 
         def run(batch: _Batch) -> Vectors:
-            vectors, tokens = self._run.run_tokens(batch)
+            vectors, tokens = self._with_tokens(batch)
             found.append(centred(tokens[0][before : len(batch.ids[0]) - behind], mean))
             return vectors
 
@@ -208,6 +208,10 @@ class LocalEmbedder:
             while len(self._asked) > _QUESTIONS:
                 self._asked.popitem(last=False)
         return vector, found[0]
+
+    def _with_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
+        assert self._run.run_tokens is not None  # keeps_tokens says so
+        return self._run.run_tokens(batch)
 
     def _token_mean(self) -> Matrix:
         """The mean of token vectors of sentences of our own, of shape (dim,); computed once for a model and kept beside it."""
@@ -227,7 +231,7 @@ class LocalEmbedder:
         rows = []
         for ids in self._tokens.ids([self.passage_prefix + text for text in texts]):
             ids = ids[: self.max_tokens]
-            tokens = self._run.run_tokens(_Batch([""], [ids], ""))[1][0]
+            tokens = self._with_tokens(_Batch([""], [ids], ""))[1][0]
             rows.append(tokens[before : len(ids) - behind])
         mean: Matrix = np.concatenate(rows).mean(axis=0, dtype=np.float64).astype(np.float32)
         return mean
@@ -439,7 +443,7 @@ class _OpenVino:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"OpenVINO cannot load {graph} ({reason}). Delete the folder to export again.") from error
-        self.tells_tokens = len(compiled.outputs) == 2
+        self.run_tokens: _TokensToo | None = self._both if len(compiled.outputs) == 2 else None
         # An infer request is used by one thread at a time; as many as streams keep every core busy.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(threads):
@@ -448,7 +452,7 @@ class _OpenVino:
     def run(self, batch: _Batch) -> Vectors:
         return self._infer(batch, 1)[0]
 
-    def run_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
+    def _both(self, batch: _Batch) -> tuple[Vectors, Matrix]:
         vectors, tokens = self._infer(batch, 2)
         return vectors, tokens
 
@@ -507,7 +511,9 @@ class _Torch:
 
         self.name = f"torch-{precision}"
         self.parallel = 1
-        self.tells_tokens = False  # a slow way that some models need; their passages are reranked by words alone
+        self.run_tokens: _TokensToo | None = (
+            None  # a slow way that some models need; their passages are reranked by words alone
+        )
         self._model = copy.deepcopy(model).to(torch.bfloat16) if precision == "bf16" else model
         self._threads = threads
         self._lock = threading.Lock()
@@ -521,9 +527,6 @@ class _Torch:
                 list(batch.texts), prompt=batch.prefix, batch_size=len(batch.texts), show_progress_bar=False
             )
         return np.asarray(vectors, np.float32)
-
-    def run_tokens(self, batch: _Batch) -> tuple[Vectors, Matrix]:
-        raise NotImplementedError
 
 
 # ---------------------------------------------------------------- finding and preparing a model

@@ -31,13 +31,14 @@ def search_options(
     weight = SENTENCES_WEIGHT if weak else 1.0
     if rerank is not None and rerank.weight is not None:
         weight = rerank.weight
+    dense = min(SENTENCES_DENSE, 1.0 - weight) if weak else 0.0
     recency = Recency(weight=search.recency, half_life_days=search.recency_days, key=search.recency_field)
     return SearchOptions(
         retrievers=weights(mode, search), top_k=_check_top_k(search.top_k if top_k is None else top_k), depth=search.depth,
         depths=search.depths, fusion=search.fusion, rrf_k=search.rrf_k,
         rerank_depth=rerank.depth if rerank else 0, rerank_weight=weight,
-        rerank_dense=min(SENTENCES_DENSE, 1.0 - weight) if weak else 0.0,
-        rerank_tokens=min(TOKENS_WEIGHT, 1.0 - weight - min(SENTENCES_DENSE, 1.0 - weight)) if weak else 0.0,
+        rerank_dense=dense,
+        rerank_tokens=min(TOKENS_WEIGHT, 1.0 - weight - dense) if weak else 0.0,
         rerank_threshold=rerank.threshold if rerank else None,
         boosts=tuple((filters.parse(text), gain) for text, gain in search.boosts.items()),
         recency=recency if search.recency else None, collapse=search.collapse if search.collapse < 1 else None,

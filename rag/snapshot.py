@@ -127,33 +127,38 @@ class _Hashed:
         return {"size": self.size, "sha256": self._hash.hexdigest()}
 
 
-def _write_vectors(archive: zipfile.ZipFile, catalog: Catalog, collection: Collection) -> tuple[dict[str, Any], int]:
+def _new_keys(catalog: Catalog, collection: Collection) -> Iterator[list[str]]:
+    """The keys of the collection's vectors in groups, each once."""
     seen: set[bytes] = set()
+    for keys in _groups(catalog.vector_keys(collection.name)):
+        new = [key for key in dict.fromkeys(keys) if bytes.fromhex(key) not in seen]
+        yield new
+        seen.update(map(bytes.fromhex, new))
+
+
+def _write_vectors(archive: zipfile.ZipFile, catalog: Catalog, collection: Collection) -> tuple[dict[str, Any], int]:
+    n_vectors = 0
     member = zipfile.ZipInfo(VECTORS)  # stored: floats do not get smaller
     with archive.open(member, "w", force_zip64=True) as stream:
         out = _Hashed(stream)
-        for keys in _groups(catalog.vector_keys(collection.name)):
-            new = [key for key in dict.fromkeys(keys) if bytes.fromhex(key) not in seen]
-            found = catalog.vectors(new)
-            for key in new:
+        for keys in _new_keys(catalog, collection):
+            found = catalog.vectors(keys)
+            for key in keys:
                 if key not in found:
                     raise UsageError(
                         "A vector is missing in the catalog. Run `ragstone verify --repair`, then export again."
                     )
                 out.write(bytes.fromhex(key) + found[key].astype("<f4").tobytes())
-            seen.update(bytes.fromhex(key) for key in new)
-    return out.summary(), len(seen)
+            n_vectors += len(keys)
+    return out.summary(), n_vectors
 
 
 def _write_tokens(archive: zipfile.ZipFile, catalog: Catalog, collection: Collection) -> dict[str, Any]:
-    seen: set[bytes] = set()
     with archive.open(zipfile.ZipInfo(TOKENS), "w", force_zip64=True) as stream:  # stored, as the vectors are
         out = _Hashed(stream)
-        for keys in _groups(catalog.vector_keys(collection.name)):
-            new = [key for key in dict.fromkeys(keys) if bytes.fromhex(key) not in seen]
-            for key, signs in catalog.tokens(new).items():
+        for keys in _new_keys(catalog, collection):
+            for key, signs in catalog.tokens(keys).items():
                 out.write(bytes.fromhex(key) + _LENGTH.pack(len(signs)) + signs)
-            seen.update(bytes.fromhex(key) for key in new)
     return out.summary()
 
 
