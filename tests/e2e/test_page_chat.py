@@ -10,7 +10,7 @@ import pytest
 
 from rag import Document, KnowledgeBase
 from tests.fakes.openai_server import OpenAIServer, Reply, Request, says
-from tests.page_server import CHROMIUM, PageServer, answered, ask, idle, opened, serving
+from tests.page_server import CHROMIUM, PageServer, answered, ask, idle, opened, serving, take_away
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -75,8 +75,7 @@ def test_conflicts_follow_ups_and_the_model_of_a_chat(server: PageServer, browse
     page.get_by_test_id("stSidebar").get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="large-model").click()
     idle(page)
-    page.locator("[class*='st-key-retry-'] button").first.click()
-    page.locator(".st-key-answer-0 [class*='st-key-rating-']").wait_for(state="detached")
+    take_away(of_this_answer(page, "retry").locator("button").first)
     answered(page)
     assert ASKED_OF == ["fake-model", "large-model"]
     address = page.url
@@ -90,6 +89,12 @@ def test_conflicts_follow_ups_and_the_model_of_a_chat(server: PageServer, browse
     idle(page)
     assert model.input_value() == "fake-model"
     page.context.close()
+
+
+def of_this_answer(page: Any, what: str) -> Any:
+    """This widget of the first answer that stands there now: the next answer's has another key."""
+    classes = page.locator(f".st-key-answer-0 [class*='st-key-{what}-']").first.get_attribute("class").split()
+    return page.locator("." + next(one for one in classes if one.startswith(f"st-key-{what}-")))
 
 
 def opened_thread(browser: Any, address: str) -> Any:
