@@ -159,7 +159,7 @@ def _healthy(process: subprocess.Popen[bytes], log: Path, timeout_s: float = STA
             pytest.skip(f"the Milvus server ended at once: {log.read_text(errors='replace')[-500:]}")
         try:
             with urllib.request.urlopen("http://127.0.0.1:9091/healthz", timeout=1) as reply:
-                if reply.status == 200:
+                if reply.status == 200 and _busy(PORTS[-1]):  # it may call itself well before it listens, and for good
                     return True
         except OSError:
             time.sleep(0.2)

@@ -14,16 +14,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rag import lite
 from rag.catalog_rows import row_key
 from rag.knowledge_base import KnowledgeBase
+from tests import milvus_server
 
 FULL = os.environ.get("RAGSTONE_BARS", "quick") == "full"
 SEED = 20_261_128
@@ -164,3 +166,30 @@ def spread(n: int, total: int) -> list[int]:
     if n == 1:
         return [1 + total // 2]
     return sorted({1 + round(at * (total - 1) / max(n - 1, 1)) for at in range(n)})
+
+
+@contextmanager
+def _embedded(_: Path) -> Iterator[str]:
+    if not lite.available():
+        pytest.skip("there is no embedded Milvus here")
+    yield ""
+
+
+@contextmanager
+def _over_tcp(at: Path) -> Iterator[str]:
+    at.mkdir()
+    with milvus_server.tcp_server(at) as uri:
+        yield uri
+
+
+@contextmanager
+def _server(at: Path) -> Iterator[str]:
+    if not FULL:
+        pytest.skip("the real server takes long: RAGSTONE_BARS=full")
+    at.mkdir()
+    with milvus_server.running(at) as uri:
+        yield uri
+
+
+# Each gives the URI of an empty Milvus for the time of a with-statement.
+BACK_ENDS: dict[str, Callable[[Path], Any]] = {"embedded": _embedded, "over TCP": _over_tcp, "Milvus 2.3.5": _server}

@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag import lite
 from rag.embedding import open_embedder
 from rag.knowledge_base import KnowledgeBase
-from tests import milvus_server
-from tests.bars.harness import FULL, REPO, State, environment, ingest_command, says, state, write_documents
+from tests.bars.harness import BACK_ENDS, FULL, REPO, State, environment, ingest_command, says, state, write_documents
 
 pytestmark = pytest.mark.bar
 
 N_DOCUMENTS = 60 if FULL else 12
-
-
-@contextmanager
-def _embedded(_: Path) -> Iterator[str]:
-    if not lite.available():
-        pytest.skip("there is no embedded Milvus here")
-    yield ""
-
-
-@contextmanager
-def _over_tcp(at: Path) -> Iterator[str]:
-    at.mkdir()
-    with milvus_server.tcp_server(at) as uri:
-        yield uri
-
-
-@contextmanager
-def _server(at: Path) -> Iterator[str]:
-    if not FULL:
-        pytest.skip("the real server takes long: RAGSTONE_BARS=full")
-    at.mkdir()
-    with milvus_server.running(at) as uri:
-        yield uri
-
-
-BACK_ENDS: dict[str, Callable[[Path], Any]] = {"embedded": _embedded, "over TCP": _over_tcp, "Milvus 2.3.5": _server}
 
 
 @pytest.mark.parametrize("back_end", BACK_ENDS)
