@@ -33,7 +33,7 @@ from rag.errors import (
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
 from rag.searching import NO_UNDERSTANDING, Searcher, SearchMemory
-from rag.settings import SENTENCES, Settings
+from rag.settings import SENTENCES, Settings, home_folder
 from rag.trace import Trace
 from rag.turns import turns
 from rag.types import (
@@ -144,9 +144,7 @@ class KnowledgeBase:
         settings = settings or Settings.load()
         if isinstance(home, str) and home.startswith(("http://", "https://", "tcp://")):
             settings, home = settings.with_values(milvus__uri=home), None
-        folder = (
-            Path(home if home is not None else os.environ.get("RAGSTONE_HOME") or ".ragstone").expanduser().absolute()
-        )
+        folder = home_folder(home)
         _check_collection(collection)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -797,6 +795,15 @@ class KnowledgeBase:
             if collection is None:
                 return Verification(problems=())
             return verify(self._verify_parts(collection), repair=repair)
+
+    def verify_all(self, *, repair: bool = False) -> dict[str, Verification]:
+        """`verify` for every collection of the home, all tenants' too. Returns: name as it is kept → what was found."""
+        found = {}
+        for name in self.catalog.collections():
+            seen = self.view()
+            seen.collection = name
+            found[name] = seen.verify(repair=repair)
+        return found
 
     def _verify_parts(self, collection: Collection) -> VerifyParts:
         from rag.verify import VerifyParts

@@ -468,6 +468,11 @@ class Settings(_Section):
         return _validate(tree, {})
 
 
+def home_folder(home: str | os.PathLike[str] | None = None) -> Path:
+    """Where everything is kept: as named, else $RAGSTONE_HOME, else ./.ragstone."""
+    return Path(home or os.environ.get("RAGSTONE_HOME") or ".ragstone").expanduser().absolute()
+
+
 def load_with_origins(
     file: str | os.PathLike[str] | None = None,
     *,

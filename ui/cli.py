@@ -147,6 +147,10 @@ def build_parser() -> argparse.ArgumentParser:
     import_ = command("import", "read a collection from a file; nothing is embedded", "snapshot_import", snapshot)
     import_.add_argument("file", metavar="FILE")
     import_.add_argument("--replace", action="store_true", help="in place of what the collection holds")
+    backup = command("backup", "write the whole home into a file; it may be used meanwhile", "backup")
+    backup.add_argument("file", metavar="FILE")
+    restore = command("restore", "put a backup into a new --home, and write its index; nothing is embedded", "restore")
+    restore.add_argument("file", metavar="FILE")
     _graph_commands(group("graph", "the knowledge graph: build it, search it, look at it"), command)
     _eval_commands(group("eval", "measure retrieval"), command)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
 from rag.loaders.markdown import heading_text
-from rag.settings import Settings, load_with_origins, walk
+from rag.settings import Settings, home_folder, load_with_origins, walk
 from rag.sources import is_url
 from rag.types import Answer, ChatModel, DocumentInfo, Hit, IngestReport, Step
 from rag.watching import watch
@@ -32,6 +32,7 @@ from ui.outcome import Outcome
 
 UNDERSTANDING = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
 if TYPE_CHECKING:
+    from rag.backup import Backup
     from rag.snapshot import Snapshot
 
 FAILED, STOPPED = 3, 1  # exit codes: finished, but something failed; stopped by a signal
@@ -180,6 +181,40 @@ def snapshot_import(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb, printing.ingest_progress(quiet=_json(options)) as progress:
         done = kb.import_snapshot(options.file, replace=options.replace, progress=progress)
     return Outcome(data=snapshot_json(done), show=partial(printing.snapshot, verb="Imported"))
+
+
+def backup(options: argparse.Namespace) -> Outcome:
+    from rag.backup import back_up
+
+    with printing.counter(quiet=_json(options)) as progress:
+        done = back_up(
+            home_folder(_home(options)),
+            Path(options.file),
+            catalog_url=_settings(options).catalog.url,
+            progress=progress,
+        )
+    return Outcome(data=_backup_json(done), show=partial(printing.backup, verb="Saved"))
+
+
+def restore(options: argparse.Namespace) -> Outcome:
+    from rag.backup import restore as put_back
+
+    settings = _settings(options)
+    with printing.counter(quiet=_json(options)) as progress:
+        done = put_back(
+            Path(options.file), home_folder(_home(options)), catalog_url=settings.catalog.url, progress=progress
+        )
+    with _open(options) as kb:
+        found = kb.verify_all(repair=True)
+    data = _backup_json(done) | {
+        "collections": len(found), "documents": sum(one.n_documents for one in found.values()),
+        "chunks": sum(one.n_chunks for one in found.values()), "ok": all(one.ok for one in found.values()), "embedded": 0,
+    }  # fmt: skip
+    return Outcome(data=data, show=partial(printing.backup, verb="Restored"), code=0 if data["ok"] else FAILED)
+
+
+def _backup_json(done: Backup) -> dict[str, Any]:
+    return {"path": done.path, "files": done.n_files, "bytes": done.n_bytes, "seconds": done.seconds}
 
 
 # ---------------------------------------------------------------- questions

@@ -285,6 +285,20 @@ def snapshot(data: Mapping[str, Any], *, verb: str) -> None:
     )  # fmt: skip
 
 
+def backup(data: Mapping[str, Any], *, verb: str) -> None:
+    way = "to" if verb == "Saved" else "from"
+    held = (
+        f", {data['documents']} documents in {data['collections']} collections, nothing embedded"
+        if "documents" in data
+        else ""
+    )
+    out.print(
+        f"{verb} {data['files']} files {way} {data['path']}, {data['bytes'] / 1e6:.1f} MB, in {data['seconds']:.1f} s{held}.", markup=False,
+    )  # fmt: skip
+    if not data.get("ok", True):
+        err.print("The index could not be written whole: ragstone verify names what is missing.")
+
+
 def hits(data: Mapping[str, Any], *, explain: bool = False) -> None:
     for warning in data["warnings"]:
         err.print(escape(warning))

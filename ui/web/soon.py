@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.responses import Response
 
-from rag.settings import Settings
+from rag.settings import Settings, home_folder
 from ui.web.assets import Assets, FirstDocument
 
 MESSAGE_MB = 200  # the largest that a browser may send over the socket; Streamlit's own figure
@@ -115,7 +113,7 @@ def may_have_accounts(home: str | None, settings: Settings) -> bool:
     """
     if settings.ui.oidc_roles or settings.catalog.url:
         return True
-    file = Path(home or os.environ.get("RAGSTONE_HOME") or ".ragstone").expanduser().absolute() / "catalog.sqlite3"
+    file = home_folder(home) / "catalog.sqlite3"
     if not file.is_file():
         return "://" in str(home)
     try:
