@@ -14,19 +14,16 @@ import re
 import secrets
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
-from rag.database import open_engine
+from rag.database import dump, load
 from rag.errors import UsageError
 
 FORMAT = 1
@@ -68,7 +65,7 @@ def back_up(home: Path, path: Path, *, catalog_url: str = "", progress: Progress
         ):
             temporary.chmod(0o600)  # it holds every document, and hashes of keys
             if catalog_url:
-                _dump(Path(copies) / DUMP, catalog_url)
+                dump(catalog_url, Path(copies) / DUMP)
                 files[DUMP] = _write(archive, DUMP, Path(copies) / DUMP)
             names = list(_names(home))
             for at, name in enumerate(names):
@@ -107,7 +104,7 @@ def restore(path: Path, home: Path, *, catalog_url: str = "", progress: Progress
             try:
                 _unpack(archive, files, staged, progress)
                 if DUMP in files:
-                    _load(staged / DUMP, catalog_url)
+                    load(catalog_url, staged / DUMP)
                     (staged / DUMP).unlink()
                 for one in staged.iterdir():
                     os.replace(one, home / one.name)
@@ -219,48 +216,3 @@ def _unpack(
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-# ---------------------------------------------------------------- PostgreSQL
-
-
-def _dump(into: Path, url: str) -> None:
-    _run(["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={into}"], url)
-
-
-def _load(dump: Path, url: str) -> None:
-    engine = open_engine(url, sqlite=False)
-    try:
-        if sa.inspect(engine).get_table_names():
-            raise UsageError("The database in catalog.url has tables already. Create an empty one, and name that.")
-    except sa.exc.SQLAlchemyError as error:
-        raise UsageError(f"The database in catalog.url cannot be reached ({type(error).__name__}).") from error
-    finally:
-        engine.dispose()
-    _run(["pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", str(dump)], url)
-
-
-def _run(command: Sequence[str], url: str) -> None:
-    """One of PostgreSQL's own programs on this database. The password stays out of the command line."""
-    parsed = sa.make_url(url)
-    environment = dict(os.environ) | ({"PGPASSWORD": parsed.password} if parsed.password else {})
-    if isinstance(mode := parsed.query.get("sslmode"), str):
-        environment["PGSSLMODE"] = mode
-    place = {
-        "--host=": parsed.host,
-        "--port=": parsed.port,
-        "--username=": parsed.username,
-        "--dbname=": parsed.database,
-    }
-    options = [f"{name}{value}" for name, value in place.items() if value]
-    program = shutil.which(command[0])
-    if program is None:
-        raise UsageError(
-            f"{command[0]} is not installed. Install PostgreSQL's client programs (Debian: postgresql-client), of the server's version or newer."
-        )
-    done = subprocess.run(
-        [program, *command[1:], *options, "--no-password"], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-        raise UsageError(f"{command[0]} failed: {said[:300]}. Its version must be the server's or newer.")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, SettingsError, disk_full
+from rag.errors import CatalogError, DiskError, LockedError, RagstoneError, SettingsError, UsageError, disk_full
 
 LOCK_SPACE = 0x52_47_53_54  # of our advisory locks in a PostgreSQL database: 0 makes the tables, 1 writes
 _ROWS = 200  # rows per INSERT on PostgreSQL, whose protocol counts parameters in 16 bits
@@ -123,3 +127,49 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")  # an acknowledged document survives a power cut
     cursor.close()
+
+
+def dump(url: str, into: Path) -> None:
+    """Write a PostgreSQL database into a file, as of one moment. Raises: UsageError when `pg_dump` is missing or fails."""
+    _run_program(["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={into}"], url)
+
+
+def load(url: str, written: Path) -> None:
+    """Read what `dump` wrote into an empty database, all of it or nothing. Raises: UsageError."""
+    engine = open_engine(url, sqlite=False)
+    try:
+        if sa.inspect(engine).get_table_names():
+            raise UsageError("The database in catalog.url has tables already. Create an empty one, and name that.")
+    except SQLAlchemyError as error:
+        raise UsageError(f"The database in catalog.url cannot be reached ({type(error).__name__}).") from error
+    finally:
+        engine.dispose()
+    _run_program(
+        ["pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", str(written)], url
+    )
+
+
+def _run_program(command: Sequence[str], url: str) -> None:
+    """One of PostgreSQL's own programs on this database. The password stays out of the command line."""
+    parsed = sa.make_url(url)
+    environment = dict(os.environ) | ({"PGPASSWORD": parsed.password} if parsed.password else {})
+    if isinstance(mode := parsed.query.get("sslmode"), str):
+        environment["PGSSLMODE"] = mode
+    place = {
+        "--host=": parsed.host,
+        "--port=": parsed.port,
+        "--username=": parsed.username,
+        "--dbname=": parsed.database,
+    }
+    options = [f"{name}{value}" for name, value in place.items() if value]
+    program = shutil.which(command[0])
+    if program is None:
+        raise UsageError(
+            f"{command[0]} is not installed. Install PostgreSQL's client programs (Debian: postgresql-client), of the server's version or newer."
+        )
+    done = subprocess.run(
+        [program, *command[1:], *options, "--no-password"], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        raise UsageError(f"{command[0]} failed: {said[:300]}. Its version must be the server's or newer.")
