@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rag import fusion
+from rag.ahead import Ahead
 from rag.catalog_rows import LiveRow, StoredChunk
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches
@@ -25,6 +27,7 @@ from rag.understanding import Understood
 Retriever = Callable[[Query, int, Expr | None], Ranking]
 """(query, depth, filter) → the best `depth` rows by store key."""
 
+NEED_NO_MODEL = frozenset({"bm25"})  # they begin while a question is still being embedded for the others
 SHOWN_CANDIDATES = 20  # per step, when the trace explains
 
 
@@ -175,14 +178,24 @@ def recall(
     where: Expr | None,
     trace: Trace,
 ) -> list[Recalled]:
-    """Ask each retriever for its best rows for each query."""
+    """Ask each retriever for its best rows for each query; those that need no model, while the others wait for theirs."""
+
+    def ask(retriever: str, query: Query) -> Sequence[tuple[str, float]]:
+        depth = max(options.depths.get(retriever, options.depth), options.top_k)
+        return retrievers[retriever](query, depth, where)
+
+    ahead = {
+        (name, query): Ahead(partial(ask, name, query))
+        for query in queries
+        for name in (options.retrievers.keys() & NEED_NO_MODEL if len(options.retrievers) > 1 else ())
+    }
     found: list[Recalled] = []
     for query, label in zip(queries, _labels(queries), strict=True):
         for retriever, weight in options.retrievers.items():
             name = f"{retriever}{label}"
             with trace.span(f"recall:{name}") as step:
-                depth = max(options.depths.get(retriever, options.depth), options.top_k)
-                ranking = fusion.ranking(dict(retrievers[retriever](query, depth, where)))
+                begun = ahead.get((retriever, query))
+                ranking = fusion.ranking(dict(begun.result() if begun else ask(retriever, query)))
                 step.n_out = len(ranking)
                 if label:
                     step.detail = {"query": query.text}

@@ -13,6 +13,7 @@ from rag.crossing import SAMPLE, Crossing, main_language
 from rag.settings import FORMS
 from rag.text import language
 from rag.trace import Trace
+from rag.turns import turns
 from rag.types import Embedder, Query, Reranker
 
 if TYPE_CHECKING:
@@ -230,10 +231,16 @@ def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = No
 def _remembered(retriever: Retriever) -> Retriever:
     """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
     known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+    one_asks = threading.Lock()
 
     def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-        if (query, depth) not in known:
-            known[query, depth] = list(retriever(query, depth, where))
-        return known[query, depth]
+        with turns.waiting():
+            one_asks.acquire()
+        try:
+            if (query, depth) not in known:
+                known[query, depth] = list(retriever(query, depth, where))
+            return known[query, depth]
+        finally:
+            one_asks.release()
 
     return asked
