@@ -545,11 +545,11 @@ class Catalog:
     def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
         """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
         c = chunks_table.c
-        query = sa.select(c.collection, c.pk, c.doc_id, c.start, c.end, c.level, c.vector_key).join(
+        query = sa.select(c.collection, c.pk, c.vector_key, c.doc_id, c.start, c.end, c.level).join(
             documents_table, _SAME_VERSION
         )
-        rows = self._by_key(query, collection, pks)
-        return {row.pk: LiveRow(chunk_id(row.doc_id, row.start, row.end, row.level), row.vector_key) for row in rows}
+        rows = self._by_key(query, collection, pks)  # by place: hundreds of them in each search, and a name costs more
+        return {pk: LiveRow(chunk_id(*of), vector_key) for _, pk, vector_key, *of in rows}
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""

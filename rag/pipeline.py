@@ -27,6 +27,9 @@ from rag.understanding import Understood
 Retriever = Callable[[Query, int, Expr | None], Ranking]
 """(query, depth, filter) → the best `depth` rows by store key."""
 
+Live = Callable[[Sequence[str]], Mapping[str, LiveRow]]
+"""Which of these store keys belong to live versions."""
+
 NEED_NO_MODEL = frozenset({"bm25"})  # they begin while a question is still being embedded for the others
 SHOWN_CANDIDATES = 20  # per step, when the trace explains
 
@@ -87,7 +90,7 @@ class SearchParts:
     """
 
     retrievers: Mapping[str, Retriever]
-    live: Callable[[Sequence[str]], Mapping[str, LiveRow]]
+    live: Live
     load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
     tokens: Callable[[str, Sequence[str]], Sequence[float] | None] = lambda _question, _keys: None
@@ -124,15 +127,16 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
     plan = understand(query, parts.understand, trace)
     where = _joined(options.filter, plan.filter)
     notes: tuple[str, ...] = ()
+    live = _Live(parts.live)
     try:
-        recalled = recall(plan.queries, parts.retrievers, options, where, trace)
+        recalled = recall(plan.queries, parts.retrievers, options, where, trace, live)
     except StoreAwayError as error:
         if parts.fallback is None:
             raise
         words_only = replace(options, retrievers={"words": 1.0})
-        recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace)
+        recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace, live)
         notes = (f"{error} Until then passages are found by their words alone, in the catalog.",)
-    rows = resolve(recalled, parts.live, trace)
+    rows = resolve(recalled, live, trace)
     recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
@@ -177,15 +181,21 @@ def recall(
     options: SearchOptions,
     where: Expr | None,
     trace: Trace,
+    live: Live,
 ) -> list[Recalled]:
     """Ask each retriever for its best rows for each query; those that need no model, while the others wait for theirs."""
 
-    def ask(retriever: str, query: Query) -> Sequence[tuple[str, float]]:
+    def ask(retriever: str, query: Query) -> Ranking:
         depth = max(options.depths.get(retriever, options.depth), options.top_k)
         return retrievers[retriever](query, depth, where)
 
+    def ask_ahead(retriever: str, query: Query) -> Ranking:
+        found = ask(retriever, query)
+        live([pk for pk, _ in found])  # the others are still busy, and `resolve` will know these
+        return found
+
     ahead = {
-        (name, query): Ahead(partial(ask, name, query))
+        (name, query): Ahead(partial(ask_ahead, name, query))
         for query in queries
         for name in (options.retrievers.keys() & NEED_NO_MODEL if len(options.retrievers) > 1 else ())
     }
@@ -203,6 +213,20 @@ def recall(
     return found
 
 
+class _Live:
+    """Which rows are live. Asks for each once in a search."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._known: dict[str, LiveRow | None] = {}
+
+    def __call__(self, pks: Sequence[str]) -> Mapping[str, LiveRow]:
+        if new := [pk for pk in pks if pk not in self._known]:
+            found = self._live(new)
+            self._known.update((pk, found.get(pk)) for pk in new)
+        return {pk: row for pk in pks if (row := self._known[pk]) is not None}
+
+
 def _labels(queries: Sequence[Query]) -> list[str]:
     """What tells the queries' rankings apart: nothing for the question, else the kind, numbered where it recurs."""
     kinds = [query.kind for query in queries]
@@ -217,9 +241,7 @@ def _joined(left: Expr | None, right: Expr | None) -> Expr | None:
     return All((left, right)) if left and right else left or right
 
 
-def resolve(
-    recalled: Sequence[Recalled], live: Callable[[Sequence[str]], Mapping[str, LiveRow]], trace: Trace
-) -> Mapping[str, LiveRow]:
+def resolve(recalled: Sequence[Recalled], live: Live, trace: Trace) -> Mapping[str, LiveRow]:
     """Ask the catalog which candidates are live. Rows of versions that are not stay behind."""
     with trace.span("resolve") as step:
         keys = sorted({pk for one in recalled for pk, _ in one.ranking})
