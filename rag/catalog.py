@@ -545,28 +545,39 @@ class Catalog:
     def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
         """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
         c = chunks_table.c
-        query = sa.select(c.collection, c.pk, c.vector_key, c.doc_id, c.start, c.end, c.level).join(
-            documents_table, _SAME_VERSION
-        )
-        rows = self._by_key(query, collection, pks)  # by place: hundreds of them in each search, and a name costs more
-        return {pk: LiveRow(chunk_id(*of), vector_key) for _, pk, vector_key, *of in rows}
+        query = sa.select(c.pk, c.collection, c.vector_key, c.doc_id, c.start, c.end, c.level)
+        queries = self._by_key(query.join(documents_table, _SAME_VERSION), pks)
+        with self._engine.connect() as db:
+            rows = [row for one in queries for row in self._at_once(db, one)]
+        return {pk: LiveRow(chunk_id(*at), vector) for pk, holder, vector, *at in rows if holder == collection}
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""
-        return {row.pk: stored_of(row) for row in self._by_key(_LIVE, collection, pks)}
+        with self._engine.connect() as db:
+            rows = [row for one in self._by_key(_LIVE, pks) for row in db.execute(one).all()]
+        return {row.pk: stored_of(row) for row in rows if row.collection == collection}
 
-    def _by_key(self, query: sa.Select[Any], collection: str, pks: Sequence[str]) -> Iterator[Any]:
-        """Rows of `query` by chunk key, of this collection only.
+    def _by_key(self, query: sa.Select[Any], pks: Sequence[str]) -> Iterator[sa.Select[Any]]:
+        """The query by chunk key, some keys at a time.
 
-        The collection is compared here: in the statement it makes SQLite read every chunk of the collection instead of
+        The caller compares the collection: in the statement it makes SQLite read every chunk of the collection instead of
         looking the keys up.
         """
         query = query.where(self._visible(), _ENABLED)
-        with self._engine.connect() as db:
-            for start in range(0, len(pks), _BATCH):
-                for row in db.execute(query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))).all():
-                    if row.collection == collection:
-                        yield row
+        for start in range(0, len(pks), _BATCH):
+            yield query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))
+
+    def _at_once(self, db: sa.Connection, query: sa.Select[Any]) -> Sequence[Any]:
+        """All rows of a query for numbers and text, by place.
+
+        SQLite's driver gives the interpreter to another thread and takes it back for every row, so that two threads that
+        read hundreds are slower than one. So it gets a single row, which holds all of them as JSON.
+        """
+        if not self._sqlite:
+            return db.execute(query).all()
+        every = sa.func.json_group_array(sa.func.json_array(*query.selected_columns))
+        rows: list[Any] = json.loads(db.execute(query.with_only_columns(every)).scalar_one())
+        return rows
 
     def chunks(self, collection: str, doc_id: str) -> list[Chunk]:
         """The live chunks of one document, in order."""
