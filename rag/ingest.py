@@ -49,6 +49,7 @@ READ_WITH = (
 LISTED_BY = "listed_by"  # beside a page's validators: the sitemap that it was found in
 BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
+MOST_PIECES = 2  # of a group of documents, the last of which goes over its end; more are a long document's
 BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
 MAX_DOC_ID = 512
 DEFAULT_CHUNK_TOKENS = 512
@@ -56,7 +57,7 @@ DEFAULT_CHUNK_TOKENS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOptions:
-    """stop: when it is set, the import ends after the documents it is writing."""
+    """stop: when it is set, the import ends after the documents it is writing; a long one stays for the next run."""
 
     chunk: ChunkSettings
     parse: ParseSettings
@@ -640,6 +641,9 @@ class _Run:
         if group is None:
             return False
         vectors = self._vectors(group.embedding)
+        if vectors is None:
+            self.tally.stopped = True
+            return False
         self._release([item.known for item, _ in group.batch])
         self._publish(group.own, vectors)
         self.parts.catalog.mark_copies(self.parts.collection, group.twins)
@@ -717,10 +721,18 @@ class _Run:
         with self.tally.timed("embed"):
             return embed_for_index(self.parts.embedder, texts)
 
-    def _vectors(self, embedding: _Embedding) -> dict[str, np.ndarray]:
-        """The vectors by key when they are there. Those that were computed are cached piece by piece."""
+    def _vectors(self, embedding: _Embedding) -> dict[str, np.ndarray] | None:
+        """The vectors by key when they are there. Those that were computed are cached piece by piece.
+
+        None when somebody asks to stop in the middle of a long document: the next run begins where this ends.
+        """
         vectors = dict(embedding.cached)
         for keys, future in embedding.computed:
+            if len(embedding.computed) > MOST_PIECES and self.options.stop.is_set():
+                for _, one in embedding.computed:
+                    one.cancel()  # but for the piece that is being computed, and those that are
+            if future.cancelled():
+                return None
             computed, tokens = future.result()
             new = dict(zip(keys, computed, strict=True))
             self.parts.catalog.put_vectors(new, dict(zip(keys, tokens, strict=True)) if tokens else None)

@@ -72,6 +72,7 @@ PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. ç”
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
 WARM_QUERY = "ready å¥½"  # both languages' dictionaries are read
+WRITER_LOCK = "writer.lock"
 CLOCK_SLACK_S = 2.0  # clocks are trimmed by so much all the time
 CLOCK_WARNING = (
     "The clock stands earlier than when this collection was last written, and passages may be missing. "
@@ -156,6 +157,7 @@ class KnowledgeBase:
             raise UsageError(
                 f"The home folder {folder} is not writable. Choose another with --home, or change its permissions."
             )
+        (folder / WRITER_LOCK).touch()  # by it `sources` knows a home, which lies perhaps in a folder that is imported
         made = cls(folder, settings, collection, notify)
         made._models_of = models_of
         return made
@@ -1050,7 +1052,7 @@ class KnowledgeBase:
             raise UsageError("You may read here, and change nothing. Ask an admin for the role editor.")
         check_open_files()
         owner = self.home / "writer.pid"
-        lock = FileLock(self.home / "writer.lock")
+        lock = FileLock(self.home / WRITER_LOCK)
         try:
             with lock.acquire(timeout=LOCK_WAIT_S):
                 owner.write_text(str(os.getpid()))

@@ -254,9 +254,20 @@ def _find(roots: list[str], settings: FetchSettings) -> Iterator[FoundFile | Fou
             )
 
 
+def is_home(folder: str) -> bool:
+    """Whether ragstone keeps its own files in this folder.
+
+    They are never imported. To open and close one would also take SQLite's and the embedded Milvus's locks from this process.
+    """
+    lock, *others = (os.path.join(folder, name) for name in ("writer.lock", "catalog.sqlite3", "writer.pid"))
+    return os.path.exists(lock) and any(map(os.path.exists, others))
+
+
 def _under(root: str) -> Iterator[FoundFile | Failure]:
-    if not os.path.isdir(root):
-        folder, name = os.path.split(root)
+    folder, name = (root, "") if os.path.isdir(root) else os.path.split(root)
+    if is_home(folder):
+        raise SourceError(f"In {source_name(folder)} ragstone keeps its own files. Name another folder.")
+    if name:
         yield _file(root, next(filter(os.path.isfile, (os.path.join(folder, one) for one in sidecar_names(name))), ""))
         return
     stack = [_listed(root)]
@@ -300,8 +311,10 @@ def _listed(folder: str) -> Iterator[tuple[os.DirEntry[str] | Failure, str]]:
 
 
 def _entries(folder: str) -> Sequence[os.DirEntry[str] | Failure]:
-    """The visible entries of a folder, in byte order of their names."""
+    """The visible entries of a folder, in byte order of their names; none of a home's."""
     try:
+        if is_home(folder):
+            return []
         with os.scandir(folder) as entries:
             return sorted(
                 (entry for entry in entries if not entry.name.startswith(".")),

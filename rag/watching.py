@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rag.sources import is_home
+
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "virtiofs", "vboxsf")
     + ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs")
@@ -92,7 +94,7 @@ class Watch:
         for root in roots:
             # A single file is watched in its folder: editors put a new file in its place.
             folder = root if os.path.isdir(root) else os.path.dirname(root)
-            handler = _handler(self._note, None if folder == root else root)
+            handler = _handler(self._note, folder, None if folder == root else root)
             if poll_s is None and not is_network(folder):
                 if native is None:
                     native = Observer()
@@ -118,7 +120,7 @@ class Watch:
         return observers
 
 
-def _handler(note: Any, only: str | None) -> Any:
+def _handler(note: Any, folder: str, only: str | None) -> Any:
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
 
     class Handler(FileSystemEventHandler):
@@ -129,16 +131,18 @@ def _handler(note: Any, only: str | None) -> Any:
                 return  # an entry of it changed, which is an event of its own
             for path in (event.src_path, event.dest_path):
                 text = os.fsdecode(path) if path else ""
-                if text and (text == only if only else _counts(text)):
+                if text and (text == only if only else _counts(text, folder)):
                     note(text)
 
     return Handler()
 
 
-def _counts(path: str) -> bool:
-    """Whether an import could look at a path: not hidden, not what an editor leaves for a moment."""
-    name = path.rpartition(os.sep)[2]
-    return not name.startswith((".", "~$")) and not name.endswith(TEMPORARY)
+def _counts(path: str, root: str) -> bool:
+    """Whether an import of the root could look at a path: nothing hidden on the way, none of our own files, no draft of an editor."""
+    *folders, name = os.path.relpath(path, root).split(os.sep)
+    if name.startswith("~$") or name.endswith(TEMPORARY) or any(one.startswith(".") for one in (*folders, name)):
+        return False
+    return not any(is_home(os.path.join(root, *folders[:n])) for n in range(len(folders) + 1))
 
 
 def is_network(path: str) -> bool:

@@ -166,6 +166,17 @@ def test_bm25_finds_nothing_for_words_that_are_not_there(store: MilvusStore, ind
         assert len(store.bm25(index, "zeppelin airships and COVID", depth=30)) == 7, "only rows that share a word"
 
 
+def test_an_index_without_a_row_finds_nothing(store: MilvusStore, index: str) -> None:
+    if not store.has_bm25(index):
+        pytest.skip("no full-text search on this server")
+    name = f"contract_empty_{os.getpid()}"
+    store.create(name, dim=DIM)
+    assert store.bm25(name, "tea", depth=10) == [] == store.dense(name, vectors(1)[0], depth=10)
+    store.upsert(name, rows(3), vectors(3))
+    assert len(store.bm25(name, "tea", depth=10)) == 1
+    store.drop(name)
+
+
 def test_bm25_statistics_follow_deletes(store: MilvusStore, index: str) -> None:
     if not store.has_bm25(index):
         pytest.skip("no full-text search on this server")

@@ -10,12 +10,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rag.errors import DocumentError, UsageError
 from rag.import_pipeline import ImportPipeline
 from rag.knowledge_base import KnowledgeBase
+from rag.late_interaction import embed_for_index
 from rag.settings import Settings
 from rag.types import Chunk, ChunkContext, Document, ParsedDocument
 from tests.web import page as web_page
@@ -259,6 +261,35 @@ def test_a_stopped_import_goes_on_where_it_was(
     again = tiny_kb.ingest(docs)
     assert (again.stopped, again.unchanged, again.added) == (False, n_live, 40 - n_live)
     assert set(states(tiny_kb).values()) == {"live"} and tiny_kb.verify().ok
+
+
+def test_a_long_document_keeps_nobody_waiting_who_stops(
+    tmp_path: Path, tiny_kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not imported then, but what was embedded of it is not embedded again."""
+    (tmp_path / "long.txt").write_text(
+        "\n\n".join(f"Tea {n} " + " ".join(f"steeps {n * k} in the garden" for k in range(14)) for n in range(1000))
+    )
+    stop, calls = threading.Event(), 0
+
+    def embed(embedder: Any, texts: Sequence[str]) -> Any:
+        nonlocal calls
+        calls += 1
+        stop.set()
+        return embed_for_index(embedder, texts)
+
+    monkeypatch.setattr("rag.ingest.embed_for_index", embed)
+    report = tiny_kb.ingest(tmp_path, stop=stop)
+    assert report.stopped and report.added == 0 and not tiny_kb.search("garden", mode="bm25")
+    n_pieces, n_before = calls, report.n_embedded
+    assert n_before >= 512 and n_pieces <= 4
+    whole = tiny_kb.ingest(tmp_path)  # which also holds the home
+    assert (whole.added, whole.failed, whole.stopped) == (
+        1,
+        0,
+        False,
+    ) and whole.n_embedded == whole.n_chunks - n_before > 0
+    assert tiny_kb.verify().ok
 
 
 def test_a_dry_run_writes_nothing_and_estimates(tiny_kb: KnowledgeBase, docs: Path) -> None:

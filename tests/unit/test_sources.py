@@ -45,6 +45,20 @@ def test_folders_are_searched_in_order_without_hidden_files(tree: Path) -> None:
     assert list(find(str(tree))) == found
 
 
+def test_files_of_ragstone_itself_are_none_of_a_folders(tree: Path) -> None:
+    """Reading them would take the locks of the catalog and the index from the process that holds them."""
+    home = tree / "kb"
+    home.mkdir()
+    for name in ("writer.lock", "catalog.sqlite3", "milvus.db"):
+        (home / name).write_text("x")
+    assert names(tree) == ["a.txt", "b.txt", "c.txt", "d.md"]
+    for own in (home, home / "catalog.sqlite3"):
+        with pytest.raises(SourceError, match="keeps its own files"):
+            list(find(own))
+    (home / "writer.lock").unlink()
+    assert "catalog.sqlite3" in names(tree), "somebody else's file of that name is one"
+
+
 def test_each_file_comes_once_and_hidden_ones_when_named(tree: Path) -> None:
     assert names([tree / "sub", tree, tree / "a.txt"]) == ["c.txt", "d.md", "a.txt", "b.txt"]
     assert names(tree / "sub" / ".hidden.txt") == [".hidden.txt"]

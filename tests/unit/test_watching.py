@@ -108,5 +108,19 @@ def test_reading_is_no_change(folder: Path) -> None:
     watching.close()
 
 
+def test_hidden_folders_and_our_own_files_are_no_change(folder: Path, poll_s: float | None) -> None:
+    """Else an import of a folder that holds the home would be the reason for the next."""
+    for name in (".ragstone", "kb"):
+        (folder / name).mkdir()
+    (folder / "kb" / "writer.lock").touch()
+    (folder / "kb" / "catalog.sqlite3").touch()
+    watching = Seen([folder], poll_s)
+    (folder / ".ragstone" / "catalog.sqlite3-wal").write_text("x")
+    (folder / "kb" / "catalog.sqlite3-wal").write_text("x")
+    (folder / "mark.md").write_text("x")
+    assert watching.wait("mark.md") <= {"mark.md", "kb"}
+    watching.close()
+
+
 def test_local_folders_are_no_network_folders(tmp_path: Path) -> None:
     assert not is_network(str(tmp_path))
