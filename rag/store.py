@@ -13,8 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -54,7 +53,6 @@ PROBE_TIMEOUT_S = 1.0
 CONNECT_S = (
     2.0  # for a connection, also for one that is made again inside a call; calls that write try until their time is up
 )
-EMBEDDED_TRIES = 5
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # gRPC goes through these, a bare connection does not
 
 _T = TypeVar("_T")
@@ -96,13 +94,7 @@ class MilvusStore:
             _trust_strings()
             # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
             options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
-            connect = partial(MilvusClient, self._uri, token=token, timeout=min(self._timeout_s, CONNECT_S), **options)
-            for _ in range(
-                EMBEDDED_TRIES - 1 if self._embedded else 0
-            ):  # it listens, but on a busy machine it is slow to answer
-                with suppress(Exception):
-                    return connect()
-            return connect()
+            return MilvusClient(self._uri, token=token, timeout=min(self._timeout_s, CONNECT_S), **options)
         except Exception as error:  # pymilvus raises a dozen kinds here, from ValueError to grpc's own
             raise self._unreachable(error) from error
 
