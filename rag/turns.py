@@ -40,6 +40,10 @@ class Turns:
             self._mine.held = False
             self._give()
 
+    def is_one_free(self) -> bool:
+        """Whether somebody who began now would not have to wait. It may be otherwise a moment later."""
+        return self._free > 0
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """While this thread waits for something outside of it: its turn, if it has one, is another's."""
