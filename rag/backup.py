@@ -7,11 +7,9 @@ again stays out: the index (it is written anew from the catalog's vectors), cach
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -25,6 +23,7 @@ from typing import Any
 
 from rag.database import dump, load
 from rag.errors import UsageError
+from rag.sealed import PIECE, Hashed, pieces, written
 
 FORMAT = 1
 MANIFEST, DUMP = "manifest.json", "catalog.dump"
@@ -32,7 +31,6 @@ MAX_MANIFEST = 100_000_000
 _SQLITE = b"SQLite format 3\0"
 _LEFT_OUT = re.compile(r"milvus\..*|replies\.sqlite3|.*\.(lock|pid|log|tmp)|.*-(wal|shm|journal)")
 _NAME = re.compile(r"(?!/)(?!.*\\)(?!.*(^|/)\.\.?(/|$))[^\0:]+")
-_PIECE = 1 << 20
 
 Progress = Callable[[int, int, str], None]  # files done, of how many, and the next one's name
 
@@ -56,33 +54,22 @@ def back_up(home: Path, path: Path, *, catalog_url: str = "", progress: Progress
     start = time.perf_counter()
     if not catalog_url and not (home / "catalog.sqlite3").is_file():
         raise UsageError(f"There is nothing in {home}. Name the folder that holds catalog.sqlite3 with --home.")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     files: dict[str, dict[str, Any]] = {}
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix=".ragstone-", dir=path.parent) as copies,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
-        ):
-            temporary.chmod(0o600)  # it holds every document, and hashes of keys
-            if catalog_url:
-                dump(catalog_url, Path(copies) / DUMP)
-                files[DUMP] = _write(archive, DUMP, Path(copies) / DUMP)
-            names = list(_names(home))
-            for at, name in enumerate(names):
-                if progress is not None:
-                    progress(at, len(names), name)
-                with suppress(FileNotFoundError):  # a job's upload that is done by now
-                    files[name] = _write(archive, name, _still(home / name, Path(copies)))
-            archive.writestr(MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=1))
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"The backup {path} cannot be written ({error.strerror or error}). Choose another place."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        written(path, "backup") as archive,
+        tempfile.TemporaryDirectory(prefix=".ragstone-", dir=path.parent) as copies,
+    ):
+        os.chmod(str(archive.filename), 0o600)  # it holds every document, and hashes of keys
+        if catalog_url:
+            dump(catalog_url, Path(copies) / DUMP)
+            files[DUMP] = _write(archive, DUMP, Path(copies) / DUMP)
+        names = list(_names(home))
+        for at, name in enumerate(names):
+            if progress is not None:
+                progress(at, len(names), name)
+            with suppress(FileNotFoundError):  # a job's upload that is done by now
+                files[name] = _write(archive, name, _still(home / name, Path(copies)))
+        archive.writestr(MANIFEST, json.dumps({"format": FORMAT, "files": files}, indent=1))
     return _done(path, files, start)
 
 
@@ -157,13 +144,11 @@ def _still(source: Path, copies: Path) -> Path:
 
 
 def _write(archive: zipfile.ZipFile, name: str, source: Path) -> dict[str, Any]:
-    found, size = hashlib.sha256(), 0
-    with open(source, "rb") as read, archive.open(name, "w", force_zip64=True) as written:
-        while piece := read.read(_PIECE):
-            written.write(piece)
-            found.update(piece)
-            size += len(piece)
-    return {"size": size, "sha256": found.hexdigest()}
+    with open(source, "rb") as read, archive.open(name, "w", force_zip64=True) as member:
+        hashed = Hashed(member)
+        while piece := read.read(PIECE):
+            hashed.write(piece)
+    return hashed.summary()
 
 
 # ---------------------------------------------------------------- in
@@ -201,17 +186,11 @@ def _unpack(
     for at, (name, wanted) in enumerate(files.items()):
         if progress is not None:
             progress(at, len(files), name)
-        target, found, size = into / name, hashlib.sha256(), 0
+        target = into / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(name) as read, open(target, "xb", opener=_private) as written:
-            while piece := read.read(_PIECE):
-                found.update(piece)
-                size += len(piece)
-                if size > wanted["size"]:
-                    break
-                written.write(piece)
-        if (size, found.hexdigest()) != (wanted["size"], wanted["sha256"]):
-            raise ValueError(f"{name} is not what the manifest says")
+        with open(target, "xb", opener=_private) as copy:
+            for piece in pieces(archive, name, wanted):
+                copy.write(piece)
 
 
 def _private(path: str, flags: int) -> int:

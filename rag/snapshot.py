@@ -14,9 +14,7 @@ sizes before the first row, each value's type on the way, and the whole as `veri
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import os
 import re
 import secrets
 import struct
@@ -25,7 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +34,7 @@ from rag.ingest import Progress
 from rag.principals import EVERYONE
 from rag.reindex import abandon, drop_old_indexes
 from rag.rows import store_row
+from rag.sealed import PIECE, Hashed, pieces, written
 from rag.store import MilvusStore
 
 FORMAT = 2
@@ -48,7 +47,6 @@ BATCH = 2_000  # chunks written together
 _KEY = 32
 _LENGTH = struct.Struct("<I")
 MAX_TOKENS = 16_000_000  # bytes of one chunk's signs
-_PIECE = 1 << 20
 _MARK = NEXT + "import-"
 
 _DOCUMENT = {
@@ -88,43 +86,17 @@ def export(
     The caller holds the write lock, so that nothing changes meanwhile. Raises: UsageError when it cannot be written.
     """
     start = time.perf_counter()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
-            members, n_vectors = {}, 0
-            members[VECTORS], n_vectors = _write_vectors(archive, catalog, collection)
-            members[TOKENS] = _write_tokens(archive, catalog, collection)
-            members[DOCUMENTS], n_documents, n_chunks = _write_documents(archive, catalog, collection, progress)
-            archive.writestr(
-                MANIFEST, json.dumps(_manifest(collection, members, n_documents, n_chunks, n_vectors), indent=2)
-            )
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"The snapshot {path} cannot be written ({error.strerror or error}). Choose another place."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path, "snapshot") as archive:
+        members, n_vectors = {}, 0
+        members[VECTORS], n_vectors = _write_vectors(archive, catalog, collection)
+        members[TOKENS] = _write_tokens(archive, catalog, collection)
+        members[DOCUMENTS], n_documents, n_chunks = _write_documents(archive, catalog, collection, progress)
+        archive.writestr(
+            MANIFEST, json.dumps(_manifest(collection, members, n_documents, n_chunks, n_vectors), indent=2)
+        )
     return Snapshot(path=str(path), collection=collection.name, model=collection.model, n_documents=n_documents,
                     n_chunks=n_chunks, n_vectors=n_vectors, n_bytes=path.stat().st_size,
                     seconds=round(time.perf_counter() - start, 3))  # fmt: skip
-
-
-class _Hashed:
-    """Writes through to a member and notes how much and what."""
-
-    def __init__(self, into: IO[bytes]) -> None:
-        self._into, self._hash, self.size = into, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self._into.write(data)
-        self._hash.update(data)
-        self.size += len(data)
-
-    def summary(self) -> dict[str, Any]:
-        return {"size": self.size, "sha256": self._hash.hexdigest()}
 
 
 def _new_keys(catalog: Catalog, collection: Collection) -> Iterator[list[str]]:
@@ -140,7 +112,7 @@ def _write_vectors(archive: zipfile.ZipFile, catalog: Catalog, collection: Colle
     n_vectors = 0
     member = zipfile.ZipInfo(VECTORS)  # stored: floats do not get smaller
     with archive.open(member, "w", force_zip64=True) as stream:
-        out = _Hashed(stream)
+        out = Hashed(stream)
         for keys in _new_keys(catalog, collection):
             found = catalog.vectors(keys)
             for key in keys:
@@ -155,7 +127,7 @@ def _write_vectors(archive: zipfile.ZipFile, catalog: Catalog, collection: Colle
 
 def _write_tokens(archive: zipfile.ZipFile, catalog: Catalog, collection: Collection) -> dict[str, Any]:
     with archive.open(zipfile.ZipInfo(TOKENS), "w", force_zip64=True) as stream:  # stored, as the vectors are
-        out = _Hashed(stream)
+        out = Hashed(stream)
         for keys in _new_keys(catalog, collection):
             for key, signs in catalog.tokens(keys).items():
                 out.write(bytes.fromhex(key) + _LENGTH.pack(len(signs)) + signs)
@@ -168,7 +140,7 @@ def _write_documents(
     n_documents = n_chunks = 0
     total = catalog.counts(collection.name)[0]
     with archive.open(DOCUMENTS, "w", force_zip64=True) as stream:
-        out = _Hashed(stream)
+        out = Hashed(stream)
         for record in catalog.records(collection.name):
             blocks = record["blocks"]
             record["blocks"] = None if blocks is None else base64.b64encode(blocks).decode("ascii")
@@ -276,7 +248,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     for info in members.values():
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise _damaged(path, "it is encrypted or packed in an unknown way")
-        if info.file_size > MAX_RATIO * info.compress_size + _PIECE:
+        if info.file_size > MAX_RATIO * info.compress_size + PIECE:
             raise _damaged(path, f"{info.filename} unpacks to more than {MAX_RATIO} times its size")
     if members[MANIFEST].file_size > MAX_MANIFEST:
         raise _damaged(path, "its manifest is too long")
@@ -329,15 +301,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
 
 
 def _check_member(archive: zipfile.ZipFile, name: str, wanted: Mapping[str, Any]) -> None:
-    found, size = hashlib.sha256(), 0
-    with archive.open(name) as stream:
-        while piece := stream.read(_PIECE):
-            found.update(piece)
-            size += len(piece)
-            if size > wanted["size"]:
-                break
-    if (size, found.hexdigest()) != (wanted["size"], wanted["sha256"]):
-        raise ValueError(f"{name} is not what the manifest says")
+    for _ in pieces(archive, name, wanted):
+        pass
 
 
 def _collection(manifest: Mapping[str, Any], name: str, generation: int) -> Collection:
