@@ -409,14 +409,18 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
+_SPACE = np.zeros(0x3002, bool)  # by code point; the last entry stands for all that lie above
+_SPACE[[ord(char) for char in " \t\n\r\u00a0\u3000"]] = True
+
+
 def _trim(spans: NDArray[np.int64], text: str) -> NDArray[np.int64]:
     """SentencePiece counts the space before a word as part of it; a span should start at the word."""
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    space = np.isin(points, np.array([ord(c) for c in " \t\n\r\u00a0\u3000"], np.uint32))
+    starts, ends = spans[:, 0], spans[:, 1]
     for _ in range(2):
-        inner = spans[:, 1] - spans[:, 0] > 1
-        inner[inner] = space[spans[inner, 0]]
-        spans[inner, 0] += 1
+        wide = ends - starts > 1
+        wide[wide] = _SPACE[np.minimum(points[starts[wide]], len(_SPACE) - 1)]
+        starts += wide
     return spans
 
 

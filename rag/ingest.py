@@ -51,6 +51,7 @@ BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
 MOST_PIECES = 2  # of a group of documents, the last of which goes over its end; more are a long document's
 BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
+MOST_REMEMBERED = 2000  # texts of one document, some 4 KB of offsets each
 MAX_DOC_ID = 512
 DEFAULT_CHUNK_TOKENS = 512
 
@@ -616,7 +617,7 @@ class _Run:
         embedder, chunk = self.parts.embedder, self.options.chunk
         size, overlap = edits.chunk_sizes(self.size, chunk.overlap, item.draft.edits, most=embedder.max_tokens)
         return ChunkContext(
-            doc_id=item.draft.doc_id, tokens=embedder.token_offsets, size=size, overlap=overlap,
+            doc_id=item.draft.doc_id, tokens=_remembered(embedder.token_offsets), size=size, overlap=overlap,
             context_tokens=chunk.context_tokens, overhead=embedder.passage_overhead(), embed=embedder.embed_passages,
         )  # fmt: skip
 
@@ -855,6 +856,20 @@ def _batches(drafts: Iterable[tuple[_Item, Draft]]) -> Iterator[list[tuple[_Item
             batch, n_chunks, most = [], 0, min(2 * most, BATCH_CHUNKS)
     if batch:
         yield batch
+
+
+def _remembered(tokens: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same function for one document: a chunk is counted by who cuts it and again by who checks it."""
+    known: dict[str, Any] = {}
+
+    def remembered(text: str) -> Any:
+        if (spans := known.get(text)) is None:
+            spans = tokens(text)
+            if len(known) < MOST_REMEMBERED:
+                known[text] = spans
+        return spans
+
+    return remembered
 
 
 def _recipe(settings: ChunkSettings, size: int, embedder: Embedder) -> str:
