@@ -17,7 +17,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,7 @@ class Catalog:
     def __init__(self, url: str | Path) -> None:
         self._sqlite = isinstance(url, Path) or str(url).startswith("sqlite")
         self._reader: Principal | None = None
+        self._statements: dict[str, sa.Select[Any]] = {}  # of this reader
         self._engine = open_engine(url, sqlite=self._sqlite)
         shown = self._engine.url.render_as_string(hide_password=True)
         if self._sqlite:
@@ -115,7 +116,7 @@ class Catalog:
     def seen_by(self, principal: Principal | None) -> Catalog:
         """The same catalog to somebody: what it reads of documents leaves out those whose access list does not let them in."""
         seen = copy.copy(self)
-        seen._reader = principal
+        seen._reader, seen._statements = principal, {}
         return seen
 
     @property
@@ -157,9 +158,7 @@ class Catalog:
     def last_write(self, collection: str) -> float:
         """The clock's time when the collection was last written to, in seconds; 0 if it never was."""
         with self._engine.connect() as db:
-            found = db.execute(
-                sa.select(meta_table.c.value).where(meta_table.c.key == f"written:{collection}")
-            ).scalar()
+            found = db.execute(_META, {"of": f"written:{collection}"}).scalar()
         return float(found or 0)
 
     def note_write(self, collection: str, now: float) -> None:
@@ -172,7 +171,7 @@ class Catalog:
 
     def collection(self, name: str) -> Collection | None:
         with self._engine.connect() as db:
-            row = db.execute(sa.select(collections_table).where(collections_table.c.name == name)).first()
+            row = db.execute(_COLLECTION, {"name": name}).first()
         if row is None:
             return None
         probe = np.frombuffer(row.probe, "<f4") if row.probe else None
@@ -544,39 +543,55 @@ class Catalog:
 
     def live_rows(self, collection: str, pks: Sequence[str]) -> dict[str, LiveRow]:
         """Which of these keys belong to live versions, without their texts. What is missing must not be shown."""
-        c = chunks_table.c
-        query = sa.select(c.pk, c.collection, c.vector_key, c.doc_id, c.start, c.end, c.level)
-        queries = self._by_key(query.join(documents_table, _SAME_VERSION), pks)
+        query = self._built("rows", lambda: self._by_key(_LIVE_ROWS))
         with self._engine.connect() as db:
-            rows = [row for one in queries for row in self._at_once(db, one)]
+            rows = [row for keys in self._keys(pks) for row in self._at_once(db, query, keys)]
         return {pk: LiveRow(chunk_id(*at), vector) for pk, holder, vector, *at in rows if holder == collection}
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""
+        query = self._built("chunks", lambda: self._by_key(_LIVE))
         with self._engine.connect() as db:
-            rows = [row for one in self._by_key(_LIVE, pks) for row in db.execute(one).all()]
+            rows = [row for keys in self._keys(pks) for row in db.execute(query, keys)]
         return {row.pk: stored_of(row) for row in rows if row.collection == collection}
 
-    def _by_key(self, query: sa.Select[Any], pks: Sequence[str]) -> Iterator[sa.Select[Any]]:
-        """The query by chunk key, some keys at a time.
+    def _built(self, name: str, build: Callable[[], sa.Select[Any]]) -> sa.Select[Any]:
+        """A statement that every search needs, built once: that takes longer than to run it."""
+        if name not in self._statements:
+            self._statements[name] = build()
+        return self._statements[name]
+
+    def _by_key(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        """The query by the chunk keys in the parameter `keys`.
 
         The caller compares the collection: in the statement it makes SQLite read every chunk of the collection instead of
         looking the keys up.
         """
-        query = query.where(self._visible(), _ENABLED)
-        for start in range(0, len(pks), _BATCH):
-            yield query.where(chunks_table.c.pk.in_(pks[start : start + _BATCH]))
+        return query.where(self._visible(), _ENABLED, self._among(chunks_table.c.pk))
 
-    def _at_once(self, db: sa.Connection, query: sa.Select[Any]) -> Sequence[Any]:
-        """All rows of a query for numbers and text, by place.
+    def _among(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """Whether a column holds one of the parameter `keys`, as `_keys` gives them."""
+        if not self._sqlite:
+            return column.in_(sa.bindparam("keys", expanding=True))
+        listed = sa.func.json_each(sa.bindparam("keys")).table_valued("value")
+        return column.in_(sa.select(listed.c.value))
+
+    def _keys(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Parameters for `_among`, some keys at a time. SQLite gets one, which costs a third of a hundred."""
+        for start in range(0, len(keys), _BATCH):
+            batch = list(keys[start : start + _BATCH])
+            yield {"keys": json.dumps(batch) if self._sqlite else batch}
+
+    def _at_once(self, db: sa.Connection, query: sa.Select[Any], keys: Mapping[str, Any]) -> Sequence[Any]:
+        """All rows of `_LIVE_ROWS`, by place.
 
         SQLite's driver gives the interpreter to another thread and takes it back for every row, so that two threads that
         read hundreds are slower than one. So it gets a single row, which holds all of them as JSON.
         """
         if not self._sqlite:
-            return db.execute(query).all()
-        every = sa.func.json_group_array(sa.func.json_array(*query.selected_columns))
-        rows: list[Any] = json.loads(db.execute(query.with_only_columns(every)).scalar_one())
+            return db.execute(query, keys).all()
+        listed = self._built("rows at once", lambda: query.with_only_columns(_ALL_ROWS))
+        rows: list[Any] = json.loads(db.execute(listed, keys).scalar_one())
         return rows
 
     def chunks(self, collection: str, doc_id: str) -> list[Chunk]:
@@ -702,10 +717,10 @@ class Catalog:
         """What a column of the cache holds for each key; keys for which it holds nothing are left out."""
         key = vectors_table.c.key
         found: dict[str, bytes] = {}
+        query = sa.select(key, column).where(self._among(key), column.is_not(None))
         with self._engine.connect() as db:
-            for start in range(0, len(keys), _BATCH):
-                query = sa.select(key, column).where(key.in_(keys[start : start + _BATCH]), column.is_not(None))
-                found.update(row._tuple() for row in db.execute(query))
+            for some in self._keys(keys):
+                found.update(row._tuple() for row in db.execute(query, some))
         return found
 
     def put_tokens(self, tokens: Mapping[str, bytes]) -> None:
@@ -906,9 +921,8 @@ class Catalog:
 
     def generation(self, name: str) -> int:
         """Of the collection's index; 0 when there is no such collection."""
-        c = collections_table.c
         with self._engine.connect() as db:
-            return int(db.execute(sa.select(c.generation).where(c.name == name)).scalar_one_or_none() or 0)
+            return int(db.execute(_GENERATION, {"name": name}).scalar_one_or_none() or 0)
 
     def body(self, collection: str, doc_id: str) -> tuple[str, bytes | None] | None:
         """The live version's text and packed blocks."""
@@ -1025,6 +1039,20 @@ _LIVE = sa.select(
     documents_table.c.meta,
     documents_table.c.acl,
 ).join(documents_table, _SAME_VERSION)  # also of disabled documents: `_by_key` leaves those out
+_LIVE_ROWS = sa.select(
+    chunks_table.c.pk,
+    chunks_table.c.collection,
+    chunks_table.c.vector_key,
+    chunks_table.c.doc_id,
+    chunks_table.c.start,
+    chunks_table.c.end,
+    chunks_table.c.level,
+).join(documents_table, _SAME_VERSION)
+_ALL_ROWS = sa.func.json_group_array(sa.func.json_array(*_LIVE_ROWS.selected_columns))
+# Asked by every search, so built once.
+_COLLECTION = sa.select(collections_table).where(collections_table.c.name == sa.bindparam("name"))
+_GENERATION = sa.select(collections_table.c.generation).where(collections_table.c.name == sa.bindparam("name"))
+_META = sa.select(meta_table.c.value).where(meta_table.c.key == sa.bindparam("of"))
 
 
 def _values(row: Any) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def open_engine(url: str | Path, *, sqlite: bool) -> sa.Engine:
     try:
         if isinstance(url, Path):
             # A hundred people read at once; a connection that waits for its turn to write must keep none of them waiting.
-            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30}, max_overflow=40)
+            # The overflow's are closed after each use, and to open one costs more than what most calls ask of it.
+            engine = sa.create_engine(f"sqlite:///{url}", connect_args={"timeout": 30}, pool_size=20, max_overflow=25)
         else:
             engine = sa.create_engine(url, connect_args={"timeout": 30} if sqlite else {}, pool_pre_ping=not sqlite)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:

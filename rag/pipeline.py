@@ -101,7 +101,12 @@ class SearchParts:
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
     """Find the best chunks for a query. Raises UsageError for an empty query."""
-    found = rank(query, parts=parts, options=options, trace=trace)
+    n_steps = len(trace.steps)
+    few = _few(parts, options)
+    found = rank(query, parts=parts, options=few or options, trace=trace)
+    if few and len(found.final) < options.top_k and found.n_recalled >= few.depth:  # the others are not live
+        del trace.steps[n_steps:]
+        found = rank(query, parts=parts, options=options, trace=trace)
     if options.explain:
         _explain(trace, found.lists, found.rows)
     hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
@@ -119,6 +124,19 @@ class Ranked:
     lists: Mapping[str, Ranking]
     final: Ranking
     notes: tuple[str, ...] = ()
+    n_recalled: int = 0  # candidates, those that are not live among them
+
+
+def _few(parts: SearchParts, options: SearchOptions) -> SearchOptions | None:
+    """The options with less depth, where a single retriever's order is the hits' order; None where a later step needs it all."""
+    later = (
+        (options.rerank_depth and parts.reranker is not None) or options.boosts or options.recency is not None
+        or options.collapse is not None or options.mmr is not None or options.explain or parts.understand is not None
+        or len(options.retrievers) > 1
+    )  # fmt: skip
+    if later or 2 * options.top_k >= options.depth:
+        return None
+    return replace(options, depth=2 * options.top_k, depths={})
 
 
 def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranked:
@@ -137,6 +155,7 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace, live)
         notes = (f"{error} Until then passages are found by their words alone, in the catalog.",)
     rows = resolve(recalled, live, trace)
+    n_recalled = len({pk for one in recalled for pk, _ in one.ranking})
     recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
@@ -148,7 +167,7 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         final = lists["collapse"] = collapse(final, rows, parts.vectors, options, trace)
     if options.mmr is not None:
         final = lists["mmr"] = diversify(final, rows, parts.vectors, options, trace)
-    return Ranked(plan=plan, recalled=recalled, rows=rows, lists=lists, final=final, notes=notes)
+    return Ranked(plan=plan, recalled=recalled, rows=rows, lists=lists, final=final, notes=notes, n_recalled=n_recalled)
 
 
 def check_query(query: str) -> None:

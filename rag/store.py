@@ -310,7 +310,7 @@ class MilvusStore:
         def ask(data: list[Any]) -> Any:
             return self._call(  # measured as the index says: older ones say COSINE
                 self._client.search, index, data=data, anns_field=field, limit=min(depth, MAX_DEPTH), filter=expression,
-                output_fields=["pk"], patience_s=0.0,
+                patience_s=0.0,
             )  # fmt: skip
 
         def ask_loaded(data: list[Any]) -> Any:
@@ -326,7 +326,7 @@ class MilvusStore:
             hits = self._together[field].ask((index, depth, expression), asked, ask_loaded)
         else:
             hits = ask_loaded([asked])[0]
-        return [(hit["id"], float(hit["distance"])) for hit in hits]
+        return list(zip(hits.ids, map(float, hits.distances), strict=True))
 
     # ------------------------------------------------------------ calls
 

@@ -159,3 +159,26 @@ def test_late_interaction_joins_the_reranker_where_every_passage_has_its_tokens(
     for none in ({}, {"tokens": lambda question, keys: None}):
         made = parts({"q": range(12)}, reranker=Reads(), **none)
         assert found(search("q", parts=made, options=weights, trace=Trace())) == list(range(10))
+
+
+@pytest.mark.parametrize("n_dead", [0, 3, 12, 27])
+def test_one_retriever_is_asked_for_few_and_again_for_all_where_too_few_of_them_are_live(n_dead: int) -> None:
+    """Rows of versions that are no more may come first; however many there are, the hits are those of a full search."""
+    live = PKS[n_dead:]
+    asked: list[int] = []
+
+    def retriever(query: Query, depth: int, where: Any) -> list[tuple[str, float]]:
+        asked.append(depth)
+        return [(pk, 1.0 / rank) for rank, pk in enumerate(PKS, start=1)][:depth]
+
+    made = SearchParts(
+        retrievers={"dense": retriever},
+        live=lambda pks: {pk: LiveRow(pk[-2:], pk) for pk in pks if pk in live},
+        load=lambda pks: {pk: stored(pk) for pk in pks},
+        vectors=lambda keys: {key: np.ones(2, np.float32) for key in keys},
+    )
+    trace = Trace()
+    hits = search("q", parts=made, options=options(top_k=5, depth=100), trace=trace)
+    assert [hit.source for hit in hits] == live[:5]
+    assert asked == [10] if n_dead <= 5 else asked == [10, 100]
+    assert [step.name for step in trace.steps] == ["recall:dense", "resolve", "load"]
