@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import log
-from typing import Any
+from typing import Any, Protocol
 
 from rag import prompts
 from rag.chat import complete
@@ -33,7 +33,6 @@ EXTRACT_SENTENCES = 4
 MAX_EXTRACTED = 400  # sentences that are compared for one summary; of more the first are
 ROOTS = 3  # nodes at the top of a tree, at most
 MAX_LEVELS = 8
-_PROMPT_OVERHEAD = 160  # tokens of instruction and example
 
 
 # ---------------------------------------------------------------- what it takes
@@ -63,39 +62,13 @@ def recipe(settings: EnrichSettings) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What the chat model will be asked, about. Replies that are remembered cost nothing and are not taken off."""
+    """What the chat model will be asked, about; what it was asked before is not in it. rehearsal.py finds out."""
 
     n_calls: int = 0
     n_prompt_tokens: int = 0
     n_answer_tokens: int = 0
     usd: float = 0.0
-
-
-def price(n_chunks: int, n_tokens: int, settings: EnrichSettings) -> Price:
-    """The price of enriching chunks with n_tokens of text in all. Calls end at enrich.max_calls."""
-    per_chunk = n_tokens / max(n_chunks, 1)
-    around = (HEAD_CHARS + 2 * NEAR_CHARS) / 4
-    calls: list[tuple[float, float, float]] = []  # (calls, prompt tokens each, answer tokens each)
-    if settings.context:
-        calls.append((n_chunks, per_chunk + around + _PROMPT_OVERHEAD, 40))
-    if settings.questions:
-        calls.append((n_chunks, per_chunk + _PROMPT_OVERHEAD, 20 * settings.questions + 10))
-    if settings.summaries != "none" and settings.summarise == "chat":
-        nodes = n_chunks / (settings.group - 1) if settings.summaries == "tree" else n_chunks / 2
-        calls.append(
-            (nodes, min(per_chunk * settings.group, MAX_PROMPT_CHARS / 3) + _PROMPT_OVERHEAD, SUMMARY_TOKENS / 2)
-        )
-    wanted = sum(one[0] for one in calls)
-    share = min(1.0, settings.max_calls / wanted) if wanted else 0.0
-    n_prompt = sum(n * each for n, each, _ in calls) * share
-    n_answer = sum(n * each for n, _, each in calls) * share
-    usd = (n_prompt * settings.usd_per_million_prompt_tokens + n_answer * settings.usd_per_million_answer_tokens) / 1e6
-    return Price(
-        n_calls=round(wanted * share),
-        n_prompt_tokens=round(n_prompt),
-        n_answer_tokens=round(n_answer),
-        usd=round(usd, 4),
-    )
+    seconds: float | None = 0.0  # None: not known
 
 
 # ---------------------------------------------------------------- the enrichers
@@ -113,11 +86,23 @@ def enrichers(
 
     warn: receives one sentence for each thing that is left out.
     """
+    writer = _Writer(chat, settings.enrich, cache, warn)
+    return steps(settings, embedder, writer, embed=embedder.embed_passages) if is_on(settings.enrich) else []
+
+
+class Writer(Protocol):
+    """What writes for the enrichers."""
+
+    def write(self, task: Task, text: str, lang: str, *, n: int = 1) -> list[str]: ...
+    def summary(self, text: str, lang: str) -> str: ...
+
+
+def steps(
+    settings: Settings, embedder: Embedder, writer: Writer, *, embed: Callable[[Sequence[str]], Any] | None
+) -> list[Enricher]:
+    """The enrichers around a writer. embed: groups what is near for a tree; None groups neighbours."""
     wanted, found = settings.enrich, list[Enricher]()
-    if not is_on(wanted):
-        return found
     size = min(settings.chunk.size or DEFAULT_SIZE, embedder.max_tokens) - embedder.passage_overhead()
-    writer = _Writer(chat, wanted, cache, warn)
     if wanted.context:
         found.append(lambda parsed, chunks: placed(parsed, chunks, writer))
     if wanted.questions:
@@ -130,8 +115,8 @@ def enrichers(
         if wanted.summaries == "sections":
             found.append(lambda parsed, chunks: with_sections(parsed, chunks, summarise, shorten))
         else:
-            embed = embedder.embed_passages if wanted.cluster == "similar" else None
-            found.append(lambda parsed, chunks: with_tree(parsed, chunks, summarise, shorten, wanted.group, embed))
+            near = embed if wanted.cluster == "similar" else None
+            found.append(lambda parsed, chunks: with_tree(parsed, chunks, summarise, shorten, wanted.group, near))
     found.append(
         lambda _parsed, chunks: [fitted(one, at, embedder.token_offsets, size) for at, one in enumerate(chunks)]
     )
@@ -206,7 +191,7 @@ def _plus(chunk: Chunk, lines: Sequence[str]) -> Chunk:
     return replace(chunk, extra="\n".join([*([chunk.extra] if chunk.extra else []), *flat]))
 
 
-def placed(parsed: ParsedDocument, chunks: Sequence[Chunk], writer: _Writer) -> list[Chunk]:
+def placed(parsed: ParsedDocument, chunks: Sequence[Chunk], writer: Writer) -> list[Chunk]:
     """Each chunk with a sentence that says where in its document it stands. A document of one chunk needs none."""
     own = [chunk for chunk in chunks if not chunk.level]
     if len(own) < 2:
@@ -223,7 +208,7 @@ def placed(parsed: ParsedDocument, chunks: Sequence[Chunk], writer: _Writer) -> 
     return [with_place(chunk) if not chunk.level else chunk for chunk in chunks]
 
 
-def asked(parsed: ParsedDocument, chunks: Sequence[Chunk], writer: _Writer, n: int) -> list[Chunk]:
+def asked(parsed: ParsedDocument, chunks: Sequence[Chunk], writer: Writer, n: int) -> list[Chunk]:
     """Each chunk with questions that it answers. Source: Nogueira et al. 2019, arXiv:1904.08375 (doc2query)."""
     lang = language(parsed.text)
 

@@ -25,7 +25,7 @@ from rag import copies, describing, edits, import_pipeline
 from rag.catalog import Catalog
 from rag.catalog_rows import Draft, Known, vector_key
 from rag.chunking import chunk_recipe, chunker
-from rag.enrich import price, reserve, words_of
+from rag.enrich import Price, reserve, words_of
 from rag.enrich import recipe as enrich_recipe
 from rag.errors import DocumentError, SourceError, UsageError
 from rag.estimate import Sample, estimate
@@ -66,7 +66,8 @@ class IngestOptions:
     ingest: IngestSettings = IngestSettings()
     pipeline: ImportPipeline = ImportPipeline()
     enrich: EnrichSettings = EnrichSettings()
-    enrichers: Sequence[Enricher] = ()  # what the settings ask for; a dry run leaves them out
+    enrichers: Sequence[Enricher] = ()  # what the settings ask for
+    price: Callable[[], Price] | None = None  # of the enrichment that a dry run went through
     prune: bool = False
     dry_run: bool = False
     acl: tuple[str, ...] = ()  # who finds the documents; empty: who did before, and at first everybody
@@ -771,10 +772,11 @@ class _Run:
                 self.sample, embedder=self.parts.embedder, catalog=self.parts.catalog, collection=self.parts.collection,
                 seconds_so_far=seconds,
             )  # fmt: skip
-            cost = price(self.sample.n_chunks, self.sample.n_tokens, self.options.enrich)
+            cost = self.options.price() if self.options.price else Price()
             estimated = replace(
                 estimated, n_model_calls=cost.n_calls, n_model_tokens=cost.n_prompt_tokens + cost.n_answer_tokens,
-                cost_usd=cost.usd,
+                cost_usd=cost.usd, model_seconds=cost.seconds,
+                seconds=round(estimated.seconds + (cost.seconds or 0.0), 3),
             )  # fmt: skip
         return IngestReport(
             added=tally.added, updated=tally.updated, unchanged=tally.unchanged, deleted=tally.deleted,

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from rag.catalog import Catalog
     from rag.catalog_rows import Collection
     from rag.duplicates import DuplicateGroup
+    from rag.enrich import Price
     from rag.explaining import Explanation
     from rag.filters import Expr
     from rag.import_pipeline import ImportPipeline
@@ -256,9 +257,10 @@ class KnowledgeBase:
         }
         settings = settings.with_values(**{key: value for key, value in changes.items() if value is not None})
         warnings: list[str] = []
+        enrichers, price = self._rehearsed(settings) if dry_run else (self._enrichers(settings, warnings.append), None)
         options = IngestOptions(
             chunk=settings.chunk, parse=settings.parse, fetch=settings.fetch, ingest=settings.ingest, enrich=settings.enrich,
-            enrichers=() if dry_run else self._enrichers(settings, warnings.append), pipeline=pipeline or ImportPipeline(),
+            enrichers=enrichers, price=price, pipeline=pipeline or ImportPipeline(),
             prune=prune, dry_run=dry_run, acl=checked_names(acl), stop=stop or threading.Event(),
         )  # fmt: skip
         if dry_run:
@@ -293,6 +295,17 @@ class KnowledgeBase:
             return ()
         chat = self.chat if enrich.needs_chat(settings.enrich) else None
         return enrich.enrichers(settings, chat, self.embedder, cache=self.replies if chat else None, warn=warn)
+
+    def _rehearsed(self, settings: Settings) -> tuple[Sequence[Enricher], Callable[[], Price] | None]:
+        """The enrichers of a dry run, which ask nothing, and what the real ones would take."""
+        from rag import enrich
+        from rag.rehearsal import Rehearsal
+
+        if not enrich.is_on(settings.enrich):
+            return (), None
+        chat = self.chat if enrich.needs_chat(settings.enrich) else None
+        rehearsal = Rehearsal(chat, settings.enrich, self.replies)
+        return enrich.steps(settings, self.embedder, rehearsal, embed=None), rehearsal.price
 
     def documents(self, doc_id: str | None = None) -> list[DocumentInfo]:
         """The documents of the collection, in order of their source; with `doc_id` that one alone."""

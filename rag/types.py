@@ -160,6 +160,7 @@ class Estimate:
     n_model_calls: int = 0  # of the chat model, for enrichment
     n_model_tokens: int = 0
     cost_usd: float = 0.0
+    model_seconds: float | None = 0.0  # of `seconds`, the chat model's; None: not known, and not among them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

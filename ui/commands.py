@@ -100,11 +100,7 @@ def _agreed(kb: KnowledgeBase, options: argparse.Namespace) -> bool:
     found = kb.ingest(options.paths, dry_run=True, chunk_size=options.chunk_size, overlap=options.overlap).estimate
     if found is None or not found.n_chunks:
         return True
-    price = enrich.price(found.n_chunks, found.n_tokens, kb.settings.enrich)
-    print(
-        f"Enrichment asks the chat model up to {price.n_calls:,} times: about {price.n_prompt_tokens:,} tokens in and "
-        f"{price.n_answer_tokens:,} out" + (f", {price.usd:.2f} USD." if price.usd else ".")
-    )
+    print(printing.estimate(asdict(found)))
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 

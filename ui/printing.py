@@ -116,7 +116,8 @@ def estimate(found: Mapping[str, Any]) -> str:
     text = f"The import would take about {took}: {found['n_to_embed']} chunks to embed, {found['n_tokens']:,} tokens."
     if found["n_model_calls"]:
         text += f" Enrichment: {found['n_model_calls']:,} calls of the chat model, {found['n_model_tokens']:,} tokens"
-        text += f", {found['cost_usd']:.2f} USD." if found["cost_usd"] else "."
+        text += f", {found['cost_usd']:.2f} USD" if found["cost_usd"] else ""
+        text += "; how long they take is not known and not counted." if found["model_seconds"] is None else "."
     return text
 
 

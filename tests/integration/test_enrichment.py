@@ -74,8 +74,11 @@ def test_questions_of_a_model_are_searched_and_asked_for_once(tmp_path: Path, ti
     with OpenAIServer(always=reply) as server:
         options = {"enrich__questions": 1, "llm__base_url": server.url, "llm__model": "m"}
         with opened(tmp_path, tiny_settings, **options) as kb:
+            told = kb.ingest([DOCUMENT], dry_run=True).estimate
+            n_sampled = len(server.requests)
             report = kb.ingest([DOCUMENT])
             assert len(server.requests) == report.n_embedded > 2  # chunks of the same text are asked about once
+            assert told is not None and told.n_model_calls >= report.n_embedded - n_sampled > 0
             assert kb.search("zeppelin", mode="bm25").items
             kb.delete("d")
             kb.ingest([DOCUMENT])  # every reply is remembered

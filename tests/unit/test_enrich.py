@@ -162,16 +162,6 @@ def test_what_is_added_gives_way_to_the_text() -> None:
     assert enrich.fitted(chunk, 0, tokens, 3).extra == ""
 
 
-def test_the_price_is_known_before() -> None:
-    free = enrich.price(100, 40_000, EnrichSettings(keywords=5, summaries="tree"))
-    assert free == enrich.Price()
-    one = EnrichSettings(questions=3, usd_per_million_prompt_tokens=1, usd_per_million_answer_tokens=10)
-    price = enrich.price(100, 40_000, one)
-    assert (price.n_calls, price.n_prompt_tokens, price.n_answer_tokens) == (100, 56_000, 7_000)
-    assert price.usd == pytest.approx(0.056 + 0.07)
-    assert enrich.price(100, 40_000, EnrichSettings(questions=3, max_calls=10)).n_calls == 10
-
-
 @pytest.mark.parametrize("task", [prompts.PLACE, prompts.QUESTIONS, prompts.SUMMARY])
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_prompts_hold_the_text_without_control_sequences(task: prompts.Task, lang: str) -> None:
