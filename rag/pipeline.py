@@ -85,6 +85,7 @@ class SearchParts:
 
     live: which keys are live, with their names. load: whole chunks by key. vectors: cached vectors by vector key.
     tokens: how well the passages of these vector keys hold a question's tokens; None where they cannot all be told.
+    trust: share of its weight that the dense ranking of a query gets beside others.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     fallback: finds rows by words while the store is away; None: then the search fails.
     """
@@ -94,6 +95,7 @@ class SearchParts:
     load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
     tokens: Callable[[str, Sequence[str]], Sequence[float] | None] = lambda _question, _keys: None
+    trust: Callable[[Query, Ranking], float] = lambda _query, _ranking: 1.0
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
     fallback: Retriever | None = None
@@ -147,7 +149,7 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
     notes: tuple[str, ...] = ()
     live = _Live(parts.live)
     try:
-        recalled = recall(plan.queries, parts.retrievers, options, where, trace, live)
+        recalled = recall(plan.queries, parts.retrievers, options, where, trace, live, parts.trust)
     except StoreAwayError as error:
         if parts.fallback is None:
             raise
@@ -201,6 +203,7 @@ def recall(
     where: Expr | None,
     trace: Trace,
     live: Live,
+    trust: Callable[[Query, Ranking], float] = lambda _query, _ranking: 1.0,
 ) -> list[Recalled]:
     """Ask each retriever for its best rows for each query; those that need no model, while the others wait for theirs."""
 
@@ -228,7 +231,11 @@ def recall(
                 step.n_out = len(ranking)
                 if label:
                     step.detail = {"query": query.text}
-            found.append(Recalled(name=name, weight=weight * query.weight, ranking=ranking))
+                share = 1.0
+                if retriever == "dense" and where is None and len(options.retrievers) > 1:
+                    share = trust(query, ranking)  # a filter leaves other passages than those that were sampled
+                    step.detail = {**step.detail, "trust": round(share, 3)} if share < 1 else step.detail
+            found.append(Recalled(name=name, weight=weight * query.weight * share, ranking=ranking))
     return found
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from rag.background import SAMPLE as SAMPLED
+from rag.background import Background
 from rag.crossing import SAMPLE, Crossing, main_language
 from rag.settings import FORMS
 from rag.text import language
@@ -40,12 +43,14 @@ class SearchMemory:
         self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
         # of each reader's collection; views share it, as each request has its own view
         self._languages: dict[tuple[Any, ...], tuple[tuple[Any, ...], str]] = {}
+        self._backgrounds: dict[str, tuple[tuple[Any, ...], Background]] = {}  # by collection
         self._forms: tuple[tuple[Any, ...], IndexForms] | None = None
 
     def for_view(self) -> SearchMemory:
         """The same for another view of the home: what was read from the catalog with other rights stays behind."""
         seen = SearchMemory()
         seen._lock, seen._crossings, seen._languages = self._lock, self._crossings, self._languages
+        seen._backgrounds = self._backgrounds
         return seen
 
     def crossing(self, embedder: Embedder) -> Crossing:
@@ -62,6 +67,14 @@ class SearchMemory:
             self._languages[of] = found = state, find()
         return found[1]
 
+    def background(self, name: str, state: tuple[Any, ...], sample: Callable[[], Background]) -> Background:
+        found = self._backgrounds.get(name)
+        if found is None or found[0] != state:
+            if len(self._backgrounds) >= MOST_VIEWS:
+                self._backgrounds.clear()
+            self._backgrounds[name] = found = state, sample()
+        return found[1]
+
     def forms(self, state: tuple[Any, ...], build: Callable[[], IndexForms]) -> IndexForms:
         with self._lock:
             if self._forms is None or self._forms[0] != state:
@@ -75,6 +88,7 @@ class Searcher:
     def __init__(self, kb: KnowledgeBase, collection: Collection, memory: SearchMemory) -> None:
         self._kb, self._collection, self._memory = kb, collection, memory
         self._name = kb.collection
+        self._vectors: dict[Query, Any] = {}  # of this search
 
     def parts(self, wanted: UnderstandOptions, reranker: Reranker | None) -> SearchParts:
         from rag.pipeline import SearchParts
@@ -86,6 +100,7 @@ class Searcher:
             load=lambda pks: catalog.live_chunks(name, pks),
             vectors=catalog.vectors,
             tokens=self.by_tokens,
+            trust=self.trust,
             understand=self.planner(wanted) if wanted.needs_chat else None,
             reranker=reranker,
             fallback=self._without_store,
@@ -135,6 +150,11 @@ class Searcher:
 
     def vector(self, query: Query) -> Any:
         """The vector to search with, moved into the language of the documents where that is another one."""
+        if query not in self._vectors:
+            self._vectors[query] = self._vector(query)
+        return self._vectors[query]
+
+    def _vector(self, query: Query) -> Any:
         kb = self._kb
         embedder = kb.query_embedder(self._collection)
         vector = query_vector(embedder, query, kb.replies if kb.settings.search.cache else None)
@@ -163,6 +183,22 @@ class Searcher:
         except ValueError:  # a snapshot may hold anything
             return None
 
+    def trust(self, query: Query, ranking: Sequence[tuple[str, float]]) -> float:
+        """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring."""
+        catalog, name = self._kb.catalog, self._name
+        state = (self._collection.generation, catalog.last_write(name))
+
+        def sample() -> Background:
+            import numpy as np
+
+            keys = list(islice(catalog.vector_keys(name), SAMPLED))  # in the order of their rows' hashes: any ones
+            vectors = list(catalog.vectors(keys).values())
+            rows = np.stack(vectors) if vectors else np.zeros((0, self._collection.dim), np.float32)
+            return Background(rows, catalog.counts(name)[1])
+
+        background = self._memory.background(name, state, sample)
+        return background.trust(self.vector(query), ranking[0][1]) if ranking else 1.0
+
     def main_language(self) -> str:
         """Which language nearly all documents have that can be seen; "" when there is none such."""
         catalog = self._kb.catalog
@@ -182,7 +218,10 @@ class Searcher:
         weights = weights_of("hybrid", settings)
         most = settings.depth  # however many are asked for: more hits must not change the first ones
         rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
-        values = list(weights.values())
+        values = [
+            weight * (self.trust(query, ranking) if name == "dense" and where is None else 1.0)
+            for (name, weight), ranking in zip(weights.items(), rankings, strict=True)
+        ]
         return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
 
     def _short_answer(self, question: str) -> str:

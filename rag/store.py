@@ -22,6 +22,7 @@ import numpy as np
 from rag.errors import StoreAwayError, StoreError
 from rag.filters import literal
 from rag.principals import MAX_NAMES
+from rag.text import spaced
 from rag.together import Together
 from rag.turns import turns
 
@@ -31,21 +32,19 @@ MAX_TEXT_BYTES = 60_000  # a VARCHAR holds 65,535 bytes
 MAX_META_BYTES = 60_000
 MAX_NAME = 100  # bytes of a name on an access list
 
-# One analyzer for both languages: jieba cuts Chinese into words and leaves English words whole, which are then
-# lower-cased, cleared of stop words and stemmed. Rankings on SciFact and XQuAD-zh are in docs/benchmarks.md.
+# One analyzer for both languages: `search_text` puts blanks between words, and what stands between blanks is lower-cased,
+# cleared of English stop words and stemmed. Rankings are in docs/benchmarks.md.
 ANALYZER: dict[str, Any] = {
-    "tokenizer": "jieba",
-    # jieba gives blanks as words, too; left in, any two texts would have one in common.
+    "tokenizer": "whitespace",
     "filter": [
         "lowercase",
-        {"type": "stop", "stop_words": ["_english_", " "]},
+        {"type": "stop", "stop_words": ["_english_"]},
         {"type": "stemmer", "language": "english"},
     ],
 }
 BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
 
-# jieba keeps "COVID-19" and "3.5%" as one word; with blanks in place of punctuation "covid" finds the first, too.
-# Dots inside numbers stay, and so do the marks of C++ and C#.
+# With blanks in place of punctuation "covid" finds "COVID-19", too. Dots inside numbers stay, and so do the marks of C++ and C#.
 _PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.+#\s]|_")
 
 PROBE_S = 1.0  # a server that answered so lately is there
@@ -58,11 +57,17 @@ _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # gRPC goes through thes
 _T = TypeVar("_T")
 
 
-def search_text(text: str) -> str:
-    """The text as full-text search sees it, for chunks and for queries."""
-    spaced = " ".join(_PUNCTUATION.sub(" ", text).split())
-    encoded = spaced.encode("utf-8", "replace")
-    return spaced if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+def search_text(text: str, *, question: bool = False) -> str:
+    """The text as full-text search sees it, of chunks and of questions."""
+    plain = _PUNCTUATION.sub(" ", text)
+    for pairs in (True, False):
+        cut = " ".join(spaced(plain, pairs=pairs, asking=not question).split())
+        encoded = cut.encode("utf-8", "replace")
+        if len(encoded) <= MAX_TEXT_BYTES:
+            break
+    if question and not cut:
+        return search_text(text)  # it is made of words that ask
+    return cut if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 
 class MilvusStore:
@@ -296,7 +301,7 @@ class MilvusStore:
         expression = self._readable(index, expression, readers)
         if not self.has_bm25(index):
             raise StoreError("This Milvus server has no full-text search. Use version 2.5 or newer, or --mode dense.")
-        text = search_text(query)
+        text = search_text(query, question=True)
         if not text.strip():
             return []
         try:

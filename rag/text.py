@@ -9,6 +9,10 @@ from typing import Any
 
 Span = tuple[int, int]
 
+# Words that ask: a passage that holds them asks, too, and answers nothing.
+_ASKING_WORDS = "什么 怎么 怎样 怎么样 如何 哪里 哪些 哪个 哪 几 多少 为什么 谁 是否 哪种 哪位 哪家 何时 何"
+_ASKING = frozenset(_ASKING_WORDS.split())
+
 # One grapheme may hold any number of combining marks; Unicode's stream-safe format allows 30 (UAX 15, D3).
 MAX_GRAPHEME = 32
 
@@ -29,6 +33,7 @@ _WORD = re.compile(
 )
 _HAN_OR_KANA = re.compile(rf"[{_HAN}{_KANA}]")
 _HAN_CHAR = re.compile(f"[{_HAN}]")
+_UNSPACED = re.compile(rf"[{_HAN}{_KANA}]++")  # runs that are written without blanks between words
 _LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])++")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
 
@@ -86,6 +91,24 @@ def words(text: str) -> list[str]:
         elif (term := run.replace("’", "'")) not in _STOP:
             terms.append(_stem(term.removesuffix("'s")))
     return terms
+
+
+def spaced(text: str, *, pairs: bool = True, asking: bool = True) -> str:
+    """The text with blanks between its words, for an index that cuts at blanks; Latin words stay as they are.
+
+    pairs: each two neighbouring characters of Chinese are a term beside the words, so that no cut hides a word; such terms
+    and words together rank better than either (docs/benchmarks.md). asking: leave in the Chinese words that ask.
+    Compatibility forms are folded and invisible characters dropped.
+    """
+    if text.isascii():
+        return text
+
+    def terms(run: re.Match[str]) -> str:
+        chars = run.group()
+        found = [*_jieba().cut(chars), *(chars[at : at + 2] for at in range(len(chars) - 1) if pairs)]
+        return f" {' '.join(term for term in found if asking or term not in _ASKING)} "
+
+    return _UNSPACED.sub(terms, _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)))
 
 
 def is_stop_word(word: str) -> bool:
