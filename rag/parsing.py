@@ -26,6 +26,7 @@ from rag.settings import ParseSettings
 from rag.sources import content_hash, read_stable
 from rag.types import Failure, ParsedDocument, Part
 
+BUSY = 4  # times the seconds that a file may take, on a machine that has no core for it
 MAX_FILES_PER_CHILD = 500  # memory that libraries do not give back must not add up to somebody's E_MEMORY
 _ENVIRONMENT = (
     "PATH",
@@ -360,7 +361,10 @@ class _Child:
 
 
 class _Guard:
-    """Watches one request from a thread beside it: ends the child at the deadline, notes the most memory it held."""
+    """Watches one request from a thread beside it: ends the child at the deadline, notes the most memory it held.
+
+    A child that would work on, and only waits for a core because the machine is busy, gets up to BUSY times as long.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -370,6 +374,7 @@ class _Guard:
         self._process = process
         self._done = threading.Event()
         self._deadline = time.monotonic() + timeout_s
+        self._used_s = _work(process.pid)[1]
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -387,10 +392,27 @@ class _Guard:
         while not self._done.wait(0.02):
             # Not from the child's resource usage: that starts with the peak of the process it was forked from.
             self.peak_mb = max(self.peak_mb, _peak_mb(self._process.pid))
-            if time.monotonic() > self._deadline:
+            if time.monotonic() > self._deadline and not self._starved():
                 self.timed_out = True
                 self._process.kill()
                 return
+
+    def _starved(self) -> bool:
+        ready, used_s = _work(self._process.pid)
+        in_time = time.monotonic() < self._deadline + (BUSY - 1) * self.timeout_s
+        return ready and in_time and used_s - self._used_s < self.timeout_s
+
+
+def _work(pid: int) -> tuple[bool, float]:
+    """Whether a process runs or waits for a core or a disk, and the seconds of a core it has used; (False, 0) where the
+    system does not say.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            fields = file.read().rpartition(")")[2].split()
+        return fields[0] in "RD", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return False, 0.0
 
 
 def _peak_mb(pid: int) -> float:

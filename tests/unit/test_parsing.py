@@ -9,9 +9,11 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rag import parsing
 from rag.errors import DocumentError
 from rag.parse_child import KINDS, pack_blocks, unpack_blocks
 from rag.parsing import ParserPool, page_image, parse_parts
@@ -317,3 +319,35 @@ def test_a_page_is_drawn_in_a_child() -> None:
         page_image(out.getvalue(), 3, settings=ParseSettings())
     with pytest.raises(DocumentError, match="cannot be drawn"):
         page_image(b"%PDF-1.4 broken", 1, settings=ParseSettings())
+
+
+@linux
+@pytest.mark.parametrize(
+    ("ready", "used_s", "times"),
+    [(True, 0.0, parsing.BUSY), (True, 60.0, 1), (False, 0.0, 1)],
+    ids=["busy", "slow", "hangs"],
+)
+def test_only_a_child_that_waits_for_a_core_gets_longer(
+    monkeypatch: pytest.MonkeyPatch, ready: bool, used_s: float, times: float
+) -> None:
+    spent = iter([(True, 0.0)])  # at the start; after that what the case says
+    looks: list[float] = []  # a second passes between two looks at the clock
+
+    def clock() -> float:
+        looks.append(len(looks))
+        return looks[-1]
+
+    monkeypatch.setattr(parsing, "_work", lambda _pid: next(spent, (ready, used_s)))
+    monkeypatch.setattr(parsing, "time", SimpleNamespace(monotonic=clock))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        guard = parsing._Guard(child, 10.0)
+        assert child.wait() == -signal.SIGKILL
+        guard.stop()
+    assert guard.timed_out and 10 * times <= looks[-1] <= 10 * times + 3
+
+
+@linux
+def test_the_work_of_a_process_is_told() -> None:
+    ready, used_s = parsing._work(os.getpid())
+    assert ready and used_s > 0
+    assert parsing._work(2**22 + 1) == (False, 0.0)
