@@ -51,7 +51,7 @@ BATCH_CHUNKS = 512  # chunks that are embedded, written and published together
 FIRST_CHUNKS = 64  # of the first group; each is twice the one before, so that the model soon has something to do
 MOST_PIECES = 2  # of a group of documents, the last of which goes over its end; more are a long document's
 BATCH_DOCUMENTS = 512  # documents in one batch, however short they are
-MOST_REMEMBERED = 2000  # texts of one document, some 4 KB of offsets each
+MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 4000  # texts of one document, and characters of one: some 8 MB of offsets
 MAX_DOC_ID = 512
 DEFAULT_CHUNK_TOKENS = 512
 
@@ -867,7 +867,7 @@ def _remembered(tokens: Callable[[str], Any]) -> Callable[[str], Any]:
     def remembered(text: str) -> Any:
         if (spans := known.get(text)) is None:
             spans = tokens(text)
-            if len(known) < MOST_REMEMBERED:
+            if len(known) < MOST_REMEMBERED and len(text) <= LONGEST_REMEMBERED:
                 known[text] = spans
         return spans
 

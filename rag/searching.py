@@ -185,6 +185,8 @@ class Searcher:
 
     def trust(self, query: Query, ranking: Sequence[tuple[str, float]]) -> float:
         """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring."""
+        if not ranking or not self._kb.settings.search.dense_trust:
+            return 1.0
         catalog, name = self._kb.catalog, self._name
         state = (self._collection.generation, catalog.last_write(name))
 
@@ -197,7 +199,7 @@ class Searcher:
             return Background(rows, catalog.counts(name)[1])
 
         background = self._memory.background(name, state, sample)
-        return background.trust(self.vector(query), ranking[0][1]) if ranking else 1.0
+        return background.trust(self.vector(query), ranking[0][1])
 
     def main_language(self) -> str:
         """Which language nearly all documents have that can be seen; "" when there is none such."""

@@ -183,6 +183,9 @@ class SearchSettings(_Section):
     )
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
+    dense_trust: bool = Field(
+        True, description="dense counts less where its best hit is no nearer to the question than chance would bring"
+    )
     graph_weight: float = Field(
         0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
     )

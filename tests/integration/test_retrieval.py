@@ -219,3 +219,20 @@ def test_a_damaged_cache_costs_the_cache_alone(home: Path, embedder: Embedder) -
         before = [(hit.chunk_id, hit.score) for hit in kb.search("a question about oolong")]
         kb.replies._db.execute("UPDATE replies SET reply = '*' || substr(reply, 9)")  # type: ignore[union-attr]
         assert [(hit.chunk_id, hit.score) for hit in kb.search("a question about oolong")] == before
+
+
+def test_dense_counts_less_where_its_best_hit_is_what_chance_would_bring(tmp_path: Path, embedder: Embedder) -> None:
+    """Rooms that are all alike, asked about what none of them holds; then about the one document that is unlike them."""
+    rooms = [Document(f"Room {n} has {n % 5 + 1} windows and a door of oak.", doc_id=f"room-{n}") for n in range(80)]
+    with opened(tmp_path, embedder) as kb:
+        kb.ingest([*rooms, Document("Oolong tea is brewed with water of ninety degrees.", doc_id="oolong")])
+
+        def trust(question: str, **options: object) -> float:
+            step = next(one for one in kb.search(question, **options).trace if one.name == "recall:dense")
+            return float(step.detail.get("trust", 1.0))
+
+        assert trust("the accounts of the year before last") < 1
+        assert trust("How hot is the water for oolong tea?") == 1
+        assert trust("the accounts of the year before last", filter="type == 'text'") == 1
+        kb.settings = kb.settings.with_values(search__dense_trust=False)
+        assert trust("the accounts of the year before last") == 1
