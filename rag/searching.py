@@ -187,6 +187,9 @@ class Searcher:
         """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring."""
         if not ranking or not self._kb.settings.search.dense_trust:
             return 1.0
+        of_documents = self.main_language()
+        if of_documents and language(query.text) != of_documents:
+            return 1.0  # there BM25 has nothing to say
         catalog, name = self._kb.catalog, self._name
         state = (self._collection.generation, catalog.last_write(name))
 
