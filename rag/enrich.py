@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from math import log
 from typing import Any, Protocol
@@ -94,7 +95,6 @@ class Writer(Protocol):
     """What writes for the enrichers."""
 
     def write(self, task: Task, text: str, lang: str, *, n: int = 1) -> list[str]: ...
-    def summary(self, text: str, lang: str) -> str: ...
 
 
 def steps(
@@ -110,7 +110,7 @@ def steps(
     if wanted.keywords:
         found.append(lambda parsed, chunks: with_keywords(parsed, chunks, wanted.keywords))
     if wanted.summaries != "none":
-        summarise = writer.summary if wanted.summarise == "chat" else extract
+        summarise = partial(summary, writer) if wanted.summarise == "chat" else extract
         shorten = _Shortener(embedder.token_offsets, size)
         if wanted.summaries == "sections":
             found.append(lambda parsed, chunks: with_sections(parsed, chunks, summarise, shorten))
@@ -173,11 +173,6 @@ class _Writer:
             return self._without(error.code, f"Enrichment left chunks out because the chat model failed. {error}")
         self._n_failed_in_row = 0
         return prompts.task_reply(task, reply)
-
-    def summary(self, text: str, lang: str) -> str:
-        """A summary by the model; where it fails, sentences of the text."""
-        cut = text[: grapheme_cut(text, MAX_PROMPT_CHARS)]
-        return next(iter(self.write(prompts.SUMMARY, prompts.neutral(cut), lang)), "") or extract(text, lang)
 
     def _without(self, kind: str, sentence: str) -> list[str]:
         if kind not in self._said:
@@ -267,6 +262,12 @@ _RUN = re.compile(r"[a-z0-9][a-z0-9'’+#-]*|[^\W_]+")
 
 Summarise = Callable[[str, str], str]
 """(text, language) → a summary."""
+
+
+def summary(writer: Writer, text: str, lang: str) -> str:
+    """A summary by the model; where it writes none, sentences of the text."""
+    cut = text[: grapheme_cut(text, MAX_PROMPT_CHARS)]
+    return next(iter(writer.write(prompts.SUMMARY, prompts.neutral(cut), lang)), "") or extract(text, lang)
 
 
 class _Shortener:

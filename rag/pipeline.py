@@ -30,6 +30,9 @@ Retriever = Callable[[Query, int, Expr | None], Ranking]
 Live = Callable[[Sequence[str]], Mapping[str, LiveRow]]
 """Which of these store keys belong to live versions."""
 
+Trust = Callable[[Query, Ranking, Expr | None], float]
+"""(query, its dense ranking, filter) → the share of its weight that the ranking gets beside others."""
+
 NEED_NO_MODEL = frozenset({"bm25"})  # they begin while a question is still being embedded for the others
 SHOWN_CANDIDATES = 20  # per step, when the trace explains
 
@@ -95,7 +98,7 @@ class SearchParts:
     load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
     tokens: Callable[[str, Sequence[str]], Sequence[float] | None] = lambda _question, _keys: None
-    trust: Callable[[Query, Ranking], float] = lambda _query, _ranking: 1.0
+    trust: Trust = lambda _query, _ranking, _filter: 1.0
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
     fallback: Retriever | None = None
@@ -126,7 +129,7 @@ class Ranked:
     lists: Mapping[str, Ranking]
     final: Ranking
     notes: tuple[str, ...] = ()
-    n_recalled: int = 0  # candidates, those that are not live among them
+    n_recalled: int = 0  # candidates of all lists, those that are not live among them
 
 
 def _few(parts: SearchParts, options: SearchOptions) -> SearchOptions | None:
@@ -154,10 +157,10 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         if parts.fallback is None:
             raise
         words_only = replace(options, retrievers={"words": 1.0})
-        recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace, live)
+        recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace, live, parts.trust)
         notes = (f"{error} Until then passages are found by their words alone, in the catalog.",)
     rows = resolve(recalled, live, trace)
-    n_recalled = len({pk for one in recalled for pk, _ in one.ranking})
+    n_recalled = sum(len(one.ranking) for one in recalled)
     recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
@@ -203,7 +206,7 @@ def recall(
     where: Expr | None,
     trace: Trace,
     live: Live,
-    trust: Callable[[Query, Ranking], float] = lambda _query, _ranking: 1.0,
+    trust: Trust,
 ) -> list[Recalled]:
     """Ask each retriever for its best rows for each query; those that need no model, while the others wait for theirs."""
 
@@ -232,8 +235,8 @@ def recall(
                 if label:
                     step.detail = {"query": query.text}
                 share = 1.0
-                if retriever == "dense" and where is None and len(options.retrievers) > 1:
-                    share = trust(query, ranking)  # a filter leaves other passages than those that were sampled
+                if retriever == "dense" and len(options.retrievers) > 1:
+                    share = trust(query, ranking, where)
                     step.detail = {**step.detail, "trust": round(share, 3)} if share < 1 else step.detail
             found.append(Recalled(name=name, weight=weight * query.weight * share, ranking=ranking))
     return found

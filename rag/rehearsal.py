@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag import prompts
-from rag.enrich import MAX_PROMPT_CHARS, Price, extract
+from rag.enrich import Price
 from rag.errors import ChatError
 from rag.prompts import Task
 from rag.reply_cache import CachedChat, ReplyCache
 from rag.settings import EnrichSettings
-from rag.text import grapheme_cut
 from rag.types import ChatModel, Message
 
 SAMPLE_CALLS = 9  # of all kinds together; the first is not timed, for a local model is loaded in it
@@ -61,7 +60,7 @@ class _Measured:
 
 
 class Rehearsal:
-    """Stands where the writer of enrich.py stands. Summaries are sentences of the text, so that a tree grows as it will."""
+    """Stands where the writer of enrich.py stands. It writes nothing, so summaries are sentences and a tree grows as it will."""
 
     def __init__(self, chat: ChatModel | None, settings: EnrichSettings, cache: ReplyCache) -> None:
         self._chat = CachedChat(chat, cache) if chat else None
@@ -76,10 +75,6 @@ class Rehearsal:
             self._left -= 1
             self._kinds.setdefault(task.key, _Kind(task)).add(messages)
         return []
-
-    def summary(self, text: str, lang: str) -> str:
-        self.write(prompts.SUMMARY, prompts.neutral(text[: grapheme_cut(text, MAX_PROMPT_CHARS)]), lang)
-        return extract(text, lang)
 
     def price(self, clock: Callable[[], float] = time.perf_counter) -> Price:
         """What is still to be asked. The model is asked for a sample unless its tokens have a price; a model that fails

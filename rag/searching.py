@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.background import SAMPLE as SAMPLED
 from rag.background import Background
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from rag.reply_cache import ReplyCache
     from rag.understanding import UnderstandOptions, Understood
 
+_K = TypeVar("_K")
+_T = TypeVar("_T")
+
 SUB_QUESTION_HITS = 5
 MOST_VIEWS = 500  # whose collections have their language remembered
+MOST_BACKGROUNDS = 50  # collections of which a sample of vectors is kept, 0.8 MB each at 384 dimensions
 NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
 }  # fmt: skip
@@ -60,26 +65,28 @@ class SearchMemory:
             return self._crossings[embedder.fingerprint]
 
     def language(self, of: tuple[Any, ...], state: tuple[Any, ...], find: Callable[[], str]) -> str:
-        found = self._languages.get(of)
-        if found is None or found[0] != state:
-            if len(self._languages) >= MOST_VIEWS:
-                self._languages.clear()
-            self._languages[of] = found = state, find()
-        return found[1]
+        return _as_of(self._languages, of, state, find, most=MOST_VIEWS)
 
     def background(self, name: str, state: tuple[Any, ...], sample: Callable[[], Background]) -> Background:
-        found = self._backgrounds.get(name)
-        if found is None or found[0] != state:
-            if len(self._backgrounds) >= MOST_VIEWS:
-                self._backgrounds.clear()
-            self._backgrounds[name] = found = state, sample()
-        return found[1]
+        return _as_of(self._backgrounds, name, state, sample, most=MOST_BACKGROUNDS)
 
     def forms(self, state: tuple[Any, ...], build: Callable[[], IndexForms]) -> IndexForms:
         with self._lock:
             if self._forms is None or self._forms[0] != state:
                 self._forms = state, build()
             return self._forms[1]
+
+
+def _as_of(
+    kept: dict[_K, tuple[tuple[Any, ...], _T]], key: _K, state: tuple[Any, ...], make: Callable[[], _T], *, most: int
+) -> _T:
+    """What is kept under the key, made anew when it is of another state; at `most` keys all are forgotten."""
+    found = kept.get(key)
+    if found is None or found[0] != state:
+        if len(kept) >= most:
+            kept.clear()
+        kept[key] = found = state, make()
+    return found[1]
 
 
 class Searcher:
@@ -183,15 +190,22 @@ class Searcher:
         except ValueError:  # a snapshot may hold anything
             return None
 
-    def trust(self, query: Query, ranking: Sequence[tuple[str, float]]) -> float:
-        """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring."""
-        if not ranking or not self._kb.settings.search.dense_trust:
+    @cached_property
+    def _state(self) -> tuple[Any, ...]:
+        """Differs when the collection was written to; looked up once in a search."""
+        return (self._collection.generation, self._kb.catalog.last_write(self._name))
+
+    def trust(self, query: Query, ranking: Sequence[tuple[str, float]], where: Expr | None) -> float:
+        """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring.
+
+        With a filter all of it: what it leaves are other passages than those that are sampled.
+        """
+        if not ranking or where is not None or not self._kb.settings.search.dense_trust:
             return 1.0
         of_documents = self.main_language()
         if of_documents and language(query.text) != of_documents:
             return 1.0  # there BM25 has nothing to say
         catalog, name = self._kb.catalog, self._name
-        state = (self._collection.generation, catalog.last_write(name))
 
         def sample() -> Background:
             import numpy as np
@@ -199,17 +213,18 @@ class Searcher:
             keys = list(islice(catalog.vector_keys(name), SAMPLED))  # in the order of their rows' hashes: any ones
             vectors = list(catalog.vectors(keys).values())
             rows = np.stack(vectors) if vectors else np.zeros((0, self._collection.dim), np.float32)
-            return Background(rows, catalog.counts(name)[1])
+            return Background(rows, catalog.seen_by(None).counts(name)[1])  # all chunks, whoever asks, as in the sample
 
-        background = self._memory.background(name, state, sample)
+        background = self._memory.background(name, self._state, sample)
         return background.trust(self.vector(query), ranking[0][1])
 
     def main_language(self) -> str:
         """Which language nearly all documents have that can be seen; "" when there is none such."""
         catalog = self._kb.catalog
-        state = (self._collection.generation, catalog.last_write(self._name))
         return self._memory.language(
-            (self._kb.principal, self._name), state, lambda: main_language(catalog.sample_texts(self._name, SAMPLE))
+            (self._kb.principal, self._name),
+            self._state,
+            lambda: main_language(catalog.sample_texts(self._name, SAMPLE)),
         )
 
     def fused(
@@ -224,7 +239,7 @@ class Searcher:
         most = settings.depth  # however many are asked for: more hits must not change the first ones
         rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
         values = [
-            weight * (self.trust(query, ranking) if name == "dense" and where is None else 1.0)
+            weight * (self.trust(query, ranking, where) if name == "dense" else 1.0)
             for (name, weight), ranking in zip(weights.items(), rankings, strict=True)
         ]
         return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
