@@ -71,12 +71,11 @@ def side_by_side(
     vectors: Path | None = None,
 ) -> dict[str, Any]:
     """Every framework that is installed, one after the other; the others are listed under not_installed."""
-    model = Path(settings.embedding.model)
-    folder = model if model.is_dir() else models_dir(settings.models.dir) / settings.embedding.model
+    folder = model_folder(settings)
     embedder = open_embedder(settings.embedding, settings.models)
     job = {
         "model": str(folder),
-        "prompts": _prompts(folder),
+        "prompts": prompts(folder),
         "chunk_tokens": chunk_size(settings.chunk, embedder),
         "depth": DEPTH,
         "again": again,
@@ -84,12 +83,12 @@ def side_by_side(
         "passages": [{"id": one.doc_id, "text": f"{one.title}\n{one.text}" if one.title else one.text} for one in dataset.corpus()],
         "questions": [{"id": query_id, "text": question} for query_id, question in dataset.questions.items()],
     }  # fmt: skip
-    there = [name for name in names if _python(name).exists()]
+    there = [name for name in names if is_installed(name)]
     found: dict[str, Any] = {}
     scores: dict[str, Scores] = {}
     for name in there:
         with tempfile.TemporaryDirectory() as home:
-            told = _run(name, {**job, "home": home})
+            told = run_framework(name, {**job, "home": home})
         run = {query_id: ranking(map(tuple, hits)) for query_id, hits in told["runs"].items()}
         scores[name] = score(run, dataset.qrels, METRICS)
         found[name] = _figures(told, scores[name], times=vectors is None)
@@ -104,7 +103,12 @@ def side_by_side(
     }  # fmt: skip
 
 
-def _prompts(folder: Path) -> dict[str, str]:
+def model_folder(settings: Settings) -> Path:
+    model = Path(settings.embedding.model)
+    return model if model.is_dir() else models_dir(settings.models.dir) / settings.embedding.model
+
+
+def prompts(folder: Path) -> dict[str, str]:
     """What the model wants before a question and a passage, so that each framework is told in its own way."""
     card = folder / "config_sentence_transformers.json"
     prompts = json.loads(card.read_text(encoding="utf-8")).get("prompts") or {} if card.is_file() else {}
@@ -126,7 +130,8 @@ def _figures(told: dict[str, Any], scores: Scores, *, times: bool) -> dict[str, 
     }
 
 
-def _run(name: str, job: dict[str, Any]) -> dict[str, Any]:
+def run_framework(name: str, job: dict[str, Any]) -> dict[str, Any]:
+    """What its script in bench/peers tells of `job` (bench/peers/searching.py says what that holds)."""
     script = REPO / "bench" / "peers" / f"{name}_search.py"
     told = json.dumps({**job, "launched": time.time()})
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -137,6 +142,10 @@ def _run(name: str, job: dict[str, Any]) -> dict[str, Any]:
         sys.exit(f"{name} failed: {ended.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return result
+
+
+def is_installed(name: str) -> bool:
+    return _python(name).exists()
 
 
 def _python(name: str) -> Path:

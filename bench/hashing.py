@@ -37,6 +37,17 @@ class HashingEmbedder:
         return 2
 
 
+class HashedPassages(HashingEmbedder):
+    """A question takes as long as `model`, an embedder, takes for it; its vector is the hash's."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def embed_queries(self, texts: Sequence[str]) -> Any:
+        self._model.embed_queries(texts)
+        return super().embed_queries(texts)
+
+
 def _table(n: int = 8192) -> Any:
     rows = np.random.default_rng(20_261_128).standard_normal((n, HashingEmbedder.dim)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

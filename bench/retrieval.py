@@ -1,12 +1,15 @@
 """How long a search takes in a large collection, what threads add, and what filters find and cost. JSON on stdout.
 
     python -m bench.retrieval [--chunks 100000] [--queries 100] [--real DATA] [--home DIR]
+    python -m bench.retrieval --peers [--chunks 100000] [--queries 100]
 
 The passages' vectors come from a hash of their text, so that a hundred thousand are there in a minute; --real takes the passages
 of DATA/scale (else words of the sample documents) and the vectors of the settings' model. A question is embedded by that
 model in both cases, for the time it takes, which is told apart.
 --home keeps the collection, so that a second run imports nothing. Filters are compared with brute force over the
 cached vectors: recall of the ten best, at 0.1, 1, 10 and 50 % of the documents.
+--peers asks the same questions of the other frameworks' hybrid searches, each in a process of its own (bench/peers/setup.sh), with
+all-MiniLM-L6-v2 for the questions; it is told how long the import and a question took, and the memory.
 """
 
 from __future__ import annotations
@@ -27,12 +30,17 @@ from typing import Any
 
 import numpy as np
 
-from bench.hashing import HashingEmbedder
+from bench.compare import PEERS, is_installed, model_folder, prompts, run_framework
+from bench.hashing import HashedPassages
 from bench.run import milliseconds, passages
+from eval.evaluation import latency_summary
 from rag import Document, KnowledgeBase, Settings
+from rag.embedding import open_embedder
+from rag.ingest import chunk_size
 from rag.searching import Searcher, SearchMemory
-from rag.types import Embedder, Query
+from rag.types import Query
 
+PEERS_MODEL = "all-minilm-l6-v2"  # all of them can load it
 MODES = ("dense", "bm25", "hybrid")
 THREADS = 8
 SHARES = {"0.1 %": 1, "1 %": 10, "10 %": 100, "50 %": 500}  # of 1000 buckets, one of which each document is in
@@ -45,9 +53,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--real", type=Path, metavar="DATA")
     parser.add_argument("--home")
+    parser.add_argument("--peers", action="store_true")
     options = parser.parse_args()
     texts = list(islice(_stored(options.real / "scale"), options.chunks)) if options.real else passages(options.chunks)
-    result = run(Settings.load(), texts, options.queries, home=options.home, hashed=options.real is None)
+    if options.peers:
+        result = peers(Settings().with_values(embedding__model=PEERS_MODEL), texts, options.queries)
+    else:
+        result = run(Settings.load(), texts, options.queries, home=options.home, hashed=options.real is None)
     json.dump(result, sys.stdout, indent=2)
     print()
 
@@ -60,9 +72,7 @@ def run(
         kb.ingest(
             Document(text, doc_id=f"p{at}", metadata={"bucket": at * 7919 % 1000}) for at, text in enumerate(texts)
         )
-        queries = [" ".join(text.split()[3:11]) or text[:20] for text in texts[:: max(1, len(texts) // n_queries)]][
-            :n_queries
-        ]
+        queries = _queries(texts, n_queries)
         result: dict[str, Any] = {"chunks": kb.catalog.counts(kb.collection)[1], "queries": len(queries)}
         result["embed_query_ms"] = milliseconds(lambda query: kb.embedder.embed_queries([query]), queries)
         for mode in MODES:
@@ -73,6 +83,38 @@ def run(
     return result
 
 
+def peers(
+    settings: Settings, texts: Sequence[str], n_queries: int, names: Sequence[str] = ("ragstone", *PEERS)
+) -> dict[str, Any]:
+    """Hybrid search in each framework that is installed: milliseconds of a question, seconds of the import, memory."""
+    settings = settings.with_values(llm__model="none")
+    embedder = open_embedder(settings.embedding, settings.models)
+    folder = model_folder(settings)
+    job = {
+        "model": str(folder), "prompts": prompts(folder), "chunk_tokens": chunk_size(settings.chunk, embedder), "dim": HashedPassages.dim,
+        "depth": TOP_K, "again": False, "hashed": True,
+        "passages": [{"id": f"p{at}", "text": text} for at, text in enumerate(texts)],
+        "questions": [{"id": f"q{at}", "text": text} for at, text in enumerate(_queries(texts, n_queries))],
+    }  # fmt: skip
+    found: dict[str, Any] = {}
+    for name in filter(is_installed, names):
+        with tempfile.TemporaryDirectory() as home:
+            told = run_framework(name, {**job, "home": home})
+        found[name] = {"entries": told["entries"], "query_ms": latency_summary(told["latency_ms"]), "import_s": round(told["import_s"], 1), "rss_mb": round(told["rss_mb"])}  # fmt: skip
+    ours = found["ragstone"]["query_ms"]["p50"]
+    for one in found.values():
+        one["p50_over_ragstone"] = round(one["query_ms"]["p50"] / ours, 2)
+    return {
+        "passages": len(texts), "queries": n_queries, "model": folder.name, "systems": found,
+        "not_installed": [name for name in names if name not in found],
+    }  # fmt: skip
+
+
+def _queries(texts: Sequence[str], n: int) -> list[str]:
+    """Eight words of every so many passages."""
+    return [" ".join(text.split()[3:11]) or text[:20] for text in texts[:: max(1, len(texts) // n)]][:n]
+
+
 @contextmanager
 def _opened(settings: Settings, home: str | None, hashed: bool) -> Iterator[KnowledgeBase]:
     settings = settings.with_values(llm__model="none", search__cache=False)
@@ -80,17 +122,6 @@ def _opened(settings: Settings, home: str | None, hashed: bool) -> Iterator[Know
         if hashed:
             kb._embedder = HashedPassages(kb.embedder)
         yield kb
-
-
-class HashedPassages(HashingEmbedder):
-    """A question takes as long as the model takes for it; its vector is the hash's."""
-
-    def __init__(self, model: Embedder) -> None:
-        self._model = model
-
-    def embed_queries(self, texts: Sequence[str]) -> Any:
-        self._model.embed_queries(texts)
-        return super().embed_queries(texts)
 
 
 def _stored(folder: Path) -> Iterator[str]:

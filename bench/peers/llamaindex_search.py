@@ -1,4 +1,4 @@
-"""LlamaIndex's way: SentenceSplitter, VectorStoreIndex in memory, QueryFusionRetriever of vectors and BM25."""
+"""LlamaIndex's way: SentenceSplitter, VectorStoreIndex in memory (FAISS for times), QueryFusionRetriever of vectors and BM25."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class LlamaIndex:
         Settings.node_parser = SentenceSplitter(
             chunk_size=job["chunk_tokens"] - 2, chunk_overlap=0, tokenizer=lambda text: tokenizer.encode(text, add_special_tokens=False)
         )  # fmt: skip
+        self._faiss_dim = job["dim"] if job.get("hashed") else 0
         self._index: Any = None
         self._retriever: Any = None
 
@@ -33,7 +34,7 @@ class LlamaIndex:
 
         documents = [Document(text=one["text"], id_=one["id"]) for one in passages]
         if self._index is None:
-            self._index = VectorStoreIndex.from_documents(documents)
+            self._index = VectorStoreIndex.from_documents(documents, storage_context=self._storage())
         else:
             for document in documents:
                 self._index.insert(document)
@@ -44,7 +45,17 @@ class LlamaIndex:
         )  # fmt: skip
 
     def count(self) -> int:
-        return len(self._index.vector_store.data.embedding_dict)
+        return len(self._index.docstore.docs)
+
+    def _storage(self) -> Any:
+        from llama_index.core import StorageContext
+
+        if not self._faiss_dim:
+            return StorageContext.from_defaults()
+        import faiss
+        from llama_index.vector_stores.faiss import FaissVectorStore
+
+        return StorageContext.from_defaults(vector_store=FaissVectorStore(faiss.IndexFlatIP(self._faiss_dim)))
 
     def search(self, question: str, depth: int) -> list[tuple[str, float]]:
         return by_rank([one.node.ref_doc_id for one in self._retriever.retrieve(question)])[:depth]

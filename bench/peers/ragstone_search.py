@@ -18,6 +18,10 @@ class Ragstone:
 
         settings = Settings().with_values(embedding__model=job["model"], llm__model="none", search__cache=False)
         self._kb = KnowledgeBase.open(job["home"], settings=settings)
+        if job.get("hashed"):
+            from bench.hashing import HashedPassages
+
+            self._kb._embedder = HashedPassages(self._kb.embedder)
         self._kb.embedder.embed_queries(["warm"])
 
     def add(self, passages: Passages) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from shared_vectors import share_vectors
+from shared_vectors import hash_vectors, share_vectors
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = os.environ.get("TOKENIZERS_PARALLELISM", "true")
@@ -28,13 +28,17 @@ class Engine(Protocol):
 
 
 def main(start: Callable[[dict[str, Any]], Engine]) -> None:
-    """stdin: {"launched", "model", "prompts", "chunk_tokens", "home", "passages", "questions", "depth", "again"[, "vectors"]}.
+    """stdin: {"launched", "model", "prompts", "chunk_tokens", "home", "passages", "questions", "depth", "again"[, "vectors"]
+    [, "hashed"]}. hashed: passages get vectors that cost nothing, for times in large collections; the vector store is then FAISS,
+    flat, where the framework has an integration for it.
 
     stdout: start_s (process to model loaded), import_s, entries, runs, latency_ms, rss_mb; if asked again_s, entries_again.
     """
     job: dict[str, Any] = json.load(sys.stdin)
     if job.get("vectors"):
         share_vectors(job["vectors"])
+    if job.get("hashed"):
+        hash_vectors()
     engine = start(job)
     start_s = time.time() - job["launched"]
     import_s = _seconds(lambda: engine.add(job["passages"]))

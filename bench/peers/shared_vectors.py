@@ -11,7 +11,9 @@ import hashlib
 import inspect
 import json
 import sqlite3
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,32 @@ def share_vectors(file: str) -> None:
         return rows_[0] if isinstance(inputs, str) else rows_
 
     SentenceTransformer.encode = encode
+
+
+def hash_vectors() -> None:
+    """From now on passages get the vectors of bench/hashing.py. A question's is the hash's, too, after the model computed one."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from bench.hashing import HashingEmbedder
+
+    hashed = HashingEmbedder().embed_passages
+    try:
+        from txtai.models import Pooling as Model  # it has its own way to call a model
+    except ImportError:
+        from sentence_transformers import SentenceTransformer as Model
+    compute = Model.encode
+    signature = inspect.signature(compute)
+
+    @functools.wraps(compute)
+    def encode(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(self, *args, **kwargs).arguments
+        texts = next(iter([*given.values()][1:]))
+        alone = isinstance(texts, str)
+        if alone or len(texts) == 1:
+            compute(self, *args, **kwargs)
+        vectors = hashed([texts] if alone else [str(text) for text in texts])
+        return vectors[0] if alone else vectors
+
+    Model.encode = encode
 
 
 def _kept(connection: sqlite3.Connection, key: str) -> Any:

@@ -46,6 +46,12 @@ def test_searches_threads_and_filters(tiny_settings) -> None:  # type: ignore[no
     assert {share: one["recall"] for share, one in result["filters"].items()} == dict.fromkeys(retrieval.SHARES, 1.0)
 
 
+def test_questions_beside_the_other_frameworks(tiny_settings) -> None:  # type: ignore[no-untyped-def]
+    result = retrieval.peers(tiny_settings, passages(60, 12), 4)
+    assert set(result["systems"]) | set(result["not_installed"]) == {"ragstone", *retrieval.PEERS}
+    assert result["systems"]["ragstone"]["entries"] == 60 and result["systems"]["ragstone"]["p50_over_ragstone"] == 1
+
+
 def test_a_table_of_what_steps_are_worth(tmp_path: Path) -> None:
     gains = {"one": {"hybrid": (1, 2), "dense": (2, 1)}, "two": {"hybrid": (1, 1), "dense": (1, 3)}}
     for name, systems in gains.items():
