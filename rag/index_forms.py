@@ -42,15 +42,11 @@ Vector = Callable[[Query], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A live document: its chunks in order, summaries apart, and what filters can test."""
+    """A live document: its chunks in order, summaries apart."""
 
     doc_id: str
-    row: Mapping[str, Any]
     chunks: Sequence[StoredChunk]
     summaries: Sequence[StoredChunk]
-
-    def admits(self, where: Expr | None, chunk: StoredChunk) -> bool:
-        return where is None or matches(where, {**self.row, "page": chunk.chunk.page})
 
 
 class IndexForms:
@@ -89,7 +85,7 @@ class IndexForms:
             for at, document_weight, pks in self._keyword_table.get(word, ()):
                 document = self._documents[at]
                 for chunk in document.chunks:
-                    if document.admits(where, chunk):
+                    if _admits(where, chunk):
                         share = 1.0 if chunk.pk in pks else 0.25
                         found[chunk.pk] = found.get(chunk.pk, 0.0) + document_weight * share
         return ranking(found)[:depth]
@@ -101,7 +97,7 @@ class IndexForms:
             raise UsageError(
                 f"The collection has {n} chunks; the mode list reads {depth} at most. Raise search.depth, or use hybrid."
             )
-        chunks = [chunk.pk for one in self._documents for chunk in one.chunks if one.admits(where, chunk)]
+        chunks = [chunk.pk for one in self._documents for chunk in one.chunks if _admits(where, chunk)]
         return [(pk, 1.0 - at * 1e-6) for at, pk in enumerate(chunks)]
 
     # ------------------------------------------------------------ vectors
@@ -112,9 +108,7 @@ class IndexForms:
         if not self._documents:
             return []
         nearest = np.argsort(-(self._document_vectors @ vector), kind="stable")[:NEAREST_DOCUMENTS]
-        chunks = [
-            chunk for at in nearest for chunk in self._documents[at].chunks if self._documents[at].admits(where, chunk)
-        ]
+        chunks = [chunk for at in nearest for chunk in self._documents[at].chunks if _admits(where, chunk)]
         return self._nearest(chunks, vector, depth)
 
     def tree(self, query: Query, depth: int, where: Expr | None) -> Ranking:
@@ -126,7 +120,7 @@ class IndexForms:
         leaves: list[StoredChunk] = []
         for at in roots:
             document = self._documents[at]
-            leaves += [chunk for chunk in self._under(document, vector) if document.admits(where, chunk)]
+            leaves += [chunk for chunk in self._under(document, vector) if _admits(where, chunk)]
         return self._nearest(leaves, vector, depth)
 
     def _under(self, document: _Document, vector: np.ndarray) -> Sequence[StoredChunk]:
@@ -152,23 +146,15 @@ class IndexForms:
         for info in self._catalog.documents(self._collection):
             stored = self._catalog.stored_chunks(self._collection, info.doc_id)
             if stored:
-                row = {
-                    "doc_id": info.doc_id,
-                    "source": info.source,
-                    "title": info.title,
-                    "type": info.type,
-                    "meta": info.metadata,
-                }
-                documents.append(
-                    _Document(
-                        info.doc_id, row, [one for one in stored if not one.chunk.level], [one for one in stored if one.chunk.level]
-                    )
-                )  # fmt: skip
+                chunks, summaries = (
+                    [one for one in stored if bool(one.chunk.level) is level] for level in (False, True)
+                )
+                documents.append(_Document(info.doc_id, chunks, summaries))
         return documents
 
     @cached_property
     def _field_index(self) -> Okapi:
-        return Okapi([words(_field_text(one.row)) for one in self._documents])
+        return Okapi([words(_field_text((*one.chunks, *one.summaries)[0].row)) for one in self._documents])
 
     @cached_property
     def _keyword_table(self) -> Mapping[str, list[tuple[int, float, frozenset[str]]]]:
@@ -208,15 +194,13 @@ class IndexForms:
                 found |= {
                     chunk.pk: score * (1.0 - 1e-6 * n)
                     for n, chunk in enumerate(document.chunks)
-                    if document.admits(where, chunk)
+                    if _admits(where, chunk)
                 }
         return found
 
 
 def _admits(where: Expr | None, one: StoredChunk) -> bool:
-    row = {"doc_id": one.chunk.doc_id, "source": one.source, "title": one.title, "type": one.type,
-           "page": one.chunk.page or 0, "meta": one.metadata}  # fmt: skip
-    return where is None or matches(where, row)
+    return where is None or matches(where, one.row)
 
 
 def _inside(one: StoredChunk, spans: Sequence[tuple[float, float]]) -> bool:

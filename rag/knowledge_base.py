@@ -335,7 +335,7 @@ class KnowledgeBase:
             )
         found, _ = self.catalog.find_documents(self.collection, text=text, state=state, type=type, limit=None, offset=0)
         fit = [one for one in found if filters.matches(condition, {
-            "doc_id": one.doc_id, "source": one.source, "title": one.title, "type": one.type, "page": 0, "meta": one.metadata,
+            "doc_id": one.doc_id, "source": one.source, "title": one.title, "type": one.type, "page": None, "meta": one.metadata,
         })]  # fmt: skip
         return fit[offset : None if limit is None else offset + limit], len(fit)
 

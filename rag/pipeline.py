@@ -356,9 +356,7 @@ def boost(ranked: Ranking, parts: SearchParts, options: SearchOptions, trace: Tr
 
 
 def _gain(stored: StoredChunk, options: SearchOptions) -> float:
-    row = {"doc_id": stored.chunk.doc_id, "source": stored.source, "title": stored.title, "type": stored.type,
-           "page": stored.chunk.page, "meta": stored.metadata}  # fmt: skip
-    gained = sum(weight for condition, weight in options.boosts if matches(condition, row))
+    gained = sum(weight for condition, weight in options.boosts if matches(condition, stored.row))
     return gained + (options.recency.gain(stored.metadata) if options.recency else 0.0)
 
 
