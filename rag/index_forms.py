@@ -35,6 +35,7 @@ from rag.types import Query
 KEYWORDS = 20  # of a document
 NEAREST_DOCUMENTS = 10  # whose chunks `hierarchical` looks at
 SCANNED = 3000  # chunks that `scan` reads at most, those with most of the words
+ROOTS = 10  # documents that `tree` starts from
 BEAM = 5  # nodes that `tree` follows at each level
 
 Vector = Callable[[Query], np.ndarray]
@@ -109,19 +110,23 @@ class IndexForms:
             return []
         nearest = np.argsort(-(self._document_vectors @ vector), kind="stable")[:NEAREST_DOCUMENTS]
         chunks = [chunk for at in nearest for chunk in self._documents[at].chunks if _admits(where, chunk)]
-        return self._nearest(chunks, vector, depth)
+        return self._nearest(chunks, self._vector(query), depth)
 
     def tree(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """From the roots of the documents' trees down. A document without summaries is a root over its chunks."""
         vector = self._vector(query)
-        if not self._documents:
-            return []
-        roots = np.argsort(-(self._document_vectors @ vector), kind="stable")[: 2 * BEAM]
         leaves: list[StoredChunk] = []
-        for at in roots:
+        for at in self._nearest_documents(query)[:ROOTS]:
             document = self._documents[at]
             leaves += [chunk for chunk in self._under(document, vector) if _admits(where, chunk)]
         return self._nearest(leaves, vector, depth)
+
+    def _nearest_documents(self, query: Query) -> list[int]:
+        """The documents by nearness of their vectors, nearest first."""
+        if not self._documents:
+            return []
+        found: list[int] = np.argsort(-(self._document_vectors @ self._vector(query)), kind="stable").tolist()
+        return found
 
     def _under(self, document: _Document, vector: np.ndarray) -> Sequence[StoredChunk]:
         """The chunks that the nearest summaries of each level lead to."""
@@ -137,6 +142,30 @@ class IndexForms:
         return ranking(
             {one.pk: float(vectors[one.vector_key] @ vector) for one in chunks if one.vector_key in vectors}
         )[:depth]
+
+    # ------------------------------------------------------------ why not
+
+    def why(self, name: str, query: Query, stored: StoredChunk) -> str:
+        """Why a form does not find a chunk, in one sentence."""
+        document = next((one for one in self._documents if one.doc_id == stored.chunk.doc_id), None)
+        if document is None:
+            return f"Its document was not there when the form {name} was built."
+        if stored.chunk.level:
+            return f"It is a summary, and {name} finds the documents' own text."
+        at, asked = self._documents.index(document), set(words(query.text))
+        if name == "keywords":
+            held = sorted(asked & set(words(stored.chunk.text)))
+            listed = f" It holds {', '.join(held)}, which set other documents apart more." if held else ""
+            return f"None of the question's words is among the {KEYWORDS} keywords of its document.{listed}"
+        if name == "fields":
+            return "Title, name and metadata of its document hold none of the question's words, and no row of a table in it does."
+        place = self._nearest_documents(query).index(at) + 1
+        most = NEAREST_DOCUMENTS if name == "hierarchical" else ROOTS
+        if name in ("hierarchical", "tree") and place > most:
+            return f"Its document is number {place} by nearness, and {name} looks into the nearest {most}."
+        if name == "tree":
+            return f"Its document is number {place} by nearness, but the {BEAM} nearest summaries of a level do not lead to it."
+        return f"{name} does not find it."
 
     # ------------------------------------------------------------ what they are built of
 

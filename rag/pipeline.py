@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from rag.fusion import Ranking
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
 from rag.understanding import Understood
+
+if TYPE_CHECKING:
+    from rag.index_forms import IndexForms
 
 Retriever = Callable[[Query, int, Expr | None], Ranking]
 """(query, depth, filter) → the best `depth` rows by store key."""
@@ -79,6 +82,7 @@ class SearchOptions:
     collapse: float | None = None  # cosine from which a candidate repeats a better one and is left out; None: never
     mmr: float | None = None  # λ; None: no diversification
     filter: Expr | None = None
+    summaries: str = "all"  # chunks that are summaries: all beside the others, none, or only they
     explain: bool = False
 
 
@@ -91,6 +95,7 @@ class SearchParts:
     trust: share of its weight that the dense ranking of a query gets beside others.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     fallback: finds rows by words while the store is away; None: then the search fails.
+    forms: the index forms of rag/index_forms.py, which can say what they followed.
     """
 
     retrievers: Mapping[str, Retriever]
@@ -102,10 +107,16 @@ class SearchParts:
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
     fallback: Retriever | None = None
+    forms: Callable[[], IndexForms] | None = None
 
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
     """Find the best chunks for a query. Raises UsageError for an empty query."""
+    return searched(query, parts=parts, options=options, trace=trace)[0]
+
+
+def searched(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> tuple[Hits, Ranked]:
+    """The hits as from `search`, and what each step made of the question."""
     n_steps = len(trace.steps)
     few = _few(parts, options)
     found = rank(query, parts=parts, options=few or options, trace=trace)
@@ -116,7 +127,7 @@ def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Tra
         _explain(trace, found.lists, found.rows)
     hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
     skipped = tuple(f"Left out: {reason}." for reason in found.plan.skipped)
-    return Hits(hits, tuple(trace.steps), skipped + found.notes, found.plan.question)
+    return Hits(hits, tuple(trace.steps), skipped + found.notes, found.plan.question), found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +199,20 @@ def understand(question: str, plan: Callable[[str, Trace], Understood] | None, t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """What one retriever found for one query. name: the retriever's, with the query's kind where it is not the question."""
+    """What one retriever found for one query. name: the retriever's, with the query's kind where it is not the question.
+
+    where: the filter that was in force.
+    """
 
     name: str
     weight: float
     ranking: Ranking
+    query: Query = Query(text="")
+    where: Expr | None = None
+
+    @property
+    def retriever(self) -> str:
+        return self.name.split(":")[0]
 
     @property
     def step(self) -> str:
@@ -238,7 +258,9 @@ def recall(
                 if retriever == "dense" and len(options.retrievers) > 1:
                     share = trust(query, ranking, where)
                     step.detail = {**step.detail, "trust": round(share, 3)} if share < 1 else step.detail
-            found.append(Recalled(name=name, weight=weight * query.weight * share, ranking=ranking))
+            found.append(
+                Recalled(name=name, weight=weight * query.weight * share, ranking=ranking, query=query, where=where)
+            )
     return found
 
 
