@@ -1,6 +1,7 @@
 """Index forms beside vectors and BM25: each a retriever, for collections and questions that those two serve badly.
 
-    fields        BM25 over title, name and metadata of documents ("the 2024 report of the Berlin office")
+    fields        BM25 over title, name and metadata of documents ("the 2024 report of the Berlin office") and over the
+                  rows of their tables, by column and value ("flights to Berlin")
     keywords      a keyword table: each document's own words, and which chunks hold them
     hierarchical  the documents whose summaries (or mean vectors) are nearest, then the nearest chunks inside them
     tree          a summary tree walked from its roots: at each level the nearest nodes, at the end their chunks
@@ -13,6 +14,7 @@ are LlamaIndex's terms; the tree is Sarthi et al., ICLR 2024, arXiv:2401.18059.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from rag.filters import Expr, matches
 from rag.fusion import Ranking, ranking
 from rag.okapi import Okapi
 from rag.settings import FORMS
+from rag.table_rows import TableRow, asked_words, row_words, table_rows
 from rag.text import words
 from rag.types import Query
 
@@ -36,6 +39,7 @@ KEYWORDS = 20  # of a document
 NEAREST_DOCUMENTS = 10  # whose chunks `hierarchical` looks at
 SCANNED = 3000  # chunks that `scan` reads at most, those with most of the words
 ROOTS = 10  # documents that `tree` starts from
+FOLLOWED = 10  # documents and rows that `followed` names
 BEAM = 5  # nodes that `tree` follows at each level
 
 Vector = Callable[[Query], np.ndarray]
@@ -75,9 +79,15 @@ class IndexForms:
         return ranking({one.pk: score for one, score in zip(found, scores, strict=True) if score > 0})[:depth]
 
     def fields(self, query: Query, depth: int, where: Expr | None) -> Ranking:
-        """Chunks of the documents whose title, name and metadata hold the question's words, in reading order."""
-        scores = self._field_index.scores(words(query.text))
-        return ranking(self._by_document(dict(enumerate(scores)), where))[:depth]
+        """Chunks of documents whose title, name and metadata hold the question's words, in reading order; of tables, the
+        chunks with the rows that hold them."""
+        scores = self._field_index.scores(asked_words(query.text))
+        n = len(self._documents)
+        found = self._by_document(dict(enumerate(scores[:n])), where)
+        for (chunk, _), score in zip(self._rows, scores[n:], strict=True):
+            if score > found.get(chunk.pk, 0.0) and _admits(where, chunk):
+                found[chunk.pk] = score
+        return ranking(found)[:depth]
 
     def keywords(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """Chunks that hold keywords of the question; a word is one when it sets its document apart from the others."""
@@ -117,8 +127,8 @@ class IndexForms:
         vector = self._vector(query)
         leaves: list[StoredChunk] = []
         for at in self._nearest_documents(query)[:ROOTS]:
-            document = self._documents[at]
-            leaves += [chunk for chunk in self._under(document, vector) if _admits(where, chunk)]
+            _, chunks = self._under(self._documents[at], vector)
+            leaves += [chunk for chunk in chunks if _admits(where, chunk)]
         return self._nearest(leaves, vector, depth)
 
     def _nearest_documents(self, query: Query) -> list[int]:
@@ -128,20 +138,54 @@ class IndexForms:
         found: list[int] = np.argsort(-(self._document_vectors @ self._vector(query)), kind="stable").tolist()
         return found
 
-    def _under(self, document: _Document, vector: np.ndarray) -> Sequence[StoredChunk]:
-        """The chunks that the nearest summaries of each level lead to."""
+    def _under(self, document: _Document, vector: np.ndarray) -> tuple[list[StoredChunk], list[StoredChunk]]:
+        """(the nearest summaries of each level, the chunks that they lead to)"""
         spans = [(0, math.inf)]
+        followed: list[StoredChunk] = []
         for level in sorted({one.chunk.level for one in document.summaries}, reverse=True):
             nodes = [one for one in document.summaries if one.chunk.level == level and _inside(one, spans)]
             chosen = {pk for pk, _ in self._nearest(nodes, vector, BEAM)}
-            spans = [(one.chunk.start, one.chunk.end) for one in nodes if one.pk in chosen] or spans
-        return [chunk for chunk in document.chunks if _inside(chunk, spans)]
+            nearest = [one for one in nodes if one.pk in chosen]
+            followed += nearest
+            spans = [(one.chunk.start, one.chunk.end) for one in nearest] or spans
+        return followed, [chunk for chunk in document.chunks if _inside(chunk, spans)]
 
     def _nearest(self, chunks: Sequence[StoredChunk], vector: np.ndarray, depth: int) -> Ranking:
         vectors = self._catalog.vectors([one.vector_key for one in chunks])
         return ranking(
             {one.pk: float(vectors[one.vector_key] @ vector) for one in chunks if one.vector_key in vectors}
         )[:depth]
+
+    # ------------------------------------------------------------ what was followed
+
+    def followed(self, name: str, query: Query) -> Mapping[str, Any]:
+        """What a form looked into for a query: documents, nodes of trees, keywords, rows of tables, the nearest first."""
+        if name == "keywords":
+            table = {word: self._keyword_table.get(word, ()) for word in sorted(set(words(query.text)))}
+            return {
+                "keywords": {
+                    word: [self._documents[at].doc_id for at, _, _ in found] for word, found in table.items() if found
+                }
+            }
+        if name == "fields":
+            scores = self._field_index.scores(asked_words(query.text))
+            best = [
+                int(key) for key, score in ranking({str(at): score for at, score in enumerate(scores)}) if score > 0
+            ]
+            n = len(self._documents)
+            return {
+                "documents": [self._documents[at].doc_id for at in best if at < n][:FOLLOWED],
+                "rows": [str(self._rows[at - n][1]) for at in best if at >= n][:FOLLOWED],
+            }
+        if name not in ("hierarchical", "tree"):
+            return {}
+        most = NEAREST_DOCUMENTS if name == "hierarchical" else ROOTS
+        documents = [self._documents[at] for at in self._nearest_documents(query)[:most]]
+        found: dict[str, Any] = {"documents": [one.doc_id for one in documents]}
+        if name == "tree":
+            vector = self._vector(query)
+            found["nodes"] = [node.chunk.chunk_id for one in documents for node in self._under(one, vector)[0]]
+        return found
 
     # ------------------------------------------------------------ why not
 
@@ -183,7 +227,22 @@ class IndexForms:
 
     @cached_property
     def _field_index(self) -> Okapi:
-        return Okapi([words(_field_text((*one.chunks, *one.summaries)[0].row)) for one in self._documents])
+        """Of the documents, then of the rows of their tables."""
+        documents = [words(_field_text((*one.chunks, *one.summaries)[0].row)) for one in self._documents]
+        return Okapi([*documents, *([*words(chunk.title), *row_words(row)] for chunk, row in self._rows)])
+
+    @cached_property
+    def _rows(self) -> Sequence[tuple[StoredChunk, TableRow]]:
+        """The rows of all tables, each with the chunk that it starts in."""
+        from rag.parse_child import unpack_blocks
+
+        found = []
+        for one in self._documents:
+            text, packed = self._catalog.body(self._collection, one.doc_id) or ("", None)
+            starts = [chunk.chunk.start for chunk in one.chunks]
+            for row in table_rows(text, unpack_blocks(packed, len(text)) if packed and starts else ()):
+                found.append((one.chunks[max(bisect_right(starts, row.start) - 1, 0)], row))
+        return found
 
     @cached_property
     def _keyword_table(self) -> Mapping[str, list[tuple[int, float, frozenset[str]]]]:

@@ -20,6 +20,7 @@ from rag.catalog_rows import LiveRow, StoredChunk
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches
 from rag.fusion import Ranking
+from rag.settings import FORMS
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
 from rag.understanding import Understood
@@ -124,7 +125,7 @@ def searched(query: str, *, parts: SearchParts, options: SearchOptions, trace: T
         del trace.steps[n_steps:]
         found = rank(query, parts=parts, options=options, trace=trace)
     if options.explain:
-        _explain(trace, found.lists, found.rows)
+        _explain(trace, found, parts)
     hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
     skipped = tuple(f"Left out: {reason}." for reason in found.plan.skipped)
     return Hits(hits, tuple(trace.steps), skipped + found.notes, found.plan.question), found
@@ -456,10 +457,17 @@ def _hit(rank: int, pk: str, score: float, stored: StoredChunk, scores: Mapping[
     )  # fmt: skip
 
 
-def _explain(trace: Trace, lists: Mapping[str, Ranking], rows: Mapping[str, LiveRow]) -> None:
-    """Give each step of the trace the first of its candidates, by chunk id."""
+def _explain(trace: Trace, found: Ranked, parts: SearchParts) -> None:
+    """Give each step of the trace the first of its candidates, by chunk id, and what an index form followed."""
+    rows, lists = found.rows, found.lists
+    forms = parts.forms
+    followed = {
+        one.step: forms().followed(one.retriever, one.query)
+        for one in found.recalled
+        if forms and one.retriever in FORMS
+    }
     trace.steps = [
-        replace(step, detail={**step.detail, "candidates": [
+        replace(step, detail={**step.detail, **followed.get(step.name, {}), "candidates": [
             {"chunk_id": rows[pk].chunk_id, "score": round(score, 6)} for pk, score in lists[step.name][:SHOWN_CANDIDATES]
         ]}) if step.name in lists else step
         for step in trace.steps

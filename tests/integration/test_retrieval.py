@@ -68,6 +68,52 @@ def test_each_index_form_finds(kb: KnowledgeBase, mode: str, query: str, first: 
     assert found(kb, query, mode=mode)[0] == first
 
 
+def detail(kb: KnowledgeBase, query: str, mode: str) -> dict[str, object]:
+    """What the trace of a search says of its retriever."""
+    step = next(one for one in kb.search(query, mode=mode, explain=True).trace if one.name == f"recall:{mode}")
+    return dict(step.detail)
+
+
+def test_fields_find_rows_of_tables_by_column_and_value(embedder: Embedder, tmp_path: Path) -> None:
+    people = [("Ada Hill", "Berlin"), ("Bo Stone", "Oslo"), ("Cy Marsh", "Rome"), ("Di Wood", "Paris")] * 8
+    lines = [f"{name} {n},{city},{n}" for n, (name, city) in enumerate(people)]
+    (tmp_path / "staff.csv").write_text("\n".join(["name,office,desk", *lines]), encoding="utf-8")
+    with opened(tmp_path / "home", embedder) as kb:
+        kb.ingest(DOCUMENTS)
+        kb.ingest(tmp_path / "staff.csv", chunk_size=64, overlap=0)
+        hit = kb.search("who has desk 22?", mode="fields", top_k=1)[0]
+        assert "| Cy Marsh 22 | Rome | 22 |" in hit.text
+        assert detail(kb, "who has desk 22?", "fields")["rows"][0] == "name: Cy Marsh 22 · office: Rome · desk: 22"  # type: ignore[index]
+        assert detail(kb, "department library", "fields")["documents"][0] == "classic"  # type: ignore[index]
+
+
+def test_the_trace_says_what_a_form_followed(rooms: Path, embedder: Embedder) -> None:
+    with opened(rooms, embedder) as kb:
+        assert detail(kb, "it creaks", "keywords")["keywords"] == {"creak": ["thing-13", "thing-23", "thing-3"]}
+        documents = detail(kb, "elm chair", "hierarchical")["documents"]
+        assert len(documents) == 10 and {"thing-3", "thing-13", "thing-23"} <= set(documents)  # type: ignore[arg-type, call-overload]
+        tree = detail(kb, "elm chair", "tree")
+        assert tree["documents"] == documents
+        assert all("~" in node and node.split("#")[0] in documents for node in tree["nodes"])  # type: ignore[attr-defined, operator]
+        assert tree["nodes"]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "bm25"])
+def test_summaries_are_a_choice_of_each_search(rooms: Path, embedder: Embedder, mode: str) -> None:
+    with opened(rooms, embedder) as kb:
+        every, none, only = (
+            [hit.chunk_id for hit in kb.search("which pot holds tea?", mode=mode, top_k=12, summaries=which)]
+            for which in ("all", "none", "only")
+        )
+        assert {"~" in one for one in every} == {True, False}
+        assert len(none) == 12 and len(only) >= 9
+        assert not any("~" in one for one in none) and all("~" in one for one in only)
+        kb.settings = kb.settings.with_values(search__summaries="none")
+        assert [hit.chunk_id for hit in kb.search("which pot holds tea?", mode=mode, top_k=12)] == none
+        with pytest.raises(UsageError, match="all, none, only"):
+            kb.search("tea", summaries="some")
+
+
 @pytest.mark.parametrize("mode", ["fields", "keywords", "hierarchical", "tree", "list"])
 def test_index_forms_obey_filters_and_changes(home: Path, embedder: Embedder, tmp_path: Path, mode: str) -> None:
     with opened(tmp_path, embedder) as kb:
