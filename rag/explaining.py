@@ -25,6 +25,7 @@ from rag.trace import Trace
 FURTHEST = 5000  # how deep a retriever is asked for a passage that it did not bring
 TRIES = 8  # searches that one remedy may take: more hits are asked for until the passage is among them
 MOST_REMEDIES = 4
+MOST_CAUSES = 4  # steps that keep one passage out, one after the other
 
 Attempt = Callable[[Mapping[str, Any], Mapping[str, Any], Trace], Routed]
 """(options of `search`, settings by dotted name, trace) → the search with these changed. Raises what a search raises."""
@@ -80,7 +81,7 @@ class _Loss:
 
     step: str
     reason: str
-    tries: Sequence[Remedy] = ()
+    tries: Sequence[Remedy] = ()  # the likeliest first
     hints: Sequence[str] = ()
 
 
@@ -95,7 +96,7 @@ def explain(stored: StoredChunk, attempt: Attempt) -> Explanation:
         )  # with all candidates, where a plain search needs the first alone
     case = _Case(stored, routed, trace)
     loss = _Loss(step="", reason=case.why_found()) if rank else case.loss()
-    remedies = () if rank else _tried(stored, attempt, loss.tries)
+    remedies = () if rank else _tried(stored, attempt, loss)
     question = routed.won.ranked.plan.question
     asked = search_terms(question, question=True)
     held = search_terms(stored.chunk.indexed_text)
@@ -132,15 +133,39 @@ def _shown(routed: Routed, stored: StoredChunk) -> int | None:
 # ------------------------------------------------------------ remedies
 
 
-def _tried(stored: StoredChunk, attempt: Attempt, tries: Sequence[Remedy]) -> tuple[Remedy, ...]:
-    """Those of the changes with which the passage is shown, and more hits by themselves; the fewest changes first."""
-    plain = _completed(stored, attempt, Remedy(text="Ask for more hits"))
-    most = plain.options["top_k"] if plain else FURTHEST + 1
-    worked = [done for one in tries if (done := _completed(stored, attempt, one))]
+def _tried(stored: StoredChunk, attempt: Attempt, loss: _Loss) -> tuple[Remedy, ...]:
+    """Changes with which the passage is shown, those with the fewest first.
+
+    Where none is enough by itself, the first one stays, and what loses the passage after it is changed, too.
+    """
+    before = Remedy(text="")
+    for _ in range(MOST_CAUSES):
+        if found := _worked(stored, attempt, before, loss.tries):
+            return tuple(replace(one, text=f"{one.text} ({written(one)}).") for one in found[:MOST_REMEDIES])
+        if not loss.tries:
+            break
+        before, trace = _both(before, loss.tries[0]), Trace()
+        try:
+            routed = attempt({**before.options, "explain": True}, before.settings, trace)
+        except RagstoneError:
+            break
+        loss = _Case(stored, routed, trace).loss()
+    return ()
+
+
+def _worked(stored: StoredChunk, attempt: Attempt, before: Remedy, tries: Sequence[Remedy]) -> list[Remedy]:
+    plain = _completed(stored, attempt, _both(before, Remedy(text="Ask for more hits")))
+    most = plain.options.get("top_k", 0) if plain else FURTHEST + 1
+    worked = [done for one in tries if (done := _completed(stored, attempt, _both(before, one)))]
     # A change that takes as many hits as none at all changes nothing.
     worked = [one for one in worked if one.options.get("top_k", 0) < most]
-    found = sorted([*worked, *([plain] if plain else [])], key=lambda one: len({**one.options, **one.settings}))
-    return tuple(replace(one, text=f"{one.text} ({written(one)}).") for one in found[:MOST_REMEDIES])
+    return sorted([*worked, *([plain] if plain else [])], key=lambda one: len({**one.options, **one.settings}))
+
+
+def _both(first: Remedy, second: Remedy) -> Remedy:
+    text = f"{first.text}; {second.text[:1].lower()}{second.text[1:]}" if first.text else second.text
+    options, settings = {**first.options, **second.options}, {**first.settings, **second.settings}
+    return Remedy(text=text, options=options, settings=settings)
 
 
 def _completed(stored: StoredChunk, attempt: Attempt, change: Remedy) -> Remedy | None:
@@ -231,7 +256,7 @@ class _Case:
         return tuple(found)
 
     def why_found(self) -> str:
-        which = {"graph": ", which were searched for with the graph", "escalated": ", which the search in the chat model's words found"}  # fmt: skip
+        which = {"graph": ", which the search with the graph found", "escalated": ", which the search in the chat model's words found"}  # fmt: skip
         return f"It is among the hits{which.get(self._routed.won.name, '')}."
 
     def loss(self) -> _Loss:

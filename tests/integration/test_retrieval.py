@@ -237,6 +237,8 @@ TROUBLES: tuple[tuple[dict[str, object], dict[str, object]], ...] = (  # setting
     ({"rerank__threshold": 0.4}, {"top_k": 4}), ({"rerank__depth": 2, "rerank__threshold": -9.0}, {"top_k": 4}),
     ({"search__boosts": {"kind == 'wood'": 9.0}}, {"top_k": 3}), ({"search__collapse": 0.8}, {"top_k": 4}), ({"search__collapse": 0.8}, {"top_k": 2, "mmr": 0.3}),
     ({}, {"mode": "keywords"}), ({}, {"mode": "fields", "top_k": 2}), ({}, {"mode": "hierarchical"}), ({}, {"mode": "tree", "top_k": 4}),
+    ({"search__depth": 5, "search__collapse": 0.8}, {"mode": "hybrid+fields", "top_k": 3, "mmr": 0.4, "filter": "kind != 'pot'"}),
+    ({}, {"mode": "bm25", "filter": "kind == 'paper'", "summaries": "none", "top_k": 2}), ({}, {"summaries": "only", "top_k": 2}),
     ({}, {"mode": "hybrid+keywords", "top_k": 1}), ({"search__fusion": "rrf"}, {"top_k": 1}), ({}, {"mode": "auto", "top_k": 1}),
 )  # fmt: skip
 QUESTIONS = ("which pot holds tea?", "茶壶里能泡多少茶？", "what is it?", "paper printed in 1708", "metal lamps")
@@ -298,6 +300,29 @@ def test_the_step_that_is_named_is_the_one_that_lost_it(rooms: Path, embedder: E
         told = kb.explain(question, plain[25], top_k=30)
         assert told.lost_at == "rerank" and "reads the first 20" in told.reason
         assert any("rerank.depth" in one.settings for one in told.remedies)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [("city", "cities"), ("fish", "ﬁsh"), ("full", "Ｆｕｌｌ"), ("京大", "北京大学"), ("cafe", "cafés"), ("covid", "COVID-19"), ("c", "C++"),
+     ("c++", "C++"), ("1000", "1,000"), ("who", "who"), ("is the", "is the"), ("赢得", "谁赢得了"), ("谁", "谁"), ("don", "don't")],
+)  # fmt: skip
+def test_the_words_shown_are_those_that_full_text_search_compares(
+    tmp_path: Path, embedder: Embedder, query: str, text: str
+) -> None:
+    with opened(tmp_path, embedder) as kb:
+        kb.ingest([Document(f"{text} filler", doc_id="a"), Document("filler", doc_id="b")])
+        told = kb.explain(query, chunk_id(kb, "a"), mode="bm25")
+        assert bool(told.rank) is bool(told.shared_words)
+        assert bool(told.lost_at == "analyser") is not bool(told.shared_words or told.missing_words)
+
+
+def test_a_filter_read_from_the_question_is_named(rooms: Path, embedder: Embedder) -> None:
+    with opened(rooms, embedder) as kb:
+        reply = json.dumps({"conditions": ["kind == 'metal'"], "query": ["a kind of metal"]})
+        kb._chat, kb._chat_opened = ScriptedChat(lambda _messages: reply), True
+        told = kb.explain("what kind of metal?", chunk_id(kb, "thing-3"), auto_filter=True, mode="bm25", rewrite=True)
+        assert told.lost_at == "auto-filter" and told.remedies[0].options["auto_filter"] is False
 
 
 def test_the_owner_asks_why_somebody_does_not_find_it(embedder: Embedder, tmp_path: Path) -> None:
