@@ -230,7 +230,7 @@ _FLAGS: Mapping[str, Callable[[Any], str]] = {
 def written(one: Remedy) -> str:
     """As the command line and the settings have it."""
     flags = [_FLAGS[name](value) for name, value in one.options.items()]
-    values = [f"{key}={'none' if value is None else json.dumps(value)}" for key, value in one.settings.items()]
+    values = [f"no {key}" if value is None else f"{key}={json.dumps(value)}" for key, value in one.settings.items()]
     return ", ".join([*values, *flags])
 
 
@@ -384,6 +384,7 @@ class _Case:
             if fused and fused > options.rerank_depth:
                 reason += f" The reranker reads the first {options.rerank_depth}."
                 tries = [Remedy(text="Let the reranker read more candidates", settings={"rerank.depth": fused})]
+        tries += self._cut_off()
         if options.mmr is not None:
             tries.append(Remedy(text="Turn diversification off", options={"mmr": 1.0}))
             reason += f" Diversification looks at the first {options.depth}." if rank > options.depth else ""
@@ -401,7 +402,14 @@ class _Case:
         if best in ("dense", "bm25") and self._options.retrievers.keys() <= {"dense", "bm25"}:
             weight = 0.75 if best == "dense" else 0.25
             tries.insert(0, Remedy(text=f"Let {best} weigh more", settings={"search.dense_weight": weight}))
-        return _Loss(step="fuse", reason=f"{told}; together that makes rank {now}.", tries=tries)
+        return _Loss(step="fuse", reason=f"{told}; together that makes rank {now}.", tries=[*tries, *self._cut_off()])
+
+    def _cut_off(self) -> Iterator[Remedy]:
+        """More candidates of retrievers that have it further down, where others brought it."""
+        lacking = [one for one in self._ranked.recalled if _rank(one.ranking, self._stored.pk) is None]
+        deeper = [(one, rank) for one, rank in _further_down(self._stage, self._stored) if one in lacking]
+        self._deeper |= {one.step: rank for one, rank in deeper}
+        return self._more_candidates(deeper)
 
     def _reranked(self, was: int, now: int | None) -> _Loss:
         options, without = self._options, Remedy(text="Leave the reranker out", options={"rerank": False})
