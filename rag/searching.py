@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,7 @@ from rag.types import Embedder, Query, Reranker
 if TYPE_CHECKING:
     from rag.catalog_rows import Collection
     from rag.filters import Expr
+    from rag.fusion import Part
     from rag.index_forms import IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
@@ -195,12 +197,25 @@ class Searcher:
         """Differs when the collection was written to; looked up once in a search."""
         return (self._collection.generation, self._kb.catalog.last_write(self._name))
 
-    def trust(self, query: Query, ranking: Sequence[tuple[str, float]], where: Expr | None) -> float:
-        """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring.
+    def trust(self, query: Query, rankings: Mapping[str, Part], where: Expr | None) -> dict[str, float]:
+        """Shares of their weights that dense and BM25 get where both are asked.
 
-        With a filter all of it: what it leaves are other passages than those that are sampled.
+        Dense gets less where its best hit is what chance would bring; where it is not, BM25 gets less if it finds many passages
+        equally good.
         """
-        if not ranking or where is not None or not self._kb.settings.search.dense_trust:
+        from rag.background import clearness
+
+        if not rankings.keys() >= {"dense", "bm25"}:
+            return {}
+        dense = self._dense_trust(query, rankings["dense"].ranking, where)
+        if dense < 1:
+            return {"dense": dense}
+        of_words = rankings["bm25"]
+        return {} if of_words.ended else {"bm25": clearness([score for _, score in of_words.ranking])}
+
+    def _dense_trust(self, query: Query, ranking: Sequence[tuple[str, float]], where: Expr | None) -> float:
+        """With a filter 1: what it leaves are other passages than those that are sampled."""
+        if not ranking or where is not None:
             return 1.0
         of_documents = self.main_language()
         if of_documents and language(query.text) != of_documents:
@@ -237,12 +252,15 @@ class Searcher:
         settings, retrievers = self._kb.settings.search, retrievers or self.retrievers()
         weights = weights_of("hybrid", settings)
         most = settings.depth  # however many are asked for: more hits must not change the first ones
-        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
-        values = [
-            weight * (self.trust(query, ranking, where) if name == "dense" else 1.0)
-            for (name, weight), ranking in zip(weights.items(), rankings, strict=True)
-        ]
-        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+        rankings = {
+            name: fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights
+        }
+        parts = {
+            name: fusion.Part(ranking, weights[name], ended=len(ranking) < most) for name, ranking in rankings.items()
+        }
+        shares = self.trust(query, parts, where) if settings.dense_trust else {}
+        parts = {name: replace(part, weight=part.weight * shares.get(name, 1.0)) for name, part in parts.items()}
+        return fusion.fuse([*parts.values()], method=settings.fusion, rrf_k=settings.rrf_k)[:most]
 
     def _short_answer(self, question: str) -> str:
         """A sub-question answered from the documents; "" when they do not say."""

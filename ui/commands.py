@@ -218,7 +218,7 @@ def _backup_json(done: Backup) -> dict[str, Any]:
 
 def search(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
-        if options.why:
+        if options.why is not None:
             arguments = {name: value for name, value in _search_arguments(options).items() if name != "explain"}
             return Outcome(data=asdict(kb.explain(options.query, options.why, **arguments)), show=printing.explanation)
         hits = kb.search(options.query, highlight=options.highlight, **_search_arguments(options))
@@ -535,6 +535,7 @@ def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "filter": options.filter,
         "mmr": options.mmr,
         "explain": options.explain,
+        "expand": options.expand,
         "rerank": options.rerank,
         **{name: getattr(options, name) for name in UNDERSTANDING},
     }

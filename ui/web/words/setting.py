@@ -68,7 +68,7 @@ CHINESE = {
     "search.collapse": "余弦值达到多少即视为重复更好的段落；1 表示不合并",
     "search.fusion": "如何合并各路排名",
     "search.dense_weight": "dense 的权重；其余归 BM25",
-    "search.dense_trust": "dense 的最佳结果与偶然所得相差不大时，降低其权重",
+    "search.dense_trust": "dense 的最佳结果与偶然所得相差不大时降低其权重；BM25 的许多结果分数相近时降低 BM25 的权重",
     "search.graph_weight": "hybrid+graph 中图谱的权重；其余归 hybrid",
     "search.rrf_k": "倒数排名融合的常数 k",
     "search.mmr": "最大边际相关性的 λ；越小越多样；1 表示关闭",
