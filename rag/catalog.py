@@ -546,7 +546,7 @@ class Catalog:
         query = self._built("rows", lambda: self._by_key(_LIVE_ROWS))
         with self._engine.connect() as db:
             rows = [row for keys in self._keys(pks) for row in self._at_once(db, query, keys)]
-        return {pk: LiveRow(chunk_id(*at), vector) for pk, holder, vector, *at in rows if holder == collection}
+        return {row[0]: LiveRow._make(row) for row in rows if row[1] == collection}
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""

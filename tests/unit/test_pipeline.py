@@ -54,7 +54,7 @@ def parts(order: Mapping[str, Sequence[int]], asked: list[tuple[str, Any]] | Non
 
     return SearchParts(
         retrievers={"dense": retriever},
-        live=lambda pks: {pk: LiveRow(pk[-2:], pk) for pk in pks},
+        live=lambda pks: {pk: LiveRow(pk, "c", pk, pk[-2:], 0, 9) for pk in pks},
         load=lambda pks: {pk: stored(pk) for pk in pks},
         vectors=lambda keys: {key: np.ones(2, np.float32) for key in keys},
         **more,
@@ -150,7 +150,7 @@ def test_asking_for_more_never_changes_the_first(
 ) -> None:
     made = parts({"q": dense}, reranker=Reads(3, 1, 4))
     only = parts({"q": words[:n_words]}).retrievers["dense"]
-    live = {pk: LiveRow(pk[-2:], pk) for pk in PKS[dead:]}
+    live = {pk: LiveRow(pk, "c", pk, pk[-2:], 0, 9) for pk in PKS[dead:]}
     made = replace(
         made, retrievers={"dense": made.retrievers["dense"], "bm25": only},
         live=lambda pks: {pk: live[pk] for pk in pks if pk in live},
@@ -221,7 +221,7 @@ def test_one_retriever_is_asked_for_few_and_again_for_all_where_too_few_of_them_
 
     made = SearchParts(
         retrievers={"dense": retriever},
-        live=lambda pks: {pk: LiveRow(pk[-2:], pk) for pk in pks if pk in live},
+        live=lambda pks: {pk: LiveRow(pk, "c", pk, pk[-2:], 0, 9) for pk in pks if pk in live},
         load=lambda pks: {pk: stored(pk) for pk in pks},
         vectors=lambda keys: {key: np.ones(2, np.float32) for key in keys},
     )
