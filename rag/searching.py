@@ -289,16 +289,16 @@ def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = No
 
 def _remembered(retriever: Retriever) -> Retriever:
     """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
-    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+    known: dict[tuple[Query, int, Expr | None], list[tuple[str, float]]] = {}  # the filter differs between two plans
     one_asks = threading.Lock()
 
     def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
         with turns.waiting():
             one_asks.acquire()
         try:
-            if (query, depth) not in known:
-                known[query, depth] = list(retriever(query, depth, where))
-            return known[query, depth]
+            if (query, depth, where) not in known:
+                known[query, depth, where] = list(retriever(query, depth, where))
+            return known[query, depth, where]
         finally:
             one_asks.release()
 
