@@ -6,6 +6,7 @@ token of them costs the user 10 to 30 ms before the first word of the answer.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -201,16 +202,92 @@ def task_messages(task: Task, text: str, language: str, *, n: int = 1) -> list[M
 def task_reply(task: Task, reply: str) -> list[str]:
     """The strings of a reply, without blanks and repetitions. Empty when the model did not do what was asked.
 
-    Reads the JSON object wherever it stands; a model that wrote a plain or numbered list is understood as well.
+    Reads JSON wherever it stands: the object that holds the key, another one of a single entry, or a bare list. Of JSON that
+    was cut off the whole strings are taken. A model that wrote a plain or numbered list is understood as well.
     """
-    found = _json_object(reply)
-    if found is not None:
-        values = found.get(task.key, next(iter(found.values()), None))
-        items = values if isinstance(values, list) else [values]
+    reply = without_thinking(reply)
+    values = json_values(reply)
+    objects = [one for one in values if isinstance(one, dict)]
+    named = [one[task.key] for one in objects if task.key in one]
+    alone = [next(iter(one.values())) for one in objects if len(one) == 1]
+    if objects:
+        found = named or alone[:1]
     else:
-        items = [_LIST_MARK.sub("", line) for line in reply.splitlines() if "```" not in line and "{" not in line]
-    texts = [_unquoted(" ".join(item.split())) for item in items if isinstance(item, str)]
-    return list(dict.fromkeys(text for text in texts if text))[:MOST_ITEMS]
+        found = [one for one in values if any(map(_spoken, one))] or [_cut_strings(reply, task.key) or _lines(reply)]
+    items = [item for one in found for item in (one if isinstance(one, list) else [one])]
+    texts = [_unquoted(" ".join(_spoken(item).split())) for item in items]
+    return list(dict.fromkeys(text for text in texts if text and not _REFUSAL.match(text)))[:MOST_ITEMS]
+
+
+def json_values(reply: str) -> list[Any]:
+    """The JSON objects and lists that stand in a reply, in order, without those that are part of another.
+
+    Commas before an end are let through, and so are the single quotes of Python.
+    """
+    found: list[Any] = []
+    at = 0
+    for match in list(re.finditer(r"[\[{]", reply))[:MOST_STARTS]:
+        start = match.start()
+        if start < at:
+            continue
+        try:
+            value, at = _DECODER.raw_decode(reply, start)
+        except (ValueError, RecursionError):
+            end = reply.rfind("}" if match.group() == "{" else "]") + 1
+            value = _lenient(reply[start:end])
+            at = end if value is not None else at
+        if isinstance(value, (dict, list)):
+            found.append(value)
+    return found
+
+
+def json_object(reply: str, key: str) -> dict[str, Any]:
+    """The object of a reply that holds `key`, else the first; {} when there is none."""
+    objects = [one for one in json_values(without_thinking(reply)) if isinstance(one, dict)]
+    return next((one for one in objects if key in one), next(iter(objects), {}))
+
+
+def _lenient(text: str) -> Any:
+    try:
+        return _DECODER.decode(re.sub(r",\s*(?=[}\]])", "", text))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+
+
+def _spoken(item: Any) -> str:
+    """The text of one item of a list: itself, the one of a small object, or a condition that is given in parts."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict):
+        return ""
+    if "field" in item and "value" in item:
+        operator = item.get("operator") or item.get("op") or "=="
+        return f"{item['field']} {operator} {json.dumps(item['value'], ensure_ascii=False)}"
+    texts = [one for one in item.values() if isinstance(one, str)]
+    return texts[0] if len(texts) == 1 else ""
+
+
+def _cut_strings(reply: str, key: str) -> list[str]:
+    """The whole strings of a list that the reply's end cuts off."""
+    begun = re.search(rf'"{key}"\s*:\s*\[(.*)\Z', reply, re.DOTALL) or re.match(
+        r"(?:```\w*)?\s*\[(.*)\Z", reply, re.DOTALL
+    )
+    if begun is None or reply.rstrip("` \n").endswith(("}", "]")):
+        return []  # no list, or one that is broken in another way
+    quoted = re.findall(r'"(?:[^"\\]|\\.)*"', begun.group(1))
+    values = [_lenient(one) for one in quoted]
+    return [one for one in values if isinstance(one, str)]
+
+
+def _lines(reply: str) -> list[str]:
+    """The lines of a plain reply; of a list its items alone, not what is said before and after it."""
+    lines = [line for line in reply.splitlines() if not _NOT_PLAIN.search(line)]
+    marked = [line for line in lines if _LIST_MARK.match(line)]
+    return [_LIST_MARK.sub("", line) for line in marked or lines]
 
 
 def conversation(turns: Sequence[tuple[str, str]], question: str, language: str) -> str:
@@ -227,16 +304,18 @@ def _unquoted(text: str) -> str:
     return text[1:-1].strip() if around and text[0] not in text[1:-1] else text
 
 
-def _json_object(reply: str) -> dict[str, Any] | None:
-    start, end = reply.find("{"), reply.rfind("}")
-    try:
-        found = json.loads(reply[start : end + 1]) if 0 <= start < end else None
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and found else None
-
-
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)、:]|[a-z]\))\s*", re.IGNORECASE)
+_NOT_PLAIN = re.compile(
+    r"```|[{}]|^\s*[\[\]]|[:：]\s*$|^\s*\"[^\"]*\"\s*[:,]"
+)  # a fence, JSON, or what announces a list
+_REFUSAL = re.compile(
+    r"(?:i['’]?m|i am|we['’]re|we are) (?:really |very |so )?sorry\b|sorry,? (?:but )?i\b|as an ai\b"
+    r"|i (?:can(?:no|['’])t|am (?:unable|not able) to) (?:help|assist|answer|provide|fulfill?|comply)\b"
+    r"|(?:很|非常)?抱歉[，,]|对不起[，,]|作为(?:一个)?(?:ai|人工智能)|我(?:无法|不能)(?:回答|提供|帮助|协助)",
+    re.IGNORECASE,
+)
+_DECODER = json.JSONDecoder()
+MOST_STARTS = 40  # of JSON in a reply that are tried
 
 CONDENSE = Task(
     key="question",
@@ -429,10 +508,26 @@ def order_messages(question: str, passages: Sequence[str], language: str) -> lis
 
 def order_reply(reply: str, n: int) -> list[int]:
     """The numbers 1 … n that the reply names, in its order, each once; empty when it names none."""
-    found = _json_object(reply)
-    listed = found.get("order") if found else re.findall(r"\d+", reply)
-    numbers = [int(one) for one in listed if str(one).isdigit()] if isinstance(listed, list) else []
+    reply = without_thinking(reply)
+    values = json_values(reply)
+    named = [one["order"] for one in values if isinstance(one, dict) and isinstance(one.get("order"), list)]
+    lists = named or [one for one in values if isinstance(one, list) and len(one) > 1]
+    numbers = map(_number, lists[0]) if lists else map(int, _ordered(reply))
     return list(dict.fromkeys(number for number in numbers if 1 <= number <= n))
+
+
+def _number(item: Any) -> int:
+    """The one whole number of an item such as 3, "3", "[3]", 3.0 or "Passage 3"; 0 when it is none."""
+    found = re.fullmatch(r"\D*(\d{1,4})(?:\.0+)?\D*", str(item))
+    return int(found.group(1)) if found else 0
+
+
+def _ordered(reply: str) -> list[str]:
+    """The numbers of a reply in words that are put in an order, not any that a sentence counts something with."""
+    plain = re.sub(r"[\[\]]", "", reply)
+    if run := re.search(r"\d{1,4}(?:\s*[>,，、;；]\s*\d{1,4})+", plain):
+        return re.findall(r"\d+", run.group())
+    return re.findall(r"\[(\d{1,4})\]", reply) or re.findall(r"\A\s*(\d{1,4})\s*\Z", reply)
 
 
 # ---------------------------------------------------------------- enriching chunks

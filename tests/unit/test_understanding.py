@@ -164,6 +164,28 @@ def test_control_tokens_in_a_question_are_broken_up() -> None:
         ('{"queries": ["a", 3, null, "a", " "]}', ["a"]),
         ('{"queries": [', []),
         ("", []),
+        ('<think>\nuse {about} {"queries": ["x"]}\n</think>\n{"queries": ["a1", "a2"]}', ["a1", "a2"]),
+        ("<think>\nOkay, so the user wants a query.\n</think>\n\ngreen tea temperature", ["green tea temperature"]),
+        ('Here you go:\n```json\n{"queries": ["a1", "a2"]}\n```\nHope {this} helps', ["a1", "a2"]),
+        ('{"reason": "they differ", "queries": ["a"]} and {"note": "b"}', ["a"]),
+        ('["a", "b"]', ["a", "b"]),
+        ('[{"query": "a"}, {"query": "b"}]', ["a", "b"]),
+        ('{"queries": [{"query": "a"}, {"query": "b"}]}', ["a", "b"]),
+        ('{"queries": ["a"]}\n{"queries": ["b"]}', ["a", "b"]),
+        ('{"queries": ["a", "b",]}', ["a", "b"]),
+        ("{'queries': ['a', 'b']}", ["a", "b"]),
+        ('{\n  "queries": [\n    "melting point",\n    "how \\"hot\\"",\n    "how', ["melting point", 'how "hot"']),
+        ('```json\n["melting point", "how', ["melting point"]),
+        ('{"queries": ["the "best" tea"]}', []),  # broken, not cut: its pieces are no queries
+        ("Here are 3 search queries:\n\n1. first\n2. second\n\nI hope this helps!", ["first", "second"]),
+        ("以下是检索语句：\n- 铜的熔点\n- 铜多少度熔化", ["铜的熔点", "铜多少度熔化"]),
+        ("I'm sorry, but I can't help with that request.", []),
+        ('{"queries": ["抱歉，我无法回答这个问题。"]}', []),
+        ("I can't log in, what now?", ["I can't log in, what now?"]),
+        ("sorry day in Australia", ["sorry day in Australia"]),
+        ('{"type": "object", "properties": {"queries": {"type": "array"}}}', []),
+        ("1990. was a good year", ["1990. was a good year"]),
+        ("the temperature of tea [2]", ["the temperature of tea [2]"]),
     ],
 )
 def test_replies_of_small_models_are_understood(reply: str, texts: list[str]) -> None:
@@ -178,10 +200,24 @@ def test_examples_parse_as_replies(task: prompts.Task, language: str) -> None:
     assert prompts.task_reply(task, messages[2].content) == list(task.examples[language][1])
 
 
-def test_order_replies() -> None:
-    assert prompts.order_reply('{"order": [3, 1, 3, 9, "2"]}', 3) == [3, 1, 2]
-    assert prompts.order_reply("[2] > [1]", 2) == [2, 1]
-    assert prompts.order_reply("I cannot", 2) == []
+@pytest.mark.parametrize(
+    ("reply", "n", "order"),
+    [
+        ('{"order": [3, 1, 3, 9, "2"]}', 3, [3, 1, 2]),
+        ('<think>use {x} 7</think>{"order": [3, 1]}', 9, [3, 1]),
+        ('{"order": ["[3]", 1.0, "Passage 2", 1.5, true, null]}', 3, [3, 1, 2]),
+        ("[2, 1]", 2, [2, 1]),
+        ("[2] > [1]", 2, [2, 1]),
+        ("Best first: 3, 1, 2.", 3, [3, 1, 2]),
+        ("[3]\n[1]", 3, [3, 1]),
+        ('{"order": [4, 2, 1', 4, [4, 2, 1]),
+        ("2", 3, [2]),
+        ("The best passage is 2 of 20.", 20, []),
+        ("I cannot", 2, []),
+    ],
+)
+def test_order_replies(reply: str, n: int, order: list[int]) -> None:
+    assert prompts.order_reply(reply, n) == order
 
 
 def test_distinct_keeps_the_first_of_equal_queries() -> None:
