@@ -936,15 +936,23 @@ class KnowledgeBase:
             return self._chat
 
     @property
+    def remembering_chat(self) -> ChatModel | None:
+        """The chat model, not asked again what it was asked before, unless search.cache is off."""
+        from rag.reply_cache import CachedChat
+
+        chat = self.chat
+        return CachedChat(chat, self.replies) if chat is not None and self.settings.search.cache else chat
+
+    @property
     def replies(self) -> ReplyCache:
         """What chat models said before, so that nothing is asked twice."""
         if self._owner is not self:
             return self._owner.replies
         with self._lock:
             if self._replies is None:
-                from rag.reply_cache import ReplyCache
+                from rag import reply_cache
 
-                self._replies = ReplyCache(self.home / "replies.sqlite3")
+                self._replies = reply_cache.ReplyCache(self.home / reply_cache.FILE)
             return self._replies
 
     @property
@@ -958,7 +966,7 @@ class KnowledgeBase:
 
                 self._reranker = open_reranker(
                     self.settings,
-                    lambda: self.chat,
+                    lambda: self.remembering_chat,
                     notify=self._notify,
                     cache=self.replies if self.settings.search.cache else None,
                 )

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.background import SAMPLE as SAMPLED
 from rag.background import Background
-from rag.crossing import SAMPLE, Crossing, main_language
+from rag.crossing import PAIRS, SAMPLE, Crossing, main_language, shift
+from rag.errors import ModelError
 from rag.settings import FORMS
 from rag.text import language
 from rag.trace import Trace
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from rag.index_forms import IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
-    from rag.reply_cache import ReplyCache
     from rag.understanding import UnderstandOptions, Understood
 
 _K = TypeVar("_K")
@@ -58,11 +59,11 @@ class SearchMemory:
         seen._backgrounds = self._backgrounds
         return seen
 
-    def crossing(self, embedder: Embedder) -> Crossing:
+    def crossing(self, fingerprint: str, shift: Callable[[], Any]) -> Crossing:
         with self._lock:
-            if embedder.fingerprint not in self._crossings:
-                self._crossings[embedder.fingerprint] = Crossing(embedder)
-            return self._crossings[embedder.fingerprint]
+            if fingerprint not in self._crossings:
+                self._crossings[fingerprint] = Crossing(shift())
+            return self._crossings[fingerprint]
 
     def language(self, of: tuple[Any, ...], state: tuple[Any, ...], find: Callable[[], str]) -> str:
         return _as_of(self._languages, of, state, find, most=MOST_VIEWS)
@@ -115,14 +116,13 @@ class Searcher:
 
     def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
         """Plans the queries of a question with the chat model, which is opened when it is first needed."""
-        from rag.reply_cache import CachedChat
         from rag.understanding import UnderstandParts, understand
 
         kb = self._kb
 
         def plan(question: str, trace: Trace) -> Understood:
             parts = UnderstandParts(
-                chat=CachedChat(kb.chat, kb.replies) if kb.chat else None,
+                chat=kb.remembering_chat,
                 deadline_s=kb.settings.understand.deadline_s,
                 fields=lambda: kb.catalog.field_values(self._name),
                 answer=self._short_answer,
@@ -162,13 +162,37 @@ class Searcher:
         return self._vectors[query]
 
     def _vector(self, query: Query) -> Any:
-        kb = self._kb
-        embedder = kb.query_embedder(self._collection)
-        vector = query_vector(embedder, query, kb.replies if kb.settings.search.cache else None)
-        into = self.main_language() if kb.settings.search.cross_language else ""
+        vector = query_vector(query, self._made)
+        into = self.main_language() if self._kb.settings.search.cross_language else ""
         if not into or language(query.text) == into:
             return vector
-        return self._memory.crossing(embedder).moved(vector, query.text, into)
+        crossing = self._memory.crossing(
+            self._collection.fingerprint,
+            lambda: self._made("crossing", [text for pair in PAIRS for text in pair]),
+        )
+        return crossing.moved(vector, query.text, into)
+
+    def _made(self, kind: str, texts: Sequence[str]) -> Any:
+        """A vector of the collection's model, from the cache where it may be: a model is opened only for what is not there."""
+        from rag.reply_cache import cached_vector
+
+        kb, collection = self._kb, self._collection
+
+        def make() -> Any:
+            return vector_of(kb.query_embedder(collection), kind, texts)
+
+        if not kb.settings.search.cache:
+            return make()
+        _ = self._embedder  # raises when the collection's model is not to be had
+        return cached_vector(kb.replies, kind, collection.fingerprint, collection.dim, texts, make)
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        """The collection's model. The settings' is not tested with the probe for that: what lies in the cache must cost no call."""
+        with suppress(ModelError):
+            if self._kb.embedder.fingerprint == self._collection.fingerprint:
+                return self._kb.embedder
+        return self._kb.query_embedder(self._collection)
 
     def by_tokens(self, question: str, keys: Sequence[str]) -> list[float] | None:
         """How well each passage holds the question's tokens; None where some passage's are not kept. Raises: ModelError."""
@@ -176,7 +200,7 @@ class Searcher:
         from rag.reply_cache import cached_tokens
 
         kb = self._kb
-        embedder = kb.query_embedder(self._collection)
+        embedder = self._embedder
         keeper = with_tokens(embedder)
         kept = kb.catalog.tokens(keys) if keeper else {}
         if keeper is None or not keys or not kept.keys() >= set(keys):
@@ -254,7 +278,9 @@ class Searcher:
             question, top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, expand=expand, **NO_UNDERSTANDING
         )
         deadline_s = kb.settings.understand.deadline_s
-        return short_answer(question, hits, chat=kb.chat, settings=kb.settings.answer, deadline_s=deadline_s)
+        return short_answer(
+            question, hits, chat=kb.remembering_chat, settings=kb.settings.answer, deadline_s=deadline_s
+        )
 
     def _without_store(self, query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
         """What is found while Milvus is away. An embedded one that died is started again by the next search."""
@@ -271,20 +297,27 @@ class Searcher:
         return self._memory.forms(state, lambda: IndexForms(catalog, self._name, vector))
 
 
-def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = None) -> Any:
+def query_vector(query: Query, made: Callable[[str, Sequence[str]], Any]) -> Any:
     """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
 
+    made: gives the vector of a text of a kind, as `vector_of` does.
     Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
     """
-    from rag.reply_cache import cached_vector
-
-    vector = cached_vector(cache, embedder, query.text) if cache else embedder.embed_queries([query.text])[0]
+    vector = made("query", [query.text])
     if not query.passages:
         return vector
     import numpy as np
 
-    mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
+    mean = np.mean([vector, *(made("passage", [text]) for text in query.passages)], axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def vector_of(embedder: Embedder, kind: str, texts: Sequence[str]) -> Any:
+    """What the model makes of texts, float32 of shape (dim,): of one query, one passage, or of all pairs of a crossing."""
+    if kind == "crossing":
+        return shift(embedder, texts)
+    embed = embedder.embed_queries if kind == "query" else embedder.embed_passages
+    return embed(list(texts))[0]
 
 
 def _remembered(retriever: Retriever) -> Retriever:
