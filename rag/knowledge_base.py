@@ -1039,7 +1039,19 @@ class KnowledgeBase:
             return False
         if collection.fingerprint in self._checked or collection.probe is None:
             return True
-        return _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) >= PROBE_COSINE
+        return _cosine(self._probe(embedder), collection.probe) >= PROBE_COSINE
+
+    def _probe(self, embedder: Embedder) -> Any:
+        """The vector of the fixed text, embedded once for each model and what runs it."""
+        from rag.reply_cache import cached_vector
+
+        runs_in = getattr(embedder, "backend", "")
+        make = lambda: embedder.embed_passages([PROBE_TEXT])[0]  # noqa: E731
+        if not runs_in or not self.settings.search.cache:
+            return make()
+        return cached_vector(
+            self.replies, "probe", f"{embedder.fingerprint} {runs_in}", embedder.dim, [PROBE_TEXT], make
+        )
 
     def _misfit(self, collection: Collection) -> FingerprintError:
         named = self.settings.embedding.model

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.background import SAMPLE as SAMPLED
 from rag.background import Background
 from rag.crossing import PAIRS, SAMPLE, Crossing, main_language, shift
-from rag.errors import ModelError
 from rag.settings import FORMS
 from rag.text import language
 from rag.trace import Trace
@@ -173,26 +171,15 @@ class Searcher:
         return crossing.moved(vector, query.text, into)
 
     def _made(self, kind: str, texts: Sequence[str]) -> Any:
-        """A vector of the collection's model, from the cache where it may be: a model is opened only for what is not there."""
+        """A vector of the collection's model, from the cache where it may be."""
         from rag.reply_cache import cached_vector
 
-        kb, collection = self._kb, self._collection
-
-        def make() -> Any:
-            return vector_of(kb.query_embedder(collection), kind, texts)
-
+        kb = self._kb
+        embedder = kb.query_embedder(self._collection)
+        make = partial(vector_of, embedder, kind, texts)
         if not kb.settings.search.cache:
             return make()
-        _ = self._embedder  # raises when the collection's model is not to be had
-        return cached_vector(kb.replies, kind, collection.fingerprint, collection.dim, texts, make)
-
-    @cached_property
-    def _embedder(self) -> Embedder:
-        """The collection's model. The settings' is not tested with the probe for that: what lies in the cache must cost no call."""
-        with suppress(ModelError):
-            if self._kb.embedder.fingerprint == self._collection.fingerprint:
-                return self._kb.embedder
-        return self._kb.query_embedder(self._collection)
+        return cached_vector(kb.replies, kind, embedder.fingerprint, embedder.dim, texts, make)
 
     def by_tokens(self, question: str, keys: Sequence[str]) -> list[float] | None:
         """How well each passage holds the question's tokens; None where some passage's are not kept. Raises: ModelError."""
@@ -200,7 +187,7 @@ class Searcher:
         from rag.reply_cache import cached_tokens
 
         kb = self._kb
-        embedder = self._embedder
+        embedder = kb.query_embedder(self._collection)
         keeper = with_tokens(embedder)
         kept = kb.catalog.tokens(keys) if keeper else {}
         if keeper is None or not keys or not kept.keys() >= set(keys):
