@@ -1046,7 +1046,10 @@ class KnowledgeBase:
         from rag.reply_cache import cached_vector
 
         runs_in = getattr(embedder, "backend", "")
-        make = lambda: embedder.embed_passages([PROBE_TEXT])[0]  # noqa: E731
+
+        def make() -> Any:
+            return embedder.embed_passages([PROBE_TEXT])[0]
+
         if not runs_in or not self.settings.search.cache:
             return make()
         return cached_vector(

@@ -10,7 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rag.types import Message
@@ -170,6 +170,7 @@ class Task:
     instruction: Mapping[str, str]
     examples: Mapping[str, tuple[str, tuple[str, ...]]]
     max_tokens: int
+    more_examples: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=dict)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -186,17 +187,15 @@ MOST_ITEMS = 8  # of a reply's list
 
 
 def task_messages(task: Task, text: str, language: str, *, n: int = 1) -> list[Message]:
-    """Ask for a task. One example comes first: a small model follows it better than any description.
+    """Ask for a task. An example comes first: a small model follows it better than any description.
 
     text: made neutral already. Parser: `task_reply`.
     """
-    given, wanted = task.examples[language]
-    return [
-        Message(role="system", content=task.instruction[language].format(n=n)),
-        Message(role="user", content=given),
-        Message(role="assistant", content=json.dumps({task.key: list(wanted)}, ensure_ascii=False)),
-        Message(role="user", content=text.strip()),
-    ]
+    messages = [Message(role="system", content=task.instruction[language].format(n=n))]
+    for given, wanted in (task.examples[language], *task.more_examples.get(language, ())):
+        messages.append(Message(role="user", content=given))
+        messages.append(Message(role="assistant", content=json.dumps({task.key: list(wanted)}, ensure_ascii=False)))
+    return [*messages, Message(role="user", content=text.strip())]
 
 
 def task_reply(task: Task, reply: str) -> list[str]:
@@ -471,12 +470,28 @@ FILTER = Task(
     },
     examples={
         "en": (
-            "Fields: type (pdf, docx), year (2021, 2024)\nQuestion: What do the PDFs since 2022 say about copper?",
-            ("type == 'pdf'", "year >= 2022"),
+            "Fields: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n"
+            "Question: What do the English PDFs since March 2022 say about copper?",
+            ("lang == 'en'", "type == 'pdf'", "date >= '2022-03-01'"),
         ),
         "zh": (
-            "字段: type (pdf, docx), year (2021, 2024)\n问题: 2022年以来的PDF怎么说铜？",
-            ("type == 'pdf'", "year >= 2022"),
+            "字段: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n问题: 2022年3月以来的英文PDF怎么说铜？",
+            ("lang == 'en'", "type == 'pdf'", "date >= '2022-03-01'"),
+        ),
+    },
+    more_examples={
+        "en": (
+            (
+                "Fields: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n"
+                "Question: Who designed the Eddystone lighthouse?",
+                ("none",),
+            ),
+        ),
+        "zh": (
+            (
+                "字段: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n问题: 埃迪斯通灯塔是谁设计的？",
+                ("none",),
+            ),
         ),
     },
 )

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from rag.index_forms import IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
-    from rag.understanding import UnderstandOptions, Understood
+    from rag.understanding import Budget, UnderstandOptions, Understood
 
 _K = TypeVar("_K")
 _T = TypeVar("_T")
 
 SUB_QUESTION_HITS = 5
+FIELD_VALUES = 200  # of each field, as documents write them, that a condition's value is looked for in
 MOST_VIEWS = 500  # whose collections have their language remembered
 MOST_BACKGROUNDS = 50  # collections of which a sample of vectors is kept, 0.8 MB each at 384 dimensions
 NO_UNDERSTANDING: dict[str, Any] = {
@@ -122,8 +123,9 @@ class Searcher:
             parts = UnderstandParts(
                 chat=kb.remembering_chat,
                 deadline_s=kb.settings.understand.deadline_s,
-                fields=lambda: kb.catalog.field_values(self._name),
+                fields=lambda: kb.catalog.field_samples(self._name, FIELD_VALUES),
                 answer=self._short_answer,
+                budget=self._budget,
             )
             return understand(question, parts=parts, options=wanted, trace=trace)
 
@@ -259,15 +261,24 @@ class Searcher:
         """A sub-question answered from the documents; "" when they do not say."""
         from rag.answering import short_answer
 
-        kb = self._kb
+        kb, budget = self._kb, self._budget
+        if budget.spent:
+            return ""
         expand = kb.settings.search.expand
         hits = kb.search(
             question, top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, expand=expand, **NO_UNDERSTANDING
         )
-        deadline_s = kb.settings.understand.deadline_s
-        return short_answer(
-            question, hits, chat=kb.remembering_chat, settings=kb.settings.answer, deadline_s=deadline_s
-        )
+        with budget.counted():
+            return short_answer(
+                question, hits, chat=kb.remembering_chat, settings=kb.settings.answer, deadline_s=budget.left_s
+            )
+
+    @cached_property
+    def _budget(self) -> Budget:
+        """Of this search, in which a question may be understood twice."""
+        from rag.understanding import Budget
+
+        return Budget(self._kb.settings.understand.deadline_s)
 
     def _without_store(self, query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
         """What is found while Milvus is away. An embedded one that died is started again by the next search."""
