@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import log
 
 from rag import prompts
-from rag.chat import complete
 from rag.citations import Checked, Passage, check, missing_names, terms, with_markers
 from rag.conflicts import conflicts
 from rag.errors import ChatError
+from rag.reply_cache import complete_as
 from rag.settings import AnswerSettings
 from rag.text import is_han, language, sentences, words
 from rag.trace import Trace
@@ -95,12 +96,13 @@ def short_answer(
         prompts.BRIEF, prompts.asked(question, shown, language(question)), language(question)
     )
     try:
-        reply = complete(
-            chat, messages, max_tokens=prompts.BRIEF.max_tokens, json_schema=prompts.BRIEF.schema, deadline_s=deadline_s
-        )
+        found = complete_as(
+            chat, messages, partial(prompts.task_reply, prompts.BRIEF),
+            max_tokens=prompts.BRIEF.max_tokens, json_schema=prompts.BRIEF.schema, deadline_s=deadline_s,
+        )  # fmt: skip
     except ChatError:
         return ""
-    said = next(iter(prompts.task_reply(prompts.BRIEF, reply)), "")
+    said = next(iter(found), "")
     return "" if prompts.says_no_answer(said) or len(said) > MAX_SHORT_ANSWER else said
 
 

@@ -745,16 +745,20 @@ class Catalog:
             yield list(self.live_chunks(collection, pks[start : start + _BATCH]).values())
 
     def field_values(self, collection: str, limit: int = 8) -> dict[str, list[str]]:
-        """Fields that filters can test, each with some of the values that live documents have, most frequent first."""
+        """Fields that filters can test, each with some of the values that live documents have, as text, most frequent first."""
+        return {name: list(map(str, values)) for name, values in self.field_samples(collection, limit).items()}
+
+    def field_samples(self, collection: str, limit: int = 8) -> dict[str, list[str | int | float]]:
+        """The same, each value as the documents have it."""
         d = documents_table.c
         mine = (d.collection == collection) & (d.version > 0) & self._visible()
         query = sa.select(d.type, d.meta).where(mine).limit(_FIELD_SAMPLE)
-        counts: dict[str, Counter[str]] = {}
+        counts: dict[str, Counter[str | int | float]] = {}
         with self._engine.connect() as db:
             for row in db.execute(query):
                 for name, value in {"type": row.type, **json.loads(row.meta)}.items():
                     if isinstance(value, (str, int, float)) and len(str(value)) <= 40:
-                        counts.setdefault(name, Counter())[str(value)] += 1
+                        counts.setdefault(name, Counter())[value] += 1
         return {name: [value for value, _ in found.most_common(limit)] for name, found in sorted(counts.items())}
 
     # ------------------------------------------------------------ recovery

@@ -952,15 +952,23 @@ class KnowledgeBase:
             return self._chat
 
     @property
+    def remembering_chat(self) -> ChatModel | None:
+        """The chat model, not asked again what it was asked before, unless search.cache is off."""
+        from rag.reply_cache import CachedChat
+
+        chat = self.chat
+        return CachedChat(chat, self.replies) if chat is not None and self.settings.search.cache else chat
+
+    @property
     def replies(self) -> ReplyCache:
         """What chat models said before, so that nothing is asked twice."""
         if self._owner is not self:
             return self._owner.replies
         with self._lock:
             if self._replies is None:
-                from rag.reply_cache import ReplyCache
+                from rag import reply_cache
 
-                self._replies = ReplyCache(self.home / "replies.sqlite3")
+                self._replies = reply_cache.ReplyCache(self.home / reply_cache.FILE)
             return self._replies
 
     @property
@@ -977,7 +985,7 @@ class KnowledgeBase:
                 return known
             cache = self.replies if self.settings.search.cache else None
             try:
-                found = open_reranker(self.settings, lambda: self.chat, notify=self._notify, cache=cache)
+                found = open_reranker(self.settings, lambda: self.remembering_chat, notify=self._notify, cache=cache)
             except ModelError as error:
                 return MissingReranker(chosen.model, error)
             if found is not None and (chosen.base_url or chosen.model != CHAT):  # the chat model may be this view's own
@@ -1053,7 +1061,22 @@ class KnowledgeBase:
             return False
         if collection.fingerprint in self._checked or collection.probe is None:
             return True
-        return _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) >= PROBE_COSINE
+        return _cosine(self._probe(embedder), collection.probe) >= PROBE_COSINE
+
+    def _probe(self, embedder: Embedder) -> Any:
+        """The vector of the fixed text, embedded once for each model and what runs it."""
+        from rag.reply_cache import cached_vector
+
+        runs_in = getattr(embedder, "backend", "")
+
+        def make() -> Any:
+            return embedder.embed_passages([PROBE_TEXT])[0]
+
+        if not runs_in or not self.settings.search.cache:
+            return make()
+        return cached_vector(
+            self.replies, "probe", f"{embedder.fingerprint} {runs_in}", embedder.dim, [PROBE_TEXT], make
+        )
 
     def _misfit(self, collection: Collection) -> FingerprintError:
         named = self.settings.embedding.model

@@ -19,7 +19,7 @@ from rag import fusion
 from rag.ahead import Ahead
 from rag.catalog_rows import LiveRow, StoredChunk
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
-from rag.filters import All, Expr, matches
+from rag.filters import All, Expr, matches, shown
 from rag.fusion import Part, Ranking, checked_scores
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
@@ -181,6 +181,9 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
     live = _Live(parts.live)
     try:
         recalled = recall(plan.queries, parts.retrievers, options, where, trace, live, parts.trust)
+        if plan.filter and not any(one.ranking for one in recalled):
+            plan, where = without_filter(plan), options.filter
+            recalled = recall(plan.queries, parts.retrievers, options, where, trace, live, parts.trust)
     except StoreAwayError as error:
         if parts.fallback is None:
             raise
@@ -214,6 +217,12 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         n_planned=n_planned,
         was_cut=was_cut,
     )
+
+
+def without_filter(plan: Understood) -> Understood:
+    """The plan without conditions that were read from the question and that no document meets."""
+    assert plan.filter is not None
+    return replace(plan, filter=None, skipped=(*plan.skipped, f"filter: no document meets {shown(plan.filter)}"))
 
 
 def check_query(query: str) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag import prompts
-from rag.chat import OpenAIChat, complete
+from rag.chat import OpenAIChat
 from rag.errors import ChatError, ModelError
 from rag.fusion import MOST_SCORE
-from rag.reply_cache import CachedReranker, ReplyCache
+from rag.reply_cache import CachedReranker, ReplyCache, complete_as
 from rag.settings import SENTENCES, LlmSettings, RerankSettings
 from rag.text import language, sentences, words
 from rag.types import ChatModel, Reranker
@@ -168,11 +168,10 @@ class ChatReranker:
     def scores(self, question: str, passages: Sequence[str]) -> list[float]:
         """Minus the rank that the model gives; what it leaves out follows in the old order. Raises: ChatError."""
         shown = [text[:LISTED_CHARS] for text in passages[:MOST_LISTED]]
-        reply = complete(
-            self._chat, prompts.order_messages(question, shown, language(question)),
+        order = complete_as(
+            self._chat, prompts.order_messages(question, shown, language(question)), partial(prompts.order_reply, n=len(shown)),
             max_tokens=8 * len(shown) + 32, json_schema=prompts.ORDER_SCHEMA, deadline_s=self._deadline_s,
         )  # fmt: skip
-        order = prompts.order_reply(reply, len(shown))
         if not order:
             raise ChatError("E_LLM_PROTOCOL", f"The chat model {self._chat.name} gave no order of the passages.")
         ranks = {number: rank for rank, number in enumerate(order)}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.background import SAMPLE as SAMPLED
 from rag.background import Background
-from rag.crossing import SAMPLE, Crossing, main_language
+from rag.crossing import PAIRS, SAMPLE, Crossing, main_language, shift
 from rag.settings import FORMS
 from rag.text import language
 from rag.trace import Trace
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from rag.index_forms import IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
-    from rag.reply_cache import ReplyCache
-    from rag.understanding import UnderstandOptions, Understood
+    from rag.understanding import Budget, UnderstandOptions, Understood
 
 _K = TypeVar("_K")
 _T = TypeVar("_T")
 
 SUB_QUESTION_HITS = 5
+FIELD_VALUES = 200  # of each field, as documents write them, that a condition's value is looked for in
 MOST_VIEWS = 500  # whose collections have their language remembered
 MOST_BACKGROUNDS = 50  # collections of which a sample of vectors is kept, 0.8 MB each at 384 dimensions
 NO_UNDERSTANDING: dict[str, Any] = {
@@ -60,11 +60,11 @@ class SearchMemory:
         seen._backgrounds = self._backgrounds
         return seen
 
-    def crossing(self, embedder: Embedder) -> Crossing:
+    def crossing(self, fingerprint: str, shift: Callable[[], Any]) -> Crossing:
         with self._lock:
-            if embedder.fingerprint not in self._crossings:
-                self._crossings[embedder.fingerprint] = Crossing(embedder)
-            return self._crossings[embedder.fingerprint]
+            if fingerprint not in self._crossings:
+                self._crossings[fingerprint] = Crossing(shift())
+            return self._crossings[fingerprint]
 
     def language(self, of: tuple[Any, ...], state: tuple[Any, ...], find: Callable[[], str]) -> str:
         return _as_of(self._languages, of, state, find, most=MOST_VIEWS)
@@ -117,17 +117,17 @@ class Searcher:
 
     def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
         """Plans the queries of a question with the chat model, which is opened when it is first needed."""
-        from rag.reply_cache import CachedChat
         from rag.understanding import UnderstandParts, understand
 
         kb = self._kb
 
         def plan(question: str, trace: Trace) -> Understood:
             parts = UnderstandParts(
-                chat=CachedChat(kb.chat, kb.replies) if kb.chat else None,
+                chat=kb.remembering_chat,
                 deadline_s=kb.settings.understand.deadline_s,
-                fields=lambda: kb.catalog.field_values(self._name),
+                fields=lambda: kb.catalog.field_samples(self._name, FIELD_VALUES),
                 answer=self._short_answer,
+                budget=self._budget,
             )
             return understand(question, parts=parts, options=wanted, trace=trace)
 
@@ -164,13 +164,26 @@ class Searcher:
         return self._vectors[query]
 
     def _vector(self, query: Query) -> Any:
-        kb = self._kb
-        embedder = kb.query_embedder(self._collection)
-        vector = query_vector(embedder, query, kb.replies if kb.settings.search.cache else None)
-        into = self.main_language() if kb.settings.search.cross_language else ""
+        vector = query_vector(query, self._made)
+        into = self.main_language() if self._kb.settings.search.cross_language else ""
         if not into or language(query.text) == into:
             return vector
-        return self._memory.crossing(embedder).moved(vector, query.text, into)
+        crossing = self._memory.crossing(
+            self._collection.fingerprint,
+            lambda: self._made("crossing", [text for pair in PAIRS for text in pair]),
+        )
+        return crossing.moved(vector, query.text, into)
+
+    def _made(self, kind: str, texts: Sequence[str]) -> Any:
+        """A vector of the collection's model, from the cache where it may be."""
+        from rag.reply_cache import cached_vector
+
+        kb = self._kb
+        embedder = kb.query_embedder(self._collection)
+        make = partial(vector_of, embedder, kind, texts)
+        if not kb.settings.search.cache:
+            return make()
+        return cached_vector(kb.replies, kind, embedder.fingerprint, embedder.dim, texts, make)
 
     def by_tokens(self, question: str, keys: Sequence[str]) -> list[float] | None:
         """How well each passage holds the question's tokens; None where some passage's are not kept. Raises: ModelError."""
@@ -266,13 +279,24 @@ class Searcher:
         """A sub-question answered from the documents; "" when they do not say."""
         from rag.answering import short_answer
 
-        kb = self._kb
+        kb, budget = self._kb, self._budget
+        if budget.spent:
+            return ""
         expand = kb.settings.search.expand
         hits = kb.search(
             question, top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, expand=expand, **NO_UNDERSTANDING
         )
-        deadline_s = kb.settings.understand.deadline_s
-        return short_answer(question, hits, chat=kb.chat, settings=kb.settings.answer, deadline_s=deadline_s)
+        with budget.counted():
+            return short_answer(
+                question, hits, chat=kb.remembering_chat, settings=kb.settings.answer, deadline_s=budget.left_s
+            )
+
+    @cached_property
+    def _budget(self) -> Budget:
+        """Of this search, in which a question may be understood twice."""
+        from rag.understanding import Budget
+
+        return Budget(self._kb.settings.understand.deadline_s)
 
     def _without_store(self, query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
         """What is found while Milvus is away. An embedded one that died is started again by the next search."""
@@ -289,34 +313,41 @@ class Searcher:
         return self._memory.forms(state, lambda: IndexForms(catalog, self._name, vector))
 
 
-def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = None) -> Any:
+def query_vector(query: Query, made: Callable[[str, Sequence[str]], Any]) -> Any:
     """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
 
+    made: gives the vector of a text of a kind, as `vector_of` does.
     Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
     """
-    from rag.reply_cache import cached_vector
-
-    vector = cached_vector(cache, embedder, query.text) if cache else embedder.embed_queries([query.text])[0]
+    vector = made("query", [query.text])
     if not query.passages:
         return vector
     import numpy as np
 
-    mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
+    mean = np.mean([vector, *(made("passage", [text]) for text in query.passages)], axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def vector_of(embedder: Embedder, kind: str, texts: Sequence[str]) -> Any:
+    """What the model makes of texts, float32 of shape (dim,): of one query, one passage, or of all pairs of a crossing."""
+    if kind == "crossing":
+        return shift(embedder, texts)
+    embed = embedder.embed_queries if kind == "query" else embedder.embed_passages
+    return embed(list(texts))[0]
 
 
 def _remembered(retriever: Retriever) -> Retriever:
     """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
-    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+    known: dict[tuple[Query, int, Expr | None], list[tuple[str, float]]] = {}  # the filter differs between two plans
     one_asks = threading.Lock()
 
     def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
         with turns.waiting():
             one_asks.acquire()
         try:
-            if (query, depth) not in known:
-                known[query, depth] = list(retriever(query, depth, where))
-            return known[query, depth]
+            if (query, depth, where) not in known:
+                known[query, depth, where] = list(retriever(query, depth, where))
+            return known[query, depth, where]
         finally:
             one_asks.release()
 

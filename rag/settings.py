@@ -166,7 +166,8 @@ class SearchSettings(_Section):
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
     cache: bool = Field(
-        True, description="keep the vectors of questions, and the scores of rerankers, for the next time"
+        True,
+        description="keep what models said for the next time: replies about questions, their vectors, scores of rerankers",
     )
     cross_language: bool = Field(
         True, description="move a question's vector into the language of the documents where that is another one"
@@ -261,7 +262,9 @@ class UnderstandSettings(_Section):
         "endpoint",
         description="when the mode auto may ask the chat model: a local one in this process takes many seconds for it",
     )
-    deadline_s: float = Field(20, gt=0, description="per model call; the search then goes on without it")
+    deadline_s: float = Field(
+        30, gt=0, description="for all model calls of a question; the search then goes on without the rest"
+    )
 
 
 class RerankSettings(_Section):

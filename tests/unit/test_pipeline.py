@@ -99,6 +99,23 @@ def test_several_queries_are_fused_and_named_in_the_trace() -> None:
     assert all(len(where.parts) == 2 for _, where in asked)  # the caller's condition and the question's
 
 
+def test_a_filter_read_from_the_question_that_leaves_nothing_is_left_out() -> None:
+    read, given = Compare("year", "==", 1800), parse("page > 1")
+    plan = Understood(question="q", queries=(Query(text="q"),), filter=read)
+    asked: list[Any] = []
+
+    def retriever(query: Query, depth: int, where: Any) -> list[tuple[str, float]]:
+        asked.append(where)
+        return [(PKS[1], 1.0)] if where == given else []
+
+    some = parts({}, understand=lambda question, trace: plan)
+    hits = search(
+        "q", parts=replace(some, retrievers={"dense": retriever}), options=options(filter=given), trace=Trace()
+    )
+    assert found(hits) == [1] and len(asked) == 2
+    assert hits.warnings == ("Left out: filter: no document meets year == 1800.",)
+
+
 def test_the_reranker_decides_among_what_it_reads_and_the_rest_follows() -> None:
     reader = Reads(7, 5)
     hits = search(
