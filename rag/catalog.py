@@ -653,7 +653,7 @@ class Catalog:
         with self._engine.connect() as db:
             for row in db.execute(query):
                 seen = {"doc_id": row.doc_id, "source": row.source, "title": row.title, "type": row.type,
-                        "page": row.page or 0, "meta": json.loads(row.meta)}  # fmt: skip
+                        "page": row.page, "meta": json.loads(row.meta)}  # fmt: skip
                 yield chunk_id(row.doc_id, row.start, row.end, row.level), seen
 
     def live_keys(self, collection: str) -> set[str]:

@@ -108,6 +108,12 @@ class StoredChunk:
     vector_key: str
     acl: tuple[str, ...] = PUBLIC
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What filters see of it, see `filters.matches`."""
+        return {"doc_id": self.chunk.doc_id, "source": self.source, "title": self.title, "type": self.type,
+                "page": self.chunk.page, "meta": self.metadata}  # fmt: skip
+
 
 def row_key(collection: str, doc_id: str, version: int, ordinal: int) -> str:
     """Key of a chunk's row in the store: 32 hex digits, safe to paste into any expression, equal on every run."""

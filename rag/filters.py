@@ -7,7 +7,7 @@ This is the only place that builds filter text for the store, from typed values 
 filter templates, and pasted text is an injection.
 
 A comparison with a key that a document does not have is false, except != and `not in`. `not (year < 3)` means
-`year >= 3`, so it is false without the key too.
+`year >= 3`, so it is false without the key too. So it is with `page` for documents without pages.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _compare_to_milvus(compare: Compare) -> str:
         if not values:  # the engine refuses an empty list
             return 'doc_id != ""' if compare.negated else 'doc_id == ""'
         joiner, op = (" and ", "!=") if compare.negated else (" or ", "==")
-        return "(" + joiner.join(f"{column} {op} {literal(value)}" for value in values) + ")"
+        return "(" + joiner.join(_test_to_milvus(column, op, value) for value in values) + ")"
     assert not isinstance(compare.value, tuple)
     if compare.op in ("like", "contains") and compare.negated:
         raise FilterError(
@@ -136,9 +136,17 @@ def _compare_to_milvus(compare: Compare) -> str:
         return f"{column} like {literal(compare.value)}"
     if compare.op == "contains":
         return f"json_contains({column}, {literal(compare.value)})"
-    if not compare.negated:
-        return f"{column} {compare.op} {literal(compare.value)}"
-    return f"{column} {_NEGATED[compare.op]} {literal(compare.value)}"
+    return _test_to_milvus(column, _NEGATED[compare.op] if compare.negated else compare.op, compare.value)
+
+
+def _test_to_milvus(column: str, op: str, value: Value) -> str:
+    """One comparison. The index keeps 0 for a page that is not there: pages count from 1."""
+    test = f"{column} {op} {literal(value)}"
+    if column != "page":
+        return test
+    if op == "!=":
+        return test if value else "page >= 0"
+    return f"({test} and page > 0)"
 
 
 def _test(op: str, wanted: Value | tuple[Value, ...], value: Any) -> bool:

@@ -1,6 +1,7 @@
 """Index forms beside vectors and BM25: each a retriever, for collections and questions that those two serve badly.
 
-    fields        BM25 over title, name and metadata of documents ("the 2024 report of the Berlin office")
+    fields        BM25 over title, name and metadata of documents ("the 2024 report of the Berlin office") and over the
+                  rows of their tables, by column and value ("flights to Berlin")
     keywords      a keyword table: each document's own words, and which chunks hold them
     hierarchical  the documents whose summaries (or mean vectors) are nearest, then the nearest chunks inside them
     tree          a summary tree walked from its roots: at each level the nearest nodes, at the end their chunks
@@ -13,6 +14,7 @@ are LlamaIndex's terms; the tree is Sarthi et al., ICLR 2024, arXiv:2401.18059.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +31,15 @@ from rag.filters import Expr, matches
 from rag.fusion import Ranking, ranking
 from rag.okapi import Okapi
 from rag.settings import FORMS
+from rag.table_rows import TableRow, asked_words, row_words, table_rows
 from rag.text import words
 from rag.types import Query
 
 KEYWORDS = 20  # of a document
 NEAREST_DOCUMENTS = 10  # whose chunks `hierarchical` looks at
 SCANNED = 3000  # chunks that `scan` reads at most, those with most of the words
+ROOTS = 10  # documents that `tree` starts from
+FOLLOWED = 10  # documents and rows that `followed` names
 BEAM = 5  # nodes that `tree` follows at each level
 
 Vector = Callable[[Query], np.ndarray]
@@ -42,15 +47,11 @@ Vector = Callable[[Query], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A live document: its chunks in order, summaries apart, and what filters can test."""
+    """A live document: its chunks in order, summaries apart."""
 
     doc_id: str
-    row: Mapping[str, Any]
     chunks: Sequence[StoredChunk]
     summaries: Sequence[StoredChunk]
-
-    def admits(self, where: Expr | None, chunk: StoredChunk) -> bool:
-        return where is None or matches(where, {**self.row, "page": chunk.chunk.page})
 
 
 class IndexForms:
@@ -78,9 +79,15 @@ class IndexForms:
         return ranking({one.pk: score for one, score in zip(found, scores, strict=True) if score > 0})[:depth]
 
     def fields(self, query: Query, depth: int, where: Expr | None) -> Ranking:
-        """Chunks of the documents whose title, name and metadata hold the question's words, in reading order."""
-        scores = self._field_index.scores(words(query.text))
-        return ranking(self._by_document(dict(enumerate(scores)), where))[:depth]
+        """Chunks of documents whose title, name and metadata hold the question's words, in reading order; of tables, the
+        chunks with the rows that hold them."""
+        scores = self._field_index.scores(asked_words(query.text))
+        n = len(self._documents)
+        found = self._by_document(dict(enumerate(scores[:n])), where)
+        for (chunk, _), score in zip(self._rows, scores[n:], strict=True):
+            if score > found.get(chunk.pk, 0.0) and _admits(where, chunk):
+                found[chunk.pk] = score
+        return ranking(found)[:depth]
 
     def keywords(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """Chunks that hold keywords of the question; a word is one when it sets its document apart from the others."""
@@ -89,7 +96,7 @@ class IndexForms:
             for at, document_weight, pks in self._keyword_table.get(word, ()):
                 document = self._documents[at]
                 for chunk in document.chunks:
-                    if document.admits(where, chunk):
+                    if _admits(where, chunk):
                         share = 1.0 if chunk.pk in pks else 0.25
                         found[chunk.pk] = found.get(chunk.pk, 0.0) + document_weight * share
         return ranking(found)[:depth]
@@ -101,7 +108,7 @@ class IndexForms:
             raise UsageError(
                 f"The collection has {n} chunks; the mode list reads {depth} at most. Raise search.depth, or use hybrid."
             )
-        chunks = [chunk.pk for one in self._documents for chunk in one.chunks if one.admits(where, chunk)]
+        chunks = [chunk.pk for one in self._documents for chunk in one.chunks if _admits(where, chunk)]
         return [(pk, 1.0 - at * 1e-6) for at, pk in enumerate(chunks)]
 
     # ------------------------------------------------------------ vectors
@@ -112,37 +119,97 @@ class IndexForms:
         if not self._documents:
             return []
         nearest = np.argsort(-(self._document_vectors @ vector), kind="stable")[:NEAREST_DOCUMENTS]
-        chunks = [
-            chunk for at in nearest for chunk in self._documents[at].chunks if self._documents[at].admits(where, chunk)
-        ]
-        return self._nearest(chunks, vector, depth)
+        chunks = [chunk for at in nearest for chunk in self._documents[at].chunks if _admits(where, chunk)]
+        return self._nearest(chunks, self._vector(query), depth)
 
     def tree(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """From the roots of the documents' trees down. A document without summaries is a root over its chunks."""
         vector = self._vector(query)
-        if not self._documents:
-            return []
-        roots = np.argsort(-(self._document_vectors @ vector), kind="stable")[: 2 * BEAM]
         leaves: list[StoredChunk] = []
-        for at in roots:
-            document = self._documents[at]
-            leaves += [chunk for chunk in self._under(document, vector) if document.admits(where, chunk)]
+        for at in self._nearest_documents(query)[:ROOTS]:
+            _, chunks = self._under(self._documents[at], vector)
+            leaves += [chunk for chunk in chunks if _admits(where, chunk)]
         return self._nearest(leaves, vector, depth)
 
-    def _under(self, document: _Document, vector: np.ndarray) -> Sequence[StoredChunk]:
-        """The chunks that the nearest summaries of each level lead to."""
+    def _nearest_documents(self, query: Query) -> list[int]:
+        """The documents by nearness of their vectors, nearest first."""
+        if not self._documents:
+            return []
+        found: list[int] = np.argsort(-(self._document_vectors @ self._vector(query)), kind="stable").tolist()
+        return found
+
+    def _under(self, document: _Document, vector: np.ndarray) -> tuple[list[StoredChunk], list[StoredChunk]]:
+        """(the nearest summaries of each level, the chunks that they lead to)"""
         spans = [(0, math.inf)]
+        followed: list[StoredChunk] = []
         for level in sorted({one.chunk.level for one in document.summaries}, reverse=True):
             nodes = [one for one in document.summaries if one.chunk.level == level and _inside(one, spans)]
             chosen = {pk for pk, _ in self._nearest(nodes, vector, BEAM)}
-            spans = [(one.chunk.start, one.chunk.end) for one in nodes if one.pk in chosen] or spans
-        return [chunk for chunk in document.chunks if _inside(chunk, spans)]
+            nearest = [one for one in nodes if one.pk in chosen]
+            followed += nearest
+            spans = [(one.chunk.start, one.chunk.end) for one in nearest] or spans
+        return followed, [chunk for chunk in document.chunks if _inside(chunk, spans)]
 
     def _nearest(self, chunks: Sequence[StoredChunk], vector: np.ndarray, depth: int) -> Ranking:
         vectors = self._catalog.vectors([one.vector_key for one in chunks])
         return ranking(
             {one.pk: float(vectors[one.vector_key] @ vector) for one in chunks if one.vector_key in vectors}
         )[:depth]
+
+    # ------------------------------------------------------------ what was followed
+
+    def followed(self, name: str, query: Query) -> Mapping[str, Any]:
+        """What a form looked into for a query: documents, nodes of trees, keywords, rows of tables, the nearest first."""
+        if name == "keywords":
+            table = {word: self._keyword_table.get(word, ()) for word in sorted(set(words(query.text)))}
+            return {
+                "keywords": {
+                    word: [self._documents[at].doc_id for at, _, _ in found] for word, found in table.items() if found
+                }
+            }
+        if name == "fields":
+            scores = self._field_index.scores(asked_words(query.text))
+            best = [
+                int(key) for key, score in ranking({str(at): score for at, score in enumerate(scores)}) if score > 0
+            ]
+            n = len(self._documents)
+            return {
+                "documents": [self._documents[at].doc_id for at in best if at < n][:FOLLOWED],
+                "rows": [str(self._rows[at - n][1]) for at in best if at >= n][:FOLLOWED],
+            }
+        if name not in ("hierarchical", "tree"):
+            return {}
+        most = NEAREST_DOCUMENTS if name == "hierarchical" else ROOTS
+        documents = [self._documents[at] for at in self._nearest_documents(query)[:most]]
+        found: dict[str, Any] = {"documents": [one.doc_id for one in documents]}
+        if name == "tree":
+            vector = self._vector(query)
+            found["nodes"] = [node.chunk.chunk_id for one in documents for node in self._under(one, vector)[0]]
+        return found
+
+    # ------------------------------------------------------------ why not
+
+    def why(self, name: str, query: Query, stored: StoredChunk) -> str:
+        """Why a form does not find a chunk, in one sentence."""
+        document = next((one for one in self._documents if one.doc_id == stored.chunk.doc_id), None)
+        if document is None:
+            return f"Its document was not there when the form {name} was built."
+        if stored.chunk.level:
+            return f"It is a summary, and {name} finds the documents' own text."
+        at, asked = self._documents.index(document), set(words(query.text))
+        if name == "keywords":
+            held = sorted(asked & set(words(stored.chunk.text)))
+            listed = f" It holds {', '.join(held)}, which set other documents apart more." if held else ""
+            return f"None of the question's words is among the {KEYWORDS} keywords of its document.{listed}"
+        if name == "fields":
+            return "Title, name and metadata of its document hold none of the question's words, and no row of a table in it does."
+        place = self._nearest_documents(query).index(at) + 1
+        most = NEAREST_DOCUMENTS if name == "hierarchical" else ROOTS
+        if name in ("hierarchical", "tree") and place > most:
+            return f"Its document is number {place} by nearness, and {name} looks into the nearest {most}."
+        if name == "tree":
+            return f"Its document is number {place} by nearness, but the {BEAM} nearest summaries of a level do not lead to it."
+        return f"{name} does not find it."
 
     # ------------------------------------------------------------ what they are built of
 
@@ -152,23 +219,30 @@ class IndexForms:
         for info in self._catalog.documents(self._collection):
             stored = self._catalog.stored_chunks(self._collection, info.doc_id)
             if stored:
-                row = {
-                    "doc_id": info.doc_id,
-                    "source": info.source,
-                    "title": info.title,
-                    "type": info.type,
-                    "meta": info.metadata,
-                }
-                documents.append(
-                    _Document(
-                        info.doc_id, row, [one for one in stored if not one.chunk.level], [one for one in stored if one.chunk.level]
-                    )
-                )  # fmt: skip
+                chunks, summaries = (
+                    [one for one in stored if bool(one.chunk.level) is level] for level in (False, True)
+                )
+                documents.append(_Document(info.doc_id, chunks, summaries))
         return documents
 
     @cached_property
     def _field_index(self) -> Okapi:
-        return Okapi([words(_field_text(one.row)) for one in self._documents])
+        """Of the documents, then of the rows of their tables."""
+        documents = [words(_field_text((*one.chunks, *one.summaries)[0].row)) for one in self._documents]
+        return Okapi([*documents, *([*words(chunk.title), *row_words(row)] for chunk, row in self._rows)])
+
+    @cached_property
+    def _rows(self) -> Sequence[tuple[StoredChunk, TableRow]]:
+        """The rows of all tables, each with the chunk that it starts in."""
+        from rag.parse_child import unpack_blocks
+
+        found = []
+        for one in self._documents:
+            text, packed = self._catalog.body(self._collection, one.doc_id) or ("", None)
+            starts = [chunk.chunk.start for chunk in one.chunks]
+            for row in table_rows(text, unpack_blocks(packed, len(text)) if packed and starts else ()):
+                found.append((one.chunks[max(bisect_right(starts, row.start) - 1, 0)], row))
+        return found
 
     @cached_property
     def _keyword_table(self) -> Mapping[str, list[tuple[int, float, frozenset[str]]]]:
@@ -208,15 +282,13 @@ class IndexForms:
                 found |= {
                     chunk.pk: score * (1.0 - 1e-6 * n)
                     for n, chunk in enumerate(document.chunks)
-                    if document.admits(where, chunk)
+                    if _admits(where, chunk)
                 }
         return found
 
 
 def _admits(where: Expr | None, one: StoredChunk) -> bool:
-    row = {"doc_id": one.chunk.doc_id, "source": one.source, "title": one.title, "type": one.type,
-           "page": one.chunk.page or 0, "meta": one.metadata}  # fmt: skip
-    return where is None or matches(where, row)
+    return where is None or matches(where, one.row)
 
 
 def _inside(one: StoredChunk, spans: Sequence[tuple[float, float]]) -> bool:

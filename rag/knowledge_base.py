@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from rag.catalog_rows import Collection
     from rag.duplicates import DuplicateGroup
     from rag.enrich import Price
-    from rag.explaining import Explanation
+    from rag.explaining import Attempt, Explanation
     from rag.filters import Expr
     from rag.import_pipeline import ImportPipeline
     from rag.ingest import Progress
@@ -64,10 +64,13 @@ if TYPE_CHECKING:
     from rag.pipeline import SearchOptions
     from rag.reindex import Reindexed
     from rag.reply_cache import ReplyCache
+    from rag.routing import Routed
     from rag.snapshot import Snapshot
     from rag.store import MilvusStore
-    from rag.understanding import UnderstandOptions
+    from rag.understanding import UnderstandOptions, Understood
     from rag.verify import Verification, VerifyParts
+
+Planner = Callable[[Searcher, "UnderstandOptions"], Callable[[str, Trace], "Understood"]]
 
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
@@ -337,7 +340,7 @@ class KnowledgeBase:
             )
         found, _ = self.catalog.find_documents(self.collection, text=text, state=state, type=type, limit=None, offset=0)
         fit = [one for one in found if filters.matches(condition, {
-            "doc_id": one.doc_id, "source": one.source, "title": one.title, "type": one.type, "page": 0, "meta": one.metadata,
+            "doc_id": one.doc_id, "source": one.source, "title": one.title, "type": one.type, "page": None, "meta": one.metadata,
         })]  # fmt: skip
         return fit[offset : None if limit is None else offset + limit], len(fit)
 
@@ -536,6 +539,7 @@ class KnowledgeBase:
         Options, each with its default in the settings:
         top_k: how many. mode: hybrid, dense, bm25, or graph (which needs one, see graph/); auto searches hybrid, with the
             graph where there is one and it helps, and asks the chat model for more only where that did not find enough; retrievers joined by +, such as hybrid+keywords, with those of rag/index_forms.py.
+        summaries: chunks that are summaries, from the enrichment: all (beside the others), none, or only they.
         filter: as in rag/filters.py. mmr: λ from 0 (most diverse) to 1 (off). highlight: mark the best sentences of hits.
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
@@ -547,27 +551,62 @@ class KnowledgeBase:
         """
         return self._search(query, Trace(), **options)
 
-    def explain(self, query: str, chunk_id: str, **options: Any) -> Explanation:
+    def explain(self, query: str, chunk_id: str, *, principal: Principal | None = None, **options: Any) -> Explanation:
         """Why a chunk is among the hits of `search(query, **options)`, or at which step it was lost and what helps.
 
+        What is called a remedy was tried: it takes up to some dozens of searches. principal: why somebody else does or does
+        not find it, which the owner may ask.
         Raises: UsageError for a chunk that is not in the collection, and what `search` raises.
         """
-        from rag.explaining import explain
+        from rag.explaining import explain, refused
 
-        collection = self.catalog.collection(self.collection)
+        if principal is not None and self._principal is not None:
+            raise UsageError("Only the home's owner may ask what somebody else finds.")
+        seen = self.view(collection=shown_name(self.collection), principal=principal) if principal else self
+        collection = self.catalog.collection(seen.collection)
         doc_id = chunk_id.rpartition("#")[0]
-        stored = self.catalog.stored_chunks(self.collection, doc_id) if collection else []
+        stored = self.catalog.stored_chunks(seen.collection, doc_id) if collection else []
+        known = self.catalog.documents(seen.collection, doc_id) if collection else []
         found = next((one for one in stored if one.chunk.chunk_id == chunk_id), None)
         if collection is None or found is None:
-            known = self.documents(doc_id) if collection else []
             why = f"Its document is {known[0].state}." if known else "No document of that id is in it."
             if stored:
                 why = f"Its document has {len(stored)} chunks, none of that span; `ragstone docs show {doc_id} --chunks` lists them."
             raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
+        if principal is not None and not set(principal.readers) & set(found.acl):
+            names = f"The access list of its document ({', '.join(found.acl) or 'the owner alone'}) lets none of {', '.join(principal.readers)} in."
+            return refused(found, query, "access", names, f"Put one of them on the list: kb.set_access({doc_id!r}, …).")
+        if known and known[0].state == "disabled":
+            return refused(
+                found, query, "disabled", "Its document is switched off.", "Switch it on: kb.edit(…, disabled=False)."
+            )
         shown = ("expand", "highlight", "explain")  # how hits are shown; what is found does not hang on it
-        chosen = self._chosen(**{name: value for name, value in options.items() if name not in shown})
-        parts = self._searcher(collection).parts(chosen.wanted, chosen.reranker)
-        return explain(query, found, parts=parts, options=chosen.options)
+        asked = {name: value for name, value in options.items() if name not in shown}
+        return explain(found, seen._attempts(query, collection, asked))
+
+    def _attempts(self, query: str, collection: Collection, asked: Mapping[str, Any]) -> Attempt:
+        """Searches with changed options and settings; what the chat model makes of the question is asked for once."""
+        plans: dict[UnderstandOptions, Understood] = {}
+
+        def planned(searcher: Searcher, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
+            def plan(question: str, trace: Trace) -> Understood:
+                same = replace(wanted, auto_filter=False)
+                if same not in plans:
+                    plans[same] = searcher.planner(wanted)(question, trace)
+                return plans[same] if wanted.auto_filter else replace(plans[same], filter=None)
+
+            return plan
+
+        def attempt(options: Mapping[str, Any], settings: Mapping[str, Any], trace: Trace) -> Routed:
+            changed = copy.copy(self)
+            changed.settings = self.settings.with_values(
+                **{key.replace(".", "__"): value for key, value in settings.items()}
+            )
+            chosen = changed._chosen(**{**asked, **options})
+            with turns.taken():
+                return changed._routed(query, collection, chosen, trace, planned)
+
+        return attempt
 
     def ask(self, question: str, *, schema: Mapping[str, Any] | None = None, **options: Any) -> Answer:
         """A cited answer; takes the options of `search`. A failing chat model does not raise.
@@ -656,6 +695,7 @@ class KnowledgeBase:
         filter: str | None = None,
         mmr: float | None = None,
         rerank: bool | None = None,
+        summaries: str | None = None,
         explain: bool = False,
         history: Sequence[tuple[str, str]] = (),
         **others: Any,
@@ -668,7 +708,7 @@ class KnowledgeBase:
         reranker = self._reranker_for(rerank, mode)
         options = search_options(
             search, self.settings.rerank if reranker else None,
-            mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain,
+            mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain, summaries=summaries,
         )  # fmt: skip
         wanted = self._understanding(understanding, history)
         return _Chosen(mode=mode, wanted=wanted, reranker=reranker, options=options)
@@ -680,26 +720,15 @@ class KnowledgeBase:
     def _found(
         self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any
     ) -> Hits:
-        from rag import evidence, pipeline, routing
+        from rag import evidence, pipeline
 
         chosen = self._chosen(**asked)
         pipeline.check_query(query)
         n_steps = len(trace.steps)
         while (collection := self.catalog.collection(self.collection)) is not None:
             del trace.steps[n_steps:]
-            searcher = self._searcher(collection)
-            parts = searcher.parts(chosen.wanted, chosen.reranker)
             try:
-                if "auto" in chosen.mode.split("+"):
-                    more = None
-                    if self._may_escalate:
-                        more = replace(parts, understand=searcher.planner(routing.escalated(query, chosen.wanted)))
-                    hits = routing.search(
-                        query, parts=parts, escalated=more, options=chosen.options, trace=trace,
-                        graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
-                    )  # fmt: skip
-                else:
-                    hits = pipeline.search(query, parts=parts, options=chosen.options, trace=trace)
+                hits = self._routed(query, collection, chosen, trace).hits
             except StoreError:
                 if self.catalog.generation(self.collection) == collection.generation:
                     raise
@@ -710,6 +739,26 @@ class KnowledgeBase:
                 hits = self._expanded(hits, expand, trace) if expand else hits
                 return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
+
+    def _routed(
+        self, query: str, collection: Collection, chosen: _Chosen, trace: Trace, planner: Planner = Searcher.planner
+    ) -> Routed:
+        """The search of a mode; in the mode auto as many as it takes. planner: of what the chat model does first."""
+        from rag import routing
+
+        searcher = self._searcher(collection)
+        parts = searcher.parts(chosen.wanted, chosen.reranker, chosen.options.summaries)
+        if chosen.wanted.needs_chat:
+            parts = replace(parts, understand=planner(searcher, chosen.wanted))
+        if "auto" not in chosen.mode.split("+"):
+            return routing.direct(query, parts=parts, options=chosen.options, trace=trace)
+        more = None
+        if self._may_escalate:
+            more = replace(parts, understand=planner(searcher, routing.escalated(query, chosen.wanted)))
+        return routing.route(
+            query, parts=parts, escalated=more, options=chosen.options, trace=trace,
+            graph_weight=self.settings.search.graph_weight if self.has_graph else 0.0,
+        )  # fmt: skip
 
     @property
     def _may_escalate(self) -> bool:

@@ -21,7 +21,7 @@ class Okapi:
 
     def scores(self, query: Sequence[str]) -> list[float]:
         """One score per text, 0 for those that share no word with the query."""
-        asked = frozenset(query)
+        asked = frozenset(query) & (self._index.idf.keys() if self._index else frozenset())
         if self._index is None or not asked:
             return [0.0] * self._n
         found = self._index.get_scores(sorted(asked))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from rag.catalog_rows import LiveRow, StoredChunk
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches, shown
 from rag.fusion import Part, Ranking, checked_scores
+from rag.settings import FORMS
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
 from rag.understanding import Understood
+
+if TYPE_CHECKING:
+    from rag.index_forms import IndexForms
 
 Retriever = Callable[[Query, int, Expr | None], Ranking]
 """(query, depth, filter) → the best `depth` rows by store key."""
@@ -84,6 +88,7 @@ class SearchOptions:
     collapse: float | None = None  # cosine from which a candidate repeats a better one and is left out; None: never
     mmr: float | None = None  # λ; None: no diversification
     filter: Expr | None = None
+    summaries: str = "all"  # chunks that are summaries: all beside the others, none, or only they
     explain: bool = False
     times: int = 1  # how many times as many rounds as there should have to be
 
@@ -109,6 +114,7 @@ class SearchParts:
     trust: shares of their weights that the rankings of a query get beside each other.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     fallback: finds rows by words while the store is away; None: then the search fails.
+    forms: the index forms of rag/index_forms.py, which can say what they followed.
     """
 
     retrievers: Mapping[str, Retriever]
@@ -120,10 +126,16 @@ class SearchParts:
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
     fallback: Retriever | None = None
+    forms: Callable[[], IndexForms] | None = None
 
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
     """Find the best chunks for a query. Raises UsageError for an empty query."""
+    return searched(query, parts=parts, options=options, trace=trace)[0]
+
+
+def searched(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> tuple[Hits, Ranked]:
+    """The hits as from `search`, and what each step made of the question."""
     tried, n_steps = _few(parts, options) or options, len(trace.steps)
     found = rank(query, parts=parts, options=tried, trace=trace)
     known, n_steps = found.plan, n_steps + found.n_planned
@@ -138,10 +150,10 @@ def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Tra
         del trace.steps[n_steps:]
         found = rank(query, parts=parts, options=tried, trace=trace)
     if options.explain:
-        _explain(trace, found.lists, found.rows)
+        _explain(trace, found, parts)
     hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
     skipped = tuple(f"Left out: {reason}." for reason in found.plan.skipped)
-    return Hits(hits, tuple(trace.steps), skipped + found.notes, found.plan.question)
+    return Hits(hits, tuple(trace.steps), skipped + found.notes, found.plan.question), found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +250,10 @@ def understand(question: str, plan: Callable[[str, Trace], Understood] | None, t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """What one retriever found for one query. name: the retriever's, with the query's kind where it is not the question."""
+    """What one retriever found for one query. name: the retriever's, with the query's kind where it is not the question.
+
+    where: the filter that was in force.
+    """
 
     name: str
     weight: float
@@ -246,6 +261,12 @@ class Recalled:
     depth: int  # of each round
     live: frozenset[str] | None = None  # None: not looked up yet
     trust: float = 1.0  # share of the weight that it gets
+    query: Query = Query(text="")
+    where: Expr | None = None
+
+    @property
+    def retriever(self) -> str:
+        return self.name.split(":")[0]
 
     @property
     def step(self) -> str:
@@ -299,8 +320,8 @@ def recall(
                 if label:
                     step.detail = {"query": query.text}
             of_query[retriever] = Recalled(
-                name=name, weight=weight * query.weight, found=ranking, depth=options.depth_of(retriever)
-            )
+                name=name, weight=weight * query.weight, found=ranking, depth=options.depth_of(retriever), query=query, where=where
+            )  # fmt: skip
         weighed = options.dense_trust and len(of_query) > 1
         shares = trust(query, {name: one.round(0) for name, one in of_query.items()}, where) if weighed else {}
         found += [replace(one, trust=shares.get(retriever, 1.0)) for retriever, one in of_query.items()]
@@ -430,9 +451,7 @@ def boost(ranked: Ranking, parts: SearchParts, options: SearchOptions, trace: Tr
 
 
 def _gain(stored: StoredChunk, options: SearchOptions) -> float:
-    row = {"doc_id": stored.chunk.doc_id, "source": stored.source, "title": stored.title, "type": stored.type,
-           "page": stored.chunk.page, "meta": stored.metadata}  # fmt: skip
-    gained = sum(weight for condition, weight in options.boosts if matches(condition, row))
+    gained = sum(weight for condition, weight in options.boosts if matches(condition, stored.row))
     return gained + (options.recency.gain(stored.metadata) if options.recency else 0.0)
 
 
@@ -511,10 +530,17 @@ def _hit(rank: int, pk: str, score: float, stored: StoredChunk, scores: Mapping[
     )  # fmt: skip
 
 
-def _explain(trace: Trace, lists: Mapping[str, Ranking], rows: Mapping[str, LiveRow]) -> None:
-    """Give each step of the trace the first of its candidates, by chunk id."""
+def _explain(trace: Trace, found: Ranked, parts: SearchParts) -> None:
+    """Give each step of the trace the first of its candidates, by chunk id, and what an index form followed."""
+    rows, lists = found.rows, found.lists
+    forms = parts.forms
+    followed = {
+        one.step: forms().followed(one.retriever, one.query)
+        for one in found.recalled
+        if forms and one.retriever in FORMS
+    }
     trace.steps = [
-        replace(step, detail={**step.detail, "candidates": [
+        replace(step, detail={**step.detail, **followed.get(step.name, {}), "candidates": [
             {"chunk_id": rows[pk].chunk_id, "score": round(score, 6)} for pk, score in lists[step.name][:SHOWN_CANDIDATES]
         ]}) if step.name in lists else step
         for step in trace.steps

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rag import pipeline
 from rag.answering import coverage
 from rag.citations import Passage
-from rag.pipeline import SearchOptions, SearchParts
+from rag.pipeline import Ranked, SearchOptions, SearchParts
 from rag.search_options import with_graph
 from rag.trace import Trace
 from rag.types import Hits
@@ -20,7 +20,32 @@ CAREFUL, BOLD = 0.25, 0.55  # most weight of the graph: where a passage may do, 
 _MULTI_HOP_WORDS = 14  # a question of more words, or one with two relations, is taken apart
 
 
-def search(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One of the searches that a question went through. name: search, graph or escalated."""
+
+    name: str
+    ranked: Ranked
+    parts: SearchParts
+    options: SearchOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """The hits of a question. won: the search they come from; earlier: those whose hits gave way to it, in order."""
+
+    hits: Hits
+    won: Stage
+    earlier: tuple[Stage, ...] = ()
+
+
+def direct(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Routed:
+    """One search and no other."""
+    hits, ranked = pipeline.searched(query, parts=parts, options=options, trace=trace)
+    return Routed(hits=hits, won=Stage(name="search", ranked=ranked, parts=parts, options=options))
+
+
+def route(
     query: str,
     *,
     parts: SearchParts,
@@ -28,26 +53,31 @@ def search(
     options: SearchOptions,
     trace: Trace,
     graph_weight: float = 0.0,
-) -> Hits:
+) -> Routed:
     """Search with `parts`; when the hits do not hold enough of the question, search again with `escalated` (None: do not).
 
     graph_weight: most of the graph, where there is one. It counts little where a passage may answer alone, so that it costs
     nothing there, and more where none holds much of the question. Measured on SQuAD, MuSiQue and 2WikiMultiHopQA.
     Without a chat model the last search cannot find more and is left out.
     """
-    hits = pipeline.search(query, parts=parts, options=options, trace=trace)
+    found = direct(query, parts=parts, options=options, trace=trace)
     with trace.span("sufficient") as step:
-        share = held(query, hits)
-        step.n_in, step.detail = len(hits), {"share": round(share, 3), "enough": ENOUGH}
+        share = held(query, found.hits)
+        step.n_in, step.detail = len(found.hits), {"share": round(share, 3), "enough": ENOUGH}
     if graph_weight:
         weight = min(graph_weight, BOLD if share < SCARCE else CAREFUL)
         options = replace(options, retrievers=with_graph(options.retrievers, weight))
-        hits = pipeline.search(query, parts=parts, options=options, trace=trace)
-        share = max(share, held(query, hits))
-    if share >= ENOUGH or escalated is None:
-        return replace(hits, trace=tuple(trace.steps))
-    better = pipeline.search(query, parts=escalated, options=options, trace=trace)
-    return better if better.items else replace(hits, trace=tuple(trace.steps))
+        found = _after(found, "graph", direct(query, parts=parts, options=options, trace=trace))
+        share = max(share, held(query, found.hits))
+    if share < ENOUGH and escalated is not None:
+        better = direct(query, parts=escalated, options=options, trace=trace)
+        if better.hits.items:
+            return _after(found, "escalated", better)
+    return replace(found, hits=replace(found.hits, trace=tuple(trace.steps)))
+
+
+def _after(earlier: Routed, name: str, later: Routed) -> Routed:
+    return replace(later, won=replace(later.won, name=name), earlier=(*earlier.earlier, earlier.won))
 
 
 def held(query: str, hits: Hits) -> float:

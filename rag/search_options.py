@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rag import filters
 from rag.errors import UsageError
 from rag.pipeline import Recency, SearchOptions
-from rag.settings import MODES, SENTENCES, RerankSettings, SearchSettings
+from rag.settings import MODES, SENTENCES, SUMMARIES, RerankSettings, SearchSettings
 
 MAX_TOP_K = 16_384
 SENTENCES_WEIGHT, SENTENCES_DENSE, TOKENS_WEIGHT = 0.1, 0.1, 0.4  # docs/ablation.md; the fused scores get the rest
@@ -27,6 +27,7 @@ def search_options(
     filter: str | None,
     mmr: float | None,
     explain: bool,
+    summaries: str | None = None,
 ) -> SearchOptions:
     """rerank: None leaves the step out. Raises: UsageError, FilterError."""
     if filter is not None and not isinstance(filter, str):
@@ -48,6 +49,7 @@ def search_options(
         recency=recency if search.recency else None, collapse=search.collapse if search.collapse < 1 else None,
         mmr=_check_mmr(search.mmr if mmr is None else mmr),
         filter=filters.parse(filter) if filter and filter.strip() else None, explain=explain,
+        summaries=_check_summaries(search.summaries if summaries is None else summaries),
     )  # fmt: skip
 
 
@@ -104,6 +106,12 @@ def _check_top_k(top_k: Any) -> int:
     if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
         raise UsageError(f"top_k must be a whole number from 1 to {MAX_TOP_K}, not {top_k!r}.")
     return top_k
+
+
+def _check_summaries(which: str) -> str:
+    if which not in SUMMARIES:
+        raise UsageError(f"summaries must be one of {', '.join(SUMMARIES)}, not {which!r}.")
+    return which
 
 
 def _check_mmr(trade_off: Any) -> float | None:

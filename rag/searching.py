@@ -99,12 +99,13 @@ class Searcher:
         self._name = kb.collection
         self._vectors: dict[Query, Any] = {}  # of this search
 
-    def parts(self, wanted: UnderstandOptions, reranker: Reranker | None) -> SearchParts:
+    def parts(self, wanted: UnderstandOptions, reranker: Reranker | None, summaries: str = "all") -> SearchParts:
+        from rag.levels import searched
         from rag.pipeline import SearchParts
 
         catalog, name = self._kb.catalog, self._name
         return SearchParts(
-            retrievers=self.retrievers(),
+            retrievers=searched(self.retrievers(), summaries, lambda pks: catalog.live_rows(name, pks)),
             live=lambda pks: catalog.live_rows(name, pks),
             load=lambda pks: catalog.live_chunks(name, pks),
             vectors=catalog.vectors,
@@ -113,6 +114,7 @@ class Searcher:
             understand=self.planner(wanted) if wanted.needs_chat else None,
             reranker=reranker,
             fallback=self._without_store,
+            forms=self._forms,
         )
 
     def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:

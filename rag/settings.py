@@ -23,6 +23,7 @@ FORMS = ("fields", "keywords", "hierarchical", "tree", "list")  # see rag/index_
 Expansion = Literal["implied", "none", "parent", "neighbours", "window", "auto"]  # see rag/expand.py
 EXPANSIONS: tuple[str, ...] = get_args(Expansion)
 SENTENCES = "sentences"  # the reranker that needs no model
+SUMMARIES = ("all", "none", "only")
 MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
 RETRIEVERS = ("dense", "bm25", "graph", *FORMS)
 
@@ -197,6 +198,9 @@ class SearchSettings(_Section):
         0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
     )
     rrf_k: int = Field(60, ge=1)
+    summaries: Literal["all", "none", "only"] = Field(
+        "all", description="chunks that are summaries: all beside the others, none of them, or only they"
+    )
     mmr: float = Field(
         1.0, ge=0, le=1, description="λ of maximal marginal relevance; the lower, the more diverse; 1: off"
     )

@@ -22,7 +22,7 @@ import numpy as np
 from rag.errors import StoreAwayError, StoreError
 from rag.filters import literal
 from rag.principals import MAX_NAMES
-from rag.text import spaced
+from rag.text import spaced, stem
 from rag.together import Together
 from rag.turns import turns
 
@@ -38,10 +38,47 @@ ANALYZER: dict[str, Any] = {
     "tokenizer": "whitespace",
     "filter": [
         "lowercase",
-        {"type": "stop", "stop_words": ["_english_"]},
+        {"type": "stop", "stop_words": ["_english_"]},  # ENGLISH_STOP
         {"type": "stemmer", "language": "english"},
     ],
 }
+ENGLISH_STOP = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "will",
+        "with",
+    ]
+)
 BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
 
 # With blanks in place of punctuation "covid" finds "COVID-19", too. Dots inside numbers stay, and so do the marks of C++ and C#.
@@ -68,6 +105,19 @@ def search_text(text: str, *, question: bool = False) -> str:
     if question and not cut:
         return search_text(text)  # it is made of words that ask
     return cut if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+
+
+def search_terms(text: str, *, question: bool = False, dropped: bool = False) -> dict[str, str]:
+    """The terms that full-text search compares, as the ANALYZER makes them, each with the word it was made of.
+
+    dropped: with those that it leaves out, too.
+    """
+    shown = search_text(text, question=question and not dropped).lower().split()
+    found: dict[str, str] = {}
+    for word in shown:
+        if dropped or word not in ENGLISH_STOP:
+            found.setdefault(stem(word), word)
+    return found
 
 
 class MilvusStore:

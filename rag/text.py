@@ -111,6 +111,11 @@ def spaced(text: str, *, pairs: bool = True, asking: bool = True) -> str:
     return _UNSPACED.sub(terms, _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)))
 
 
+def stem(word: str) -> str:
+    """The stem of a lower-case English word; other words stay as they are."""
+    return str(_stemmer()(word))
+
+
 def is_stop_word(word: str) -> bool:
     """Whether a lower-case word is one that English texts hold whatever they are about."""
     return word in _STOP

@@ -118,6 +118,13 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--why", metavar="CHUNK_ID", help="say why this passage is found, or where it is lost and what helps"
     )
+    search.add_argument(
+        "--as",
+        dest="as_name",
+        action="append",
+        metavar="NAME",
+        help="with --why: for somebody of that name, such as u:ann",
+    )
     ask = command("ask", "answer a question with citations", "ask")
     ask.add_argument("question", metavar="QUESTION")
     ask.add_argument("--schema", metavar="FILE", help="a JSON schema: the answer is a value that is valid for it")
@@ -528,6 +535,11 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"
+    )
+    parser.add_argument(
+        "--summaries",
+        choices=("all", "none", "only"),
+        help="chunks that are summaries: beside the others, none, or only they",
     )
     parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
     parser.add_argument(

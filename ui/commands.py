@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import UsageError
 from rag.knowledge_base import KnowledgeBase
 from rag.loaders.markdown import heading_text
+from rag.principals import Principal, checked_names
 from rag.settings import Settings, home_folder, load_with_origins, walk
 from rag.sources import is_url
 from rag.types import Answer, ChatModel, DocumentInfo, Hit, IngestReport, Step
@@ -219,8 +220,9 @@ def _backup_json(done: Backup) -> dict[str, Any]:
 def search(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
         if options.why is not None:
-            arguments = {name: value for name, value in _search_arguments(options).items() if name != "explain"}
-            return Outcome(data=asdict(kb.explain(options.query, options.why, **arguments)), show=printing.explanation)
+            somebody = Principal(names=checked_names(options.as_name)) if options.as_name else None
+            told = kb.explain(options.query, options.why, principal=somebody, **_search_arguments(options))
+            return Outcome(data=asdict(told), show=printing.explanation)
         hits = kb.search(options.query, highlight=options.highlight, **_search_arguments(options))
     data = {
         "query": options.query,
@@ -540,6 +542,7 @@ def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "mode": options.mode,
         "filter": options.filter,
         "mmr": options.mmr,
+        "summaries": options.summaries,
         "explain": options.explain,
         "expand": options.expand,
         "rerank": options.rerank,

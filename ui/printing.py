@@ -331,6 +331,8 @@ def explanation(data: Mapping[str, Any]) -> None:
     out.print(
         f"Words in it: {escape(', '.join(data['shared_words']) or 'none')}. Not in it: {escape(', '.join(data['missing_words']) or 'none')}."
     )
+    if data["dropped_words"]:
+        out.print(f"Left out by keyword search: {escape(', '.join(data['dropped_words']))}.")
 
 
 def steps(trace: list[dict[str, Any]]) -> None:

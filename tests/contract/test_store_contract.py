@@ -37,7 +37,7 @@ def rows(n: int, start: int = 0) -> list[dict[str, object]]:
     ]
     return [
         {"pk": KEY(i), "doc_id": f"d{i % 5}", "source": f"/docs/file {i}.md", "title": "T" if i % 2 else "", "type": "pdf" if i % 3 else "md",
-         "page": i % 4, "meta": {"year": 2020 + i, "lang": "en"} if i % 7 else {}, "text": texts[i % 4]}
+         "page": i % 4 or None, "meta": {"year": 2020 + i, "lang": "en"} if i % 7 else {}, "text": texts[i % 4]}
         for i in range(start, start + n)
     ]  # fmt: skip
 
@@ -201,7 +201,8 @@ def test_upsert_replaces(store: MilvusStore, index: str) -> None:
 
 
 FILTERS = ["type == 'pdf'", "year >= 2030", "not (type == 'pdf' or page > 2)", "source like '/docs/file 1%'", "lang in ['en', 'zh']",
-           "doc_id in ['d1', 'd3'] and year < 2040", "page != 0", "year == 2021 or year == 2022", "doc_id in []"]  # fmt: skip
+           "doc_id in ['d1', 'd3'] and year < 2040", "page != 0", "year == 2021 or year == 2022", "doc_id in []", "page < 2", "not page > 2",
+           "page == 0", "page in [0, 1]", "page not in [0, 1]", "page not in [2]"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", FILTERS)

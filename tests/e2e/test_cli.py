@@ -64,6 +64,10 @@ def test_the_whole_path(cli: Cli, folder: Path) -> None:
     assert code == 0 and hit["rank"] == 1 and hit["source"].endswith("green.md")
     assert {"rank", "chunk_id", "doc_id", "source", "score", "text", "start", "end", "page"} <= hit.keys()
     assert any(step["detail"].get("candidates") for step in data["trace"])
+    code, told = cli.json("search", "green degrees", "--summaries", "none", "--why", hit["chunk_id"], "--as", "u:bob")
+    assert code == 0 and told["rank"] == 1 and told["shared_words"] == ["green", "degrees"]
+    code, told = cli.json("search", "green", "--filter", "type == 'pdf'", "--why", hit["chunk_id"])
+    assert code == 0 and told["lost_at"] == "filter" and told["remedies"][0]["options"] == {"filter": None}
 
     code, data = cli.json("ask", "How many degrees for green tea?")
     assert code == 0 and "80" in data["answer"] and not data["abstained"]

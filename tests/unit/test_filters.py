@@ -70,8 +70,17 @@ def test_depth_and_length_are_limited() -> None:
 
 
 def test_not_is_pushed_down_to_comparisons() -> None:
-    assert to_milvus(parse("not (type == 'a' and page < 3)")) == '(type != "a" or page >= 3)'
+    assert to_milvus(parse("not (type == 'a' and page < 3)")) == '(type != "a" or (page >= 3 and page > 0))'
     assert to_milvus(parse("lang not in ['a', 'b']")) == '(meta["lang"] != "a" and meta["lang"] != "b")'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("page < 5", False), ("not page > 5", False), ("page == 0", False), ("page != 0", True), ("page != 3", True),
+     ("page in [0, 1]", False), ("page not in [0, 1]", True)],
+)  # fmt: skip
+def test_a_document_without_pages_has_no_page(text: str, expected: bool) -> None:
+    assert matches(parse(text), {**ROW, "page": None}) is expected
 
 
 def test_control_characters_are_refused() -> None:

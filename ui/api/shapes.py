@@ -39,6 +39,7 @@ class SearchOptions(_Shape):
     )
     filter: str | None = Field(None, max_length=10_000, description="such as: type == 'pdf' and year >= 2024")
     mmr: float | None = Field(None, ge=0, le=1, description="1 is relevance alone, 0 diversity alone")
+    summaries: Literal["all", "none", "only"] | None = Field(None, description="chunks that are summaries")
     rerank: bool | None = None
     rewrite: bool | None = None
     multi_query: int | None = Field(None, ge=0, le=8)

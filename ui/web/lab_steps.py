@@ -56,4 +56,18 @@ def detail_of(step: Step) -> str:
     return " · ".join(f"{key}: {value}" for key, value in kept.items())[:300]
 
 
-_KNOWN = ("recall", "resolve", "fuse", "rerank", "boost", "collapse", "mmr", "load", "understand", "top_k", "filter")
+_KNOWN = (
+    "recall",
+    "resolve",
+    "fuse",
+    "rerank",
+    "boost",
+    "collapse",
+    "mmr",
+    "load",
+    "understand",
+    "top_k",
+    "filter",
+    "analyser",
+    "summaries",
+)

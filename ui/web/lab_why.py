@@ -8,7 +8,7 @@ import streamlit as st
 
 from eval.systems import parse_system
 from rag.errors import RagstoneError
-from rag.explaining import Explanation
+from rag.explaining import Explanation, written
 from rag.types import Hit
 from ui.web.failures import told
 from ui.web.lab_search import Outcome, holds, passages, passages_with, seen_as
@@ -98,8 +98,10 @@ def reason(view: View, told: Explanation) -> str:
 def advice(view: View, told: Explanation) -> Sequence[str]:
     if view.language != "zh":
         return told.advice
+    tried = [view.word("lab.tried", change=written(one)) for one in told.remedies]
     key = f"do_{told.lost_at.replace('-', '_')}"
-    return [view.word(f"lab.{key}")] if key.replace("do_", "lost_") in _TOLD else told.advice
+    return [*tried, *([view.word(f"lab.{key}")] if key.replace("do_", "lost_") in _TOLD else ())] or told.advice
 
 
-_TOLD = ("lost_filter", "lost_auto_filter", "lost_recall", "lost_rerank", "lost_collapse", "lost_mmr", "lost_top_k")
+_TOLD = ("lost_filter", "lost_auto_filter", "lost_recall", "lost_rerank", "lost_collapse", "lost_mmr", "lost_top_k", "lost_analyser",
+         "lost_boost", "lost_fuse", "lost_summaries")  # fmt: skip

@@ -71,6 +71,7 @@ CHINESE = {
     "search.dense_trust": "dense 的最佳结果与偶然所得相差不大时降低其权重；BM25 的许多结果分数相近时降低 BM25 的权重",
     "search.graph_weight": "hybrid+graph 中图谱的权重；其余归 hybrid",
     "search.rrf_k": "倒数排名融合的常数 k",
+    "search.summaries": "摘要片段：all 与其他片段一起检索，none 不检索，only 只检索摘要",
     "search.mmr": "最大边际相关性的 λ；越小越多样；1 表示关闭",
     "search.expand": "回答时读什么来代替找到的段落；implied：按 chunk.strategy 的需要",
     "search.neighbours": "expand=neighbours 时为前后段落数，expand=window 时为前后句数",
