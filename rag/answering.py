@@ -461,7 +461,7 @@ def _exact(passage: Passage) -> Citation:
     hit, end = passage.hit, passage.start + len(passage.text)
     return Citation(
         marker=passage.number, chunk_id=hit.chunk_id, doc_id=hit.doc_id, source=hit.source, title=hit.title, quote=passage.text,
-        start=passage.start, end=end, page=hit.page, supported=True,
+        start=passage.start, end=end, page=hit.page_of(passage.start), supported=True,
     )  # fmt: skip
 
 

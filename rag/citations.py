@@ -176,7 +176,7 @@ def cite(sentence: str, passage: Passage, question: str = "") -> Citation:
         quote=quote,
         start=passage.start + start,
         end=passage.start + end,
-        page=hit.page,
+        page=hit.page_of(passage.start + start),
         supported=is_supported(sentence, passage, quote, question),
     )
 

@@ -184,7 +184,7 @@ def _side(place: _Place, kinds: set[str]) -> Side:
     own = [written for kind, values in facts(place.text).items() if kind in kinds for written in values.values()]
     return Side(
         values=tuple(own), quote=place.text, chunk_id=hit.chunk_id, doc_id=hit.doc_id, source=hit.source, title=hit.title,
-        start=place.start, end=place.start + len(place.text), page=hit.page, date=document_date(hit.metadata),
+        start=place.start, end=place.start + len(place.text), page=hit.page_of(place.start), date=document_date(hit.metadata),
     )  # fmt: skip
 
 

@@ -272,6 +272,11 @@ class Hit:
     highlights: tuple[
         tuple[int, int], ...
     ] = ()  # spans of `text` that speak to the question, where they were asked for
+    pages: tuple[tuple[int, int], ...] = ()  # where it goes on to further pages: (offset in the document, page)
+
+    def page_of(self, place: int) -> int | None:
+        """The page that a place of the document lies on, which is within the hit; None where the document has none."""
+        return next((page for start, page in reversed(self.pages) if start <= place), self.page)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
