@@ -23,6 +23,8 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 _NOT_LETTERS = re.compile(r"[\W_]+")
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,19 @@ def asked(question: str, passages: Sequence[ShownPassage], language: str) -> str
     """A question under its passages, both neutral."""
     label = "问题：" if language == "zh" else "Question: "
     return "\n".join([*map(_passage, passages), label + neutral(question.strip())])
+
+
+def without_thinking(text: str) -> str:
+    """A reply without what a reasoning model thinks first: `<think>…</think>`, also unclosed, or with its start in the prompt.
+
+    Only what stands before the reply goes, so that a reply which is about such marks keeps them.
+    """
+    while (thought := _THOUGHT.match(text)) is not None:
+        text = text[thought.end() :]
+    end = _END_OF_THOUGHT.search(text)
+    if end and "<think" not in text[: end.start()].lower():
+        return without_thinking(text[end.end() :])
+    return text.strip()
 
 
 def _passage(passage: ShownPassage) -> str:
