@@ -71,8 +71,8 @@ def answer_events(
         return
     reply = _Generation()
     yield from _generate(reply, question, passages, chat, settings, trace, deadline_s)
-    if reply.error is not None and not reply.text.strip():
-        warning = f"The chat model failed ({reply.error.code}), so this answer consists of sentences from the documents. {reply.error}"
+    if not reply.text and (why := _why_nothing_was_said(reply)):
+        warning = f"{why[0]}, so this answer consists of sentences from the documents. {why[1]}"
         yield from _extract(question, hits, (warning,), trace)
         return
     with turns.taken(), trace.span("check") as step:
@@ -280,9 +280,10 @@ def _generate(
     n_shown = 0
     with trace.span("generate") as step:
         try:
-            for delta in chat.stream(
+            deltas = chat.stream(
                 messages, max_tokens=settings.max_tokens, temperature=settings.temperature, deadline_s=deadline_s
-            ):
+            )
+            for delta in prompts.spoken(deltas):
                 reply.text += delta.text
                 if delta.done:
                     reply.usage, reply.finish_reason = delta.usage or Usage(), delta.finish_reason
@@ -292,16 +293,29 @@ def _generate(
         except ChatError as error:
             reply.error = error
             step.detail["error"] = error.code
+        reply.text = prompts.without_thinking(reply.text)
         step.n_in, step.n_out = reply.usage.n_prompt_tokens or None, reply.usage.n_answer_tokens or None
         step.detail["model"] = reply.usage.model or chat.name
     yield Event(kind="step", step=trace.steps[-1])
+
+
+def _why_nothing_was_said(reply: _Generation) -> tuple[str, str] | None:
+    """What kept the model from its first word, and what to do; None where it ended without one."""
+    if reply.error is not None:
+        return f"The chat model failed ({reply.error.code})", str(reply.error)
+    if reply.finish_reason == "length":
+        return (
+            "The chat model was still thinking at answer.max_tokens",
+            "Raise it, or turn thinking off for this model.",
+        )
+    return None
 
 
 def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passage]) -> Answer:
     lang = language(question)
     if prompts.says_no_answer(reply.text):
         return abstention(question, lang, passages, usage=reply.usage)
-    checked = check(reply.text.strip(), passages, question=question)
+    checked = check(reply.text, passages, question=question)
     whole = reply.error is None  # a reply that broke off is shown as far as it came, and said to be incomplete
     if whole and (_nothing_holds(checked) or _beside_the_question(question, checked, passages)):
         return abstention(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)

@@ -146,7 +146,7 @@ def _reply(
     for delta in deltas:
         text += delta.text
         usage = delta.usage or usage
-    return text, usage
+    return prompts.without_thinking(text), usage
 
 
 # ---------------------------------------------------------------- reading

@@ -80,6 +80,47 @@ def streamed(events: Sequence[Event]) -> str:
 # ---------------------------------------------------------------- with a model
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["<think>\nThe first says 330.\n</think>\n\nThe tower is 330 metres tall [1]."],
+        [
+            "",
+            "<th",
+            "ink>",
+            "\nThe lake has 1,642 [2]. ",
+            "</thi",
+            "nk>",
+            "\n\n",
+            "The tower is 330 ",
+            "metres tall [1].",
+        ],
+        ["<thinking></thinking>\n", "The tower is 330 metres tall [1]."],
+    ],
+)
+def test_what_a_model_thinks_first_is_no_part_of_the_answer(pieces: list[str]) -> None:
+    events, answer = ask("How tall is the Eiffel Tower?", Scripted(pieces))
+    assert answer.text == streamed(events) == "The tower is 330 metres tall [1]."
+    assert answer.unsupported == () and [citation.marker for citation in answer.citations] == [1]
+
+
+def test_a_thought_that_began_in_the_prompt_is_cut_off_at_its_end() -> None:
+    _, answer = ask("How tall is the Eiffel Tower?", Scripted(["It says 330.", "\n</think>\n\n", "330 metres [1]."]))
+    assert answer.text == "330 metres [1]." and answer.unsupported == ()
+
+
+def test_the_agreed_sentence_is_seen_behind_a_thought() -> None:
+    events, answer = ask("How heavy is the Eiffel Tower?", Scripted(["<think>Hm, 42?</think>", "NOT IN THE PASSAGES"]))
+    assert answer.abstained and streamed(events) == ""
+
+
+def test_a_model_that_thinks_to_the_end_leaves_sentences_and_says_why() -> None:
+    chat = Scripted("<think>\nThe user asks how tall", finish_reason="length")
+    events, answer = ask("How tall is the Eiffel Tower?", chat)
+    assert "330 metres" in answer.text and answer.text == streamed(events)
+    assert "still thinking at answer.max_tokens" in answer.warnings[0]
+
+
 def test_a_cited_answer() -> None:
     chat = Scripted(["The tower is ", "330 metres", " tall [1]."])
     events, answer = ask("How tall is the Eiffel Tower?", chat)

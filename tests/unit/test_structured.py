@@ -57,6 +57,7 @@ def test_a_valid_value_with_the_passage_of_each_part() -> None:
     [
         'Here it is:\n```json\n{"builder": "Gustave Eiffel", "year": 1889}\n```',
         'Sure! {"builder": "Gustave Eiffel", "year": 1889} Hope that helps.',
+        '<think>{"builder": "Paxton", "year": 1851}? No.</think>{"builder": "Gustave Eiffel", "year": 1889}',
         '{"builder": "Gustave Eiffel", "year": "1889"}',
         '{"builder": "Gustave Eiffel", "year": 1889, "kind": null, "height": 330}',
         '{"builder": "Gustave Eiffel", "year": "1,889"}',
