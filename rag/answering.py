@@ -10,11 +10,11 @@ from math import log
 
 from rag import prompts
 from rag.chat import complete
-from rag.citations import Checked, Passage, check, missing_names, terms, with_markers
+from rag.citations import Checked, Passage, check, missing_names, missing_numbers, terms, with_markers
 from rag.conflicts import conflicts
 from rag.errors import ChatError
 from rag.settings import AnswerSettings
-from rag.text import is_han, language, sentences, words
+from rag.text import is_han, language, nouns, sentences, words
 from rag.trace import Trace
 from rag.turns import turns
 from rag.types import Answer, ChatModel, Citation, Event, Hit, Usage
@@ -30,6 +30,7 @@ SECOND_SHARE = 0.75  # of the best sentence's score, that a second one needs
 SURE_SHARE = 0.5  # of the question in the best passage, from which on passages may be left out for holding far less
 FAR_LESS = 0.5  # of the best passage's share
 MIN_QUOTED = 0.15  # share of the question that one quote at least must hold
+MOST_MISSING = 6  # named in an abstention
 OVERLAP_SHARE = 0.5  # of a hit that another hit of the document already shows
 
 
@@ -390,11 +391,38 @@ def abstention(
 
 
 def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
-    """Names of the question that stand in no passage; none when the passages are in another language."""
+    """What the question asks about and no passage mentions, in its order: names, years and long numbers; else Chinese nouns.
+
+    Between two languages numbers are told alone.
+    """
     texts = [f"{passage.header}\n{passage.text}" for passage in passages]
-    if not texts or all(language(text) != language(question) for text in texts):
+    if not texts:
         return []
-    return sorted(missing_names(question, "\n".join(texts)))
+    whole = "\n".join(texts)
+    missing = {number for number in missing_numbers(question, whole) if len(number) > 2}  # "3 reasons" is no subject
+    if any(language(text) == language(question) for text in texts):
+        found = [
+            one for one in nouns(question) if not _is_asked_for(one[0], question) and not _mentioned(one[0], whole)
+        ]
+        missing |= missing_names(question, whole) | {word for word, is_name in found if is_name}
+        missing = missing or {word for word, _ in found if word not in _ASKING}
+    apart = [one for one in missing if not any(one != other and one in other for other in missing)]
+    return sorted(apart, key=lambda one: (question.find(one) if one in question else len(question), one))[:MOST_MISSING]
+
+
+def _mentioned(word: str, text: str) -> bool:
+    """Whether a text holds a Chinese word, or what a longer one begins with, which is what is special to it: 华为 of 华为公司.
+
+    Nor is one missing that the text holds without its first character: it may have been cut a character too early.
+    """
+    squeezed = "".join(text.split())
+    parts = [part for part in words(word) if word.startswith(part)] + [word, word[1:]]
+    return any(len(part) > 1 and part in squeezed for part in parts)
+
+
+def _is_asked_for(word: str, question: str) -> bool:
+    """Whether a word says what kind of thing is asked for, as in 什么朝代: an answer need not hold it."""
+    return bool(re.search(rf"(?:什么|怎样|哪一?.?|几.?){re.escape(word)}", question))
 
 
 def _finish(answer: Answer, question: str, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:

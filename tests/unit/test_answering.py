@@ -158,7 +158,7 @@ def test_the_language_of_the_question_decides() -> None:
         (
             "When was Zorbulon founded by Marie Curie?",
             ["NOT IN THE PASSAGES"],
-            "They do not mention: Marie Curie, Zorbulon.",
+            "They do not mention: Zorbulon, Marie Curie.",
         ),
     ],
 )
@@ -168,6 +168,33 @@ def test_the_agreed_sentence_becomes_an_abstention_and_is_not_streamed(
     events, answer = ask(question, Scripted(reply))
     assert answer.abstained and expected in answer.text and answer.citations == ()
     assert streamed(events) == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("埃菲尔铁塔有多高？", ["埃菲尔铁塔"]),
+        ("火星上的珠穆朗玛宾馆由谁设计？", ["珠穆朗玛"]),
+        ("潘多拉银行2031年的利润是多少？", ["潘多拉", "2031"]),
+        ("什么颜色的冰雪节？", []),
+        ("1820年胡元龙在哈尔滨做了什么？", ["1820", "胡元龙"]),
+        ("哈尔滨市的税率是多少？", ["税率"]),  # 哈尔滨 is mentioned
+        ("哈尔滨的总面积是多少？请列出3个原因", ["原因"]),
+        ("哈尔滨的口号在哪座城市诞生？", ["口号"]),  # 城市 says what is asked for
+        ("What was the profit of Acme in 2031?", ["Acme", "2031"]),
+        ("Which lake lies in Siberia? Give 3 reasons.", []),
+    ],
+)
+def test_what_no_passage_mentions_is_named(question: str, missing: list[str]) -> None:
+    hits = [hit(1, f"{TOWER}\n{LAKE}"), hit(2, HARBIN)]
+    _, answer = ask(question, Scripted("NOT IN THE PASSAGES"), hits)
+    told = answer.text.partition("：" if "：" in answer.text else ": ")[2].rstrip("。.")
+    assert (told.replace("、", ", ").split(", ") if told else []) == missing
+
+
+def test_between_languages_only_numbers_are_told_to_be_missing() -> None:
+    _, answer = ask("埃菲尔铁塔在2031年有多高？", Scripted("资料中没有答案"), [hit(1, TOWER)])
+    assert answer.text == "资料中没有这个问题的答案。其中没有提到：2031。"
 
 
 def test_an_answer_that_nothing_bears_out_is_replaced() -> None:
