@@ -10,9 +10,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from rag.citations import affirmed, date_key, evidence, found_dates, found_numbers, names, negation_differs
+from rag.dates import iso_date
 from rag.text import is_han, language, sentences
 from rag.types import Citation, Conflict, Hit, Side
 
@@ -189,10 +189,5 @@ def _side(place: _Place, kinds: set[str]) -> Side:
 
 
 def document_date(metadata: Mapping[str, object]) -> str:
-    """The ISO date that a document's metadata give, or ""."""
-    for key in DATED:
-        try:
-            return date.fromisoformat(str(metadata.get(key, ""))[:10]).isoformat()
-        except ValueError:
-            continue
-    return ""
+    """The ISO date that a document's metadata give, to the day, the month or the year, or ""."""
+    return next((written for key in DATED if (written := iso_date(metadata.get(key, "")))), "")
