@@ -300,7 +300,18 @@ def test_a_window_is_a_stretch_within_about_twice_the_budget(text: str, question
     assert estimate_tokens(text[start:end]) <= 2 * budget + 2
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("hello world", 2.6), ("哈尔滨", 2.1), ("in 1889.", 1.3 + 2.5)])
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        ("hello world", 2.6),
+        ("哈尔滨", 2.1),
+        ("in 1889.", 1.3 + 2.5),
+        ("ひらがな", 2.8),
+        ("한국어", 2.1),
+        ("x" * 5016, 1.3 + 2000),
+    ],
+)
 def test_tokens_are_estimated(text: str, tokens: float) -> None:
     assert estimate_tokens(text) == pytest.approx(tokens)
 
@@ -340,6 +351,13 @@ def test_a_question_about_everything_is_answered_from_the_best_hit() -> None:
 def test_between_languages_the_best_hit_is_quoted() -> None:
     answer = extractive_answer("埃菲尔铁塔有多高？", [hit(1, TOWER)])
     assert not answer.abstained and answer.citations[0].doc_id == "d1"
+
+
+def test_sentences_in_another_language_than_the_question_keep_the_blank_between_them() -> None:
+    answer = extractive_answer("埃菲尔铁塔有多高？", [hit(1, TOWER)])
+    assert len(answer.citations) == 2 and "[1]. " in answer.text
+    answer = extractive_answer("哈尔滨冰雪节的总面积有多大？", [hit(1, HARBIN)])
+    assert len(answer.citations) == 2 and "。哈尔滨" in answer.text
 
 
 def test_line_breaks_are_for_the_quote_and_not_for_the_answer() -> None:
