@@ -10,9 +10,10 @@ from math import log
 
 from rag import prompts
 from rag.chat import complete
-from rag.citations import Checked, Passage, check, is_wide, missing_names, missing_numbers, terms, with_markers
+from rag.citations import Checked, Passage, check, is_wide, missing_names, terms, with_markers
 from rag.conflicts import conflicts
 from rag.errors import ChatError
+from rag.numerals import missing_numbers
 from rag.settings import AnswerSettings
 from rag.text import language, nouns, sentences, words
 from rag.trace import Trace

@@ -7,14 +7,14 @@ the words of one all stand in the other or above it, so a contradiction in quite
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from rag.citations import affirmed, evidence, found_dates, found_numbers, names, negation_differs
+from rag.citations import affirmed, evidence, names, negation_differs
 from rag.dates import iso_date
+from rag.numerals import folded, found_dates, found_numbers
 from rag.text import is_han, language, sentences
 from rag.types import Citation, Conflict, Hit, Side
 
@@ -178,7 +178,7 @@ def _above(hit: Hit) -> frozenset[str]:
 
 
 def _without_facts(text: str) -> str:
-    _, rest = found_dates(unicodedata.normalize("NFKC", text))
+    _, rest = found_dates(folded(text))
     parts, last = [], 0
     for _, _, start, end in _amounts(rest):
         name, behind = _unit(rest, end)
@@ -204,7 +204,7 @@ def _unlike(mine: Facts, theirs: Facts) -> set[str]:
 
 def facts(text: str) -> Facts:
     """The dates and numbers that a sentence states. A number that only names something, as in "version 3", is none."""
-    dates, rest = found_dates(unicodedata.normalize("NFKC", text))
+    dates, rest = found_dates(folded(text))
     found: dict[str, list[Any]] = {"date": [_Day(one) for one in sorted(dates, key=str)]} if dates else {}
     for kind, amount, _, _ in _amounts(rest):
         if kind == "date":

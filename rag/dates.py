@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import date
 
-from rag.citations import han_value
+from rag.numerals import folded, han_value
 
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
@@ -32,7 +31,7 @@ def iso_date(value: object) -> str:
 
     Where day and month may be either, as in 05/01/2024, the year alone is told.
     """
-    text = unicodedata.normalize("NFKC", str(value))[:100]
+    text = folded(str(value)[:100])
     text = _HAN_PART.sub(lambda found: f"{han_value(found.group()):.0f}", text)
     for pattern in _NUMBERED:
         if found := pattern.search(text):
