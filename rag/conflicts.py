@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf
 from typing import Any
 
@@ -52,6 +53,14 @@ _ABOUT_BEHIND = re.compile(r"\s*\w{0,3}?(?:左右|上下)|\s+(?:\w+\s+)?or so\b"
 _AT_LEAST = re.compile(r"(?:\b(?:at least|more than|over|above|exceed(?:s|ing)?|no (?:less|fewer) than|minimum of)|至少|最少|超过|高于|多于|不[少低]于)\s*[$€£¥￥]?\s*$", re.IGNORECASE)  # fmt: skip
 _AT_MOST = re.compile(r"(?:\b(?:at most|less than|fewer than|under|below|no more than|maximum of|up to)|至多|最多|不超过|不到|不足|低于|少于|不[多高]于)\s*[$€£¥￥]?\s*$", re.IGNORECASE)  # fmt: skip
 _MORE_BEHIND = re.compile(r"\s*[多余]|\s*(?:or more|or longer|\+|以上)")
+_CAPITAL = r"[A-Z](?:\.|[\w'’-]+)"
+_NAME = rf"{_CAPITAL}(?:\s+(?:(?:of|de|von|van|der|and|&)\s+){{0,2}}{_CAPITAL})*"
+_MADE_ONCE = "设计|发明|创制|创立|创办|创建|创作|撰写|著|谱曲|作曲"
+_MADE_BY = re.compile(  # of things that are made once
+    rf"(?P<verb>\b(?:designed|invented|discovered|founded|established|built|created|written|composed|painted))(?:\s+(?:in|on|at)\s+[^,.;]{{1,30}}?)?\s+by\s+(?:the\s+)?(?P<en>{_NAME})"
+    rf"|由(?:[\u4e00-\u9fff]{{1,3}}[代朝]的?)?(?P<zh>[\u4e00-\u9fff·]{{2,12}}?)(?=(?:[于在所][^，。；]{{0,20}}?)?(?:{_MADE_ONCE}))"
+)
+_NAME_PART = re.compile(r"[^\W\d_.]{3,}")
 ROUNDED = 0.05  # of a number that is only about right, how far it may be off; more where it ends in zeros
 MOST_ROUNDED = 0.1
 _DIGITS = re.compile(r"\d[\d,]*(?:\.(\d+))?")
@@ -99,8 +108,19 @@ class _Day:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Who made something. Two agree that share a part of their name."""
+
+    written: str
+
+    def agrees(self, other: _Maker) -> bool:
+        mine, theirs = _NAME_PART.findall(self.written), _NAME_PART.findall(other.written)
+        return self.written in other.written or other.written in self.written or not set(mine).isdisjoint(theirs)
+
+
 Facts = Mapping[str, Sequence[Any]]
-"""kind -> what a sentence states of it: each _Day for date, each _Amount for a unit"""
+"""kind -> what a sentence states of it: each _Day for date, _Maker for name, _Amount for a unit"""
 
 
 def conflicts(citations: Sequence[Citation], hits: Sequence[Hit]) -> tuple[Conflict, ...]:
@@ -141,11 +161,18 @@ def _inside(place: _Place, citation: Citation) -> bool:
 
 def _differ(one: _Place, other: _Place) -> str:
     """The kind of their conflict, or "" when there is none."""
-    if one.hit.doc_id == other.hit.doc_id or not _same_subject(one, other):
+    if one.hit.doc_id == other.hit.doc_id:
         return ""
-    if kind := _fact_differs(one.text, other.text):
-        return kind
-    return "negation" if negation_differs(one.text, other.text) else ""
+    kind = _fact_differs(one.text, other.text)
+    if kind == "name":
+        return kind if _same_subject(_without_makers(one), _without_makers(other)) else ""
+    if not _same_subject(one, other):
+        return ""
+    return kind or ("negation" if negation_differs(one.text, other.text) else "")
+
+
+def _without_makers(place: _Place) -> _Place:
+    return replace(place, text=_MADE_BY.sub(r"\g<verb> ", place.text))
 
 
 def _same_subject(one: _Place, other: _Place) -> bool:
@@ -168,6 +195,7 @@ def _same_day(one: str, other: str) -> bool:
     return bool({day.written for day in mine} & {day.written for day in theirs})
 
 
+@lru_cache(maxsize=2000)
 def _subject(text: str) -> frozenset[str]:
     """The terms of a sentence but for its facts and words that say little; "version 3" stays a version of its own."""
     return evidence(affirmed(_without_facts(text))) - _LOOSE
@@ -188,11 +216,13 @@ def _without_facts(text: str) -> str:
 
 
 def _fact_differs(one: str, other: str) -> str:
-    """date or number when both state such a fact and have no value of it in common; else "".
+    """name, date or number when both state such a fact and have no value of it in common; else "".
 
     Where the dates differ and other numbers too, each speaks of its own time: sales of 2020 and of 2021.
     """
     kinds = _unlike(facts(one), facts(other))
+    if "name" in kinds:
+        return "name"
     return "" if not kinds or {"date"} < kinds else "date" if "date" in kinds else "number"
 
 
@@ -202,10 +232,13 @@ def _unlike(mine: Facts, theirs: Facts) -> set[str]:
     }
 
 
+@lru_cache(maxsize=2000)
 def facts(text: str) -> Facts:
-    """The dates and numbers that a sentence states. A number that only names something, as in "version 3", is none."""
+    """The dates, numbers and makers that a sentence states. A number that only names something, as in "version 3", is none."""
     dates, rest = found_dates(folded(text))
     found: dict[str, list[Any]] = {"date": [_Day(one) for one in sorted(dates, key=str)]} if dates else {}
+    if makers := [_Maker(match["en"] or match["zh"]) for match in _MADE_BY.finditer(text)]:
+        found["name"] = makers
     for kind, amount, _, _ in _amounts(rest):
         if kind == "date":
             found.setdefault("date", []).extend(_Day((int(year), None, None)) for year in {amount.low, amount.high})
@@ -225,7 +258,8 @@ def _amounts(text: str) -> list[tuple[str, _Amount, int, int]]:
             found.append((kind, _Amount(text[lower[2] : end].strip(), lower[1], value), lower[2], end))
             lower = None
         else:
-            found.append((kind, _amount(text, value, start, end), start, end))
+            exact = _Amount(text[start:end].strip(), value, value)
+            found.append((kind, exact if kind == "date" else _amount(text, value, start, end), start, end))
             lower = kind, value, start, end
     return [one for one in found if one[0]]
 

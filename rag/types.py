@@ -438,7 +438,7 @@ class Side:
 class Conflict:
     """Documents that say different things of one subject. sides: the newest first, those without a date last."""
 
-    kind: Literal["number", "date", "negation"]
+    kind: Literal["number", "date", "name", "negation"]
     sides: tuple[Side, ...]
 
 
