@@ -941,6 +941,20 @@ class Catalog:
             row = db.execute(query).first()
         return None if row is None else (row.text, row.blocks)
 
+    def packed_blocks(self, collection: str, doc_ids: Sequence[str]) -> dict[str, bytes]:
+        """The packed blocks of the documents' live versions; documents without are left out."""
+        d, t = documents_table.c, texts_table.c
+        live = (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version)
+        query = sa.select(t.doc_id, t.blocks).join(documents_table, live).where(
+            t.collection == collection, t.blocks.is_not(None), self._visible()
+        )  # fmt: skip
+        found: dict[str, bytes] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(doc_ids), _BATCH):
+                rows = db.execute(query.where(t.doc_id.in_(doc_ids[start : start + _BATCH])))
+                found |= {row.doc_id: row.blocks for row in rows}
+        return found
+
     def vector_keys(self, collection: str) -> Iterator[str]:
         """The keys of the live chunks' vectors; those that several chunks share come several times."""
         c = chunks_table.c

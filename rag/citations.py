@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from rag.numerals import MONTH_NAMES, missing_numbers, readings, without_numbers
+from rag.numerals import date_key as date_key
+from rag.numerals import found_dates as found_dates
+from rag.numerals import found_numbers as found_numbers
+from rag.numerals import numbers_and_dates as numbers_and_dates
 from rag.text import is_han, language, sentences, words
 from rag.types import Citation, Hit
 
@@ -176,7 +181,7 @@ def cite(sentence: str, passage: Passage, question: str = "") -> Citation:
         quote=quote,
         start=passage.start + start,
         end=passage.start + end,
-        page=hit.page,
+        page=hit.page_of(passage.start + start),
         supported=is_supported(sentence, passage, quote, question),
     )
 
@@ -222,7 +227,7 @@ def support(sentence: str, text: str, question: str = "") -> float:
     """
     claimed = evidence(sentence)
     own = claimed - evidence(question) or claimed
-    return _weight(own & evidence(text)) / _weight(own) if own else 0.0
+    return _weight(own & _held(text)) / _weight(own) if own else 0.0
 
 
 def _weight(keys: Iterable[str]) -> int:
@@ -288,8 +293,16 @@ def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
 @lru_cache(maxsize=2000)
 def evidence(text: str) -> frozenset[str]:
     """Terms, numbers and dates of a text, as one set of keys that are equal across ways of writing."""
-    counted = {term for term in terms(text) if not term[0].isdigit()}
-    return frozenset(counted | {f"#{number}" for number in numbers_and_dates(text)})
+    rest, small = without_numbers(text)
+    counted = {term for term in terms(rest) if not term[0].isdigit()}
+    return frozenset(counted | small | {f"#{number}" for number in numbers_and_dates(text)})
+
+
+@lru_cache(maxsize=500)
+def _held(text: str) -> frozenset[str]:
+    """Evidence that a text holds: its numbers in each way that they can be read."""
+    meant = readings(text)
+    return evidence(text) | meant | {f"#{number}" for number in meant}
 
 
 def terms(text: str) -> set[str]:
@@ -310,80 +323,10 @@ def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]
 
 # ---------------------------------------------------------------- facts: numbers, dates, names
 
-_MONTHS = {
-    name: number
-    for number, names_ in enumerate(
-        ["january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug",
-         "september sept sep", "october oct", "november nov", "december dec"], start=1,
-    )
-    for name in names_.split()
-}  # fmt: skip
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_DATES = (
-    re.compile(r"(?<!\d)(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})(?:\s*[-/.月]\s*(?P<d>\d{1,2})(?!\d)[日号]?|\s*月)"),
-    re.compile(r"(?<!\d)(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]"),
-    re.compile(rf"\b(?P<m>{_MONTH})\b\.?\s+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\b(?:\s*,?\s*(?P<y>\d{{4}})\b)?", re.IGNORECASE),
-    re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH})\b\.?(?:\s*,?\s*(?P<y>\d{{4}})\b)?", re.IGNORECASE),
-    re.compile(rf"\b(?P<m>{_MONTH})\b\.?\s*,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.IGNORECASE),
-)  # fmt: skip
-
-_SCALES = {
-    "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
-    "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8, "千": 1e3, "百万": 1e6, "千万": 1e7, "万亿": 1e12, "成": 10.0,
-}  # fmt: skip
-_UNDER_TWENTY = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_ENGLISH = {word: value for value, word in enumerate(_UNDER_TWENTY.split())} | {
-    word: 10 * value
-    for value, word in enumerate(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
-    )
-}
-_HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
-_HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
-_HAN_SCALES = {"万": 10**4, "亿": 10**8}
-_HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?"
-
-_NUMBER = re.compile(
-    r"(?<![A-Za-z])(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b|万亿|百万|千万|[万萬亿億千成])?",
-    re.IGNORECASE,
-)
-_ENGLISH_NUMBER = re.compile(
-    rf"\b(?P<tens>{'|'.join(_ENGLISH)})(?:[- ](?P<ones>one|two|three|four|five|six|seven|eight|nine))?"
-    r"(?:\s+(?P<scale>hundred|thousand|million|billion|trillion))?\b",
-    re.IGNORECASE,
-)
-_HAN_FOUND = re.compile(rf"(?P<percent>百分之)?(?P<han>{_HAN_NUMBER})(?P<tenths>成)?")
-
-Date = tuple[int | None, int, int | None]
-
-
-def numbers_and_dates(text: str) -> set[str]:
-    """The numbers and dates that a text claims, each as one key however it is written.
-
-    1,234 and 一千二百三十四 are "1234"; 30 %, 百分之三十 and 三成 are "30"; May 1, 2024 and 2024年5月1日 are "2024-5-1".
-    Single small numbers in words ("one", 一) are no claims.
-    """
-    folded = unicodedata.normalize("NFKC", text)
-    dates, rest = found_dates(folded)
-    return {date_key(date) for date in dates} | {_number_key(value) for value in _numbers(rest, spelled_from=10)}
-
 
 def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
     """Numbers, dates and names of a sentence that `text` does not hold. Names that the question brings up count as held."""
     return missing_numbers(sentence, text) | missing_names(sentence, text, question)
-
-
-def missing_numbers(sentence: str, text: str) -> set[str]:
-    folded, held_in = unicodedata.normalize("NFKC", sentence), unicodedata.normalize("NFKC", text)
-    dates, rest = found_dates(folded)
-    held_dates, _ = found_dates(held_in)
-    held = _numbers(held_in, spelled_from=0)
-    missing = {date_key(date) for date in dates if not _date_held(date, held_dates, held)}
-    return missing | {_number_key(value) for value in _numbers(rest, spelled_from=10) if not _number_held(value, held)}
 
 
 def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
@@ -405,94 +348,6 @@ def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
             if not whole and re.sub(r"\W", "", name.lower()) not in squeezed:
                 missing.add(name)
     return missing
-
-
-def date_key(date: Date) -> str:
-    return "-".join(str(part) for part in date if part is not None)
-
-
-def _number_key(value: float) -> str:
-    return f"{value:.10g}"
-
-
-def _number_held(value: float, held: set[float]) -> bool:
-    return any(abs(value - other) <= 1e-9 * max(1.0, abs(value)) for other in held)
-
-
-def found_dates(text: str) -> tuple[set[Date], str]:
-    """The dates in a text, and the text with blanks in their place."""
-    found: set[Date] = set()
-    for pattern in _DATES:
-        for match in pattern.finditer(text):
-            parts = match.groupdict()
-            month_text = parts["m"].lower()
-            month = _MONTHS.get(month_text) or int(month_text) if month_text in _MONTHS or month_text.isdigit() else 0
-            year, day = (int(parts[key]) if parts.get(key) else None for key in ("y", "d"))
-            if 1 <= month <= 12 and (day is None or 1 <= day <= 31):
-                found.add((year, month, day))
-                text = text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
-    return found, text
-
-
-def _date_held(date: Date, held: set[Date], numbers: set[float]) -> bool:
-    """Whether a date is among `held`, or its parts are: the day in one place and the year in another."""
-    year, month, day = date
-    fits = [other for other in held if other[1] == month and (day is None or other[2] == day)]
-    if year is None:
-        return bool(fits)
-    return any(other[0] == year for other in fits) or (
-        any(other[0] is None for other in fits) and float(year) in numbers
-    )
-
-
-def _numbers(text: str, *, spelled_from: int) -> set[float]:
-    """Values of the numbers in a text; of those in words only from `spelled_from` on: "one" and 一 are mostly no numbers."""
-    return {value for value, _, _ in found_numbers(text, spelled_from=spelled_from)}
-
-
-def found_numbers(text: str, *, spelled_from: int) -> Iterator[tuple[float, int, int]]:
-    """Each number of a text: its value and where it stands, a scale ("million") and 百分之 included."""
-    for match in _NUMBER.finditer(text):
-        scale = _SCALES[match["scale"].lower()] if match["scale"] else 1.0
-        yield float(re.sub("[,，]", "", match["digits"])) * scale, *match.span()
-    for match in _ENGLISH_NUMBER.finditer(text):
-        value = _ENGLISH[match["tens"].lower()] + _ENGLISH.get((match["ones"] or "zero").lower(), 0)
-        scaled = value * _SCALES.get((match["scale"] or "").lower(), 1.0)
-        if scaled >= spelled_from:
-            yield scaled, *match.span()
-    for match in _HAN_FOUND.finditer(text):
-        spelled = han_value(match["han"])
-        if spelled is not None and (spelled >= spelled_from or match["percent"] or match["tenths"]):
-            yield spelled * 10 if match["tenths"] else spelled, *match.span()
-
-
-def han_value(numeral: str) -> float | None:
-    """Value of a Chinese numeral: 一百二十三 is 123, 二〇二四 is 2024, 三点五 is 3.5; None for what is none, such as 万."""
-    whole, _, tail = numeral.partition("点")
-    if whole[0] in _HAN_SCALES or not any(char in _HAN_DIGITS or char == "十" for char in whole):
-        return None
-    digits = "".join(str(_HAN_DIGITS[char]) for char in tail)
-    if all(char in _HAN_DIGITS for char in whole):
-        value = float("".join(str(_HAN_DIGITS[char]) for char in whole))
-    else:
-        value = float(_han_sum(whole))
-    return value + float(f"0.{digits}") if digits else value
-
-
-def _han_sum(whole: str) -> int:
-    total, section, digit = 0, 0, 0
-    for char in whole:
-        if char in _HAN_DIGITS:
-            digit = _HAN_DIGITS[char]
-        elif char in _HAN_UNITS:
-            section, digit = section + (digit or 1) * _HAN_UNITS[char], 0
-        else:
-            scale = _HAN_SCALES[char]
-            if scale == 10**8:
-                total, section, digit = (total + section + digit or 1) * scale, 0, 0
-            else:
-                total, section, digit = total + (section + digit or 1) * scale, 0, 0
-    return total + section + digit
 
 
 _TITLE = re.compile(r"《([^》]{1,60})》")
@@ -527,7 +382,7 @@ def names(sentence: str) -> set[str]:
         at_start = any(start <= match.start() <= start + 2 for start in starts)
         if not parts or (at_start and len(parts) == 1 and parts[0] == match.group() and not _is_code(parts[0])):
             continue
-        kept = " ".join(part for part in parts if part.lower() not in _MONTHS)
+        kept = " ".join(part for part in parts if part.lower() not in MONTH_NAMES)
         if kept:
             found.add(kept.removesuffix("'s").removesuffix("’s"))
     return found

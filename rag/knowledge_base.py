@@ -721,6 +721,7 @@ class KnowledgeBase:
         self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any
     ) -> Hits:
         from rag import evidence, pipeline
+        from rag.pages import with_pages
 
         chosen = self._chosen(**asked)
         pipeline.check_query(query)
@@ -737,6 +738,7 @@ class KnowledgeBase:
             if self.catalog.generation(self.collection) == collection.generation:
                 hits = replace(hits, warnings=hits.warnings + self._notes(collection))
                 hits = self._expanded(hits, expand, trace) if expand else hits
+                hits = replace(hits, items=with_pages(hits.items, self._page_starts))
                 return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
 
@@ -790,6 +792,13 @@ class KnowledgeBase:
             )
             step.n_in, step.n_out, step.detail = len(hits), len(items), {"mode": mode}
         return replace(hits, items=items, trace=tuple(trace.steps))
+
+    def _page_starts(self, doc_ids: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+        """Where the pages of documents begin in their texts; those without pages are left out."""
+        from rag.parse_child import page_starts
+
+        packed = self.catalog.packed_blocks(self.collection, doc_ids)
+        return {doc_id: starts for doc_id, blocks in packed.items() if (starts := page_starts(blocks))}
 
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""

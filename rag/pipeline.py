@@ -18,6 +18,7 @@ import numpy as np
 from rag import fusion
 from rag.ahead import Ahead
 from rag.catalog_rows import LiveRow, StoredChunk
+from rag.dates import first_day
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches, shown
 from rag.fusion import Part, Ranking, checked_scores
@@ -49,7 +50,7 @@ SHOWN_CANDIDATES = 20  # per step, when the trace explains
 class Recency:
     """Newer documents gain up to `weight` standard deviations, half of it at an age of `half_life_days`.
 
-    key: of the metadata, with an ISO date. A document without one gains nothing.
+    key: of the metadata, with a date. A document without one gains nothing.
     """
 
     weight: float
@@ -58,9 +59,8 @@ class Recency:
     today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
     def gain(self, metadata: Mapping[str, Any]) -> float:
-        try:
-            day = date.fromisoformat(str(metadata.get(self.key, ""))[:10])
-        except ValueError:
+        day = first_day(metadata.get(self.key, ""))
+        if day is None:
             return 0.0
         return float(self.weight * 0.5 ** (max((self.today - day).days, 0) / self.half_life_days))
 

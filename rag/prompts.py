@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rag.types import Message
+from rag.types import ChatDelta, Message
 
 NO_ANSWER = {"en": "NOT IN THE PASSAGES", "zh": "资料中没有答案"}
 
@@ -104,6 +104,27 @@ def without_thinking(text: str) -> str:
     if end and "<think" not in text[: end.start()].lower():
         return without_thinking(text[end.end() :])
     return text.strip()
+
+
+def spoken(deltas: Iterable[ChatDelta]) -> Iterator[ChatDelta]:
+    """A reply as it streams, from where the model has done with thinking. A thought whose start stood in the prompt is not told."""
+    begun, is_thought = "", True
+    for delta in deltas:
+        if is_thought:
+            begun += delta.text
+            is_thought = _may_be_thought(begun) and not delta.done
+            if is_thought:
+                continue
+            delta = replace(delta, text=without_thinking(begun) + begun[len(begun.rstrip()) :])
+        yield delta
+
+
+def _may_be_thought(begun: str) -> bool:
+    """Whether a reply that begins so has said nothing yet."""
+    start = begun.lstrip().lower()
+    if not start.startswith("<think"):
+        return "<think".startswith(start)
+    return "</think" not in start or not without_thinking(begun)
 
 
 def _passage(passage: ShownPassage) -> str:

@@ -10,13 +10,10 @@ from rag.citations import (
     Passage,
     best_quote,
     check,
-    han_value,
     missing_facts,
     missing_names,
-    missing_numbers,
     names,
     negation_differs,
-    numbers_and_dates,
     strip_markers,
     support,
     with_markers,
@@ -198,59 +195,7 @@ def test_every_quote_is_a_stretch_of_the_document(answer: str, text: str, questi
 # ---------------------------------------------------------------- facts
 
 
-@pytest.mark.parametrize(
-    ("text", "keys"),
-    [
-        ("May 1, 2024", {"2024-5-1"}),
-        ("1 May 2024", {"2024-5-1"}),
-        ("the 1st of May 2024", {"2024-5-1"}),
-        ("2024-05-01", {"2024-5-1"}),
-        ("2024/5/1", {"2024-5-1"}),
-        ("2024年5月1日", {"2024-5-1"}),
-        ("２０２４年５月１日", {"2024-5-1"}),
-        ("5月1日", {"5-1"}),
-        ("May 2024", {"2024-5"}),
-        ("1,234 units", {"1234"}),
-        ("1234 units", {"1234"}),
-        ("一千二百三十四", {"1234"}),
-        ("12.5%", {"12.5"}),
-        ("12.5 percent", {"12.5"}),
-        ("百分之十二点五", {"12.5"}),
-        ("三成", {"30"}),
-        ("30%", {"30"}),
-        ("1.2亿", {"120000000"}),
-        ("120 million", {"120000000"}),
-        ("一亿二千万", {"120000000"}),
-        ("twenty-five", {"25"}),
-        ("two thousand", {"2000"}),
-        ("the 19th century", {"19"}),
-        ("the 1990s", {"1990"}),
-        ("O2 and one man", set()),
-        ("一些人万一", set()),
-    ],
-)
-def test_numbers_and_dates_have_one_key_however_they_are_written(text: str, keys: set[str]) -> None:
-    assert numbers_and_dates(text) == keys
-
-
-@pytest.mark.parametrize(
-    ("numeral", "value"),
-    [("一百二十三", 123), ("十", 10), ("十五", 15), ("二十", 20), ("一百零五", 105), ("二〇二四", 2024), ("三点五", 3.5),
-     ("两万三千", 23_000), ("十万", 100_000), ("一亿零五百", 100_000_500), ("万", None), ("亿万", None)],
-)  # fmt: skip
-def test_chinese_numerals(numeral: str, value: float | None) -> None:
-    assert han_value(numeral) == value
-
-
-@given(st.integers(0, 10**12 - 1))
-def test_a_chinese_numeral_written_by_rule_reads_back(value: int) -> None:
-    assert han_value(to_han(value)) == value
-
-
-def test_missing_numbers_and_names() -> None:
-    assert missing_numbers("It cost $3,500 in 2019.", "The 2019 price was 3500 dollars.") == set()
-    assert missing_numbers("It cost $3,600 in 2019.", "The 2019 price was 3500 dollars.") == {"3600"}
-    assert missing_numbers("on May 3, 2019", "on 3 May; the year was 2019") == set()
+def test_missing_names() -> None:
     assert missing_names("He met Marie Curie.", "Curie met him.") == {"Marie Curie"}
     assert missing_names("He met Marie Curie.", "Curie met him.", "Who is Marie Curie?") == set()
     assert missing_facts("NASA built 2 of them", "nasa built two") == set()
@@ -301,22 +246,3 @@ def test_the_quote_is_the_whole_text_when_nothing_is_shared() -> None:
 def test_a_quote_may_be_two_sentences() -> None:
     start, end = best_quote("Paris, the capital of France, has 2.1 million inhabitants.", PARIS)
     assert PARIS[start:end] == "Paris is the capital of France. It has 2.1 million inhabitants."
-
-
-def to_han(value: int) -> str:
-    """A numeral by the book, written here without looking at the parser."""
-    if value >= 10**8:
-        rest = value % 10**8
-        return to_han(value // 10**8) + "亿" + (("零" if rest < 10**7 else "") + to_han(rest) if rest else "")
-    if value >= 10**4:
-        rest = value % 10**4
-        return to_han(value // 10**4) + "万" + (("零" if rest < 1000 else "") + to_han(rest) if rest else "")
-    digits, text, gap = "零一二三四五六七八九", "", False
-    for unit, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
-        digit = value // unit % 10
-        if digit:
-            text += ("零" if gap and text else "") + digits[digit] + name
-            gap = False
-        else:
-            gap = True
-    return text or "零"
