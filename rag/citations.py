@@ -6,16 +6,18 @@ Pure functions: the same answer and passages always give the same citations. Not
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
-from rag.numerals import MONTH_NAMES, missing_numbers, readings, without_numbers
+from rag.names import missing_names as missing_names
+from rag.names import names as names
+from rag.names import other_name
 from rag.numerals import date_key as date_key
 from rag.numerals import found_dates as found_dates
 from rag.numerals import found_numbers as found_numbers
+from rag.numerals import missing_numbers, readings, without_numbers
 from rag.numerals import numbers_and_dates as numbers_and_dates
 from rag.text import is_han, language, sentences, words
 from rag.types import Citation, Hit
@@ -217,7 +219,11 @@ def is_supported(sentence: str, passage: Passage, quote: str, question: str = ""
         return False
     if spoken(sentence, question) != language(passage.text):
         return True
-    return support(sentence, whole, question) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
+    return (
+        support(sentence, whole, question) >= WEAK_SUPPORT
+        and not negation_differs(sentence, quote)
+        and not other_name(sentence, quote, whole, question)
+    )
 
 
 def support(sentence: str, text: str, question: str = "") -> float:
@@ -327,74 +333,6 @@ def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]
 def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
     """Numbers, dates and names of a sentence that `text` does not hold. Names that the question brings up count as held."""
     return missing_numbers(sentence, text) | missing_names(sentence, text, question)
-
-
-def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
-    """Names of a sentence with a word that stands neither in `text` nor in the question.
-
-    Between two languages the names of one cannot be looked up in the other, except those in Latin letters.
-    """
-    held = _name_words(text) | _name_words(question)
-    squeezed = re.sub(r"\W", "", unicodedata.normalize("NFKC", f"{text}\n{question}").lower())
-    other = language(sentence) != language(text)
-    missing = set()
-    for name in names(sentence):
-        if is_han(name[0]):
-            if not other and re.sub(r"\W", "", name) not in squeezed:
-                missing.add(name)
-        elif not other or language(sentence) == "zh":
-            parts = _NAME_PART.findall(name.lower())
-            whole = all(part in held or part.removesuffix("s") in held or f"{part}s" in held for part in parts)
-            if not whole and re.sub(r"\W", "", name.lower()) not in squeezed:
-                missing.add(name)
-    return missing
-
-
-_TITLE = re.compile(r"《([^》]{1,60})》")
-_NAME_PART = re.compile(r"[^\W_]+(?:[.&][^\W_]+)*")
-_CAPITAL = re.compile(
-    r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*"
-)
-_LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
-_NEVER_NAMES = (
-    "the a an this that these those it its he she they his her their there here we you i in on at by for from of to "
-    "as and or but if when while where what who whom which why how after before during since until although though "
-    "because so thus therefore however moreover also yes no not according both each all some many most one two three "
-    "four five six seven eight nine ten first second third another other such with without under over between among "
-    "is are was were be been do does did has have had can could may might must shall should will would passage "
-    "passages answer question document documents only then than once today overall additionally furthermore finally "
-    "instead"
-)
-_NO_NAMES = frozenset(_NEVER_NAMES.split())
-
-
-def names(sentence: str) -> set[str]:
-    """Names in a sentence: 《titles》, Latin words in Chinese text, capitalised words in English text.
-
-    A sentence's first word is a name only when it is part of a longer one, or written in capitals or with digits.
-    """
-    found = {match.group(1) for match in _TITLE.finditer(sentence)}
-    if language(sentence) == "zh":
-        return found | {match.group() for match in _LATIN_IN_HAN.finditer(sentence)}
-    starts = {start for start, _ in sentences(sentence)}
-    for match in _CAPITAL.finditer(sentence):
-        parts = [part for part in match.group().split() if re.split(r"['’.]", part.lower())[0] not in _NO_NAMES]
-        at_start = any(start <= match.start() <= start + 2 for start in starts)
-        if not parts or (at_start and len(parts) == 1 and parts[0] == match.group() and not _is_code(parts[0])):
-            continue
-        kept = " ".join(part for part in parts if part.lower() not in MONTH_NAMES)
-        if kept:
-            found.add(kept.removesuffix("'s").removesuffix("’s"))
-    return found
-
-
-def _is_code(word: str) -> bool:
-    return len(word) > 1 and any(char.isupper() or char.isdigit() for char in word[1:])
-
-
-def _name_words(text: str) -> set[str]:
-    """Every word that a name may be made of, lower-cased, whole and cut at hyphens and apostrophes."""
-    return set(_NAME_PART.findall(unicodedata.normalize("NFKC", text).lower()))
 
 
 # ---------------------------------------------------------------- negation

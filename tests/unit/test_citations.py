@@ -216,6 +216,59 @@ def test_names(sentence: str, found: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "sentence", "supported"),
+    [
+        ("《茶经》由唐代的陆羽所著，是世界上第一部茶书。", "《茶经》由唐代的李白所著，是世界上第一部茶书。", False),
+        ("祁门红茶由余干臣于1875年在安徽创制。", "祁门红茶由胡元龙于1875年在安徽创制。", False),
+        ("祁门红茶由余干臣于1875年在安徽创制。", "祁门红茶由余干臣于1875年在福建创制。", False),
+        ("爱因斯坦于1921年获得诺贝尔物理学奖。", "牛顿于1921年获得诺贝尔物理学奖。", False),
+        ("阿尔伯特·爱因斯坦于1921年获得诺贝尔奖。", "艾萨克·牛顿于1921年获得诺贝尔奖。", False),
+        ("阿尔伯特·爱因斯坦于1921年获得诺贝尔奖。", "阿尔伯特·爱因斯坦在1921年获得了诺贝尔奖。", True),
+        ("爱因斯坦于1921年获得诺贝尔奖。", "1921年，爱因斯坦获得诺贝尔奖。", True),
+        ("公司总部设在深圳，由马化腾创办。", "公司由马化腾创办，总部设在杭州。", False),
+        ("公司总部设在深圳，由马化腾创办。", "公司的总部位于深圳。", True),
+        ("黄鹤楼位于湖北省武汉市，始建于三国时期。", "黄鹤楼在武汉，始建于三国。", True),
+        ("黄鹤楼位于湖北省武汉市，始建于三国时期。", "黄鹤楼位于湖南省长沙市，始建于三国时期。", False),
+        ("我国最长的河流是长江，全长6300公里。", "中国最长的河流是长江，全长6300公里。", True),
+        ("王小明担任董事长，李大伟担任总经理。", "总经理由李大伟担任。", True),
+        ("王小明担任董事长。", "张建国担任董事长。", False),
+        ("本馆收藏古代书画。", "本馆收藏的是古代的书画作品。", True),
+        ("他的出生地是四川成都。", "他的籍贯是四川成都。", True),
+        ("桥梁总长三公里。", "桥梁的长度为三公里。", True),
+        ("研究人员在雨林中发现新物种。", "科学家在雨林里发现了新物种。", True),
+        (
+            "Leibniz published the treatise on motion in 1687.",
+            "Newton published the treatise on motion in 1687.",
+            False,
+        ),
+        ("Building began in 1990 near the river.", "Construction began in 1990 near the river.", True),
+        ("The city was founded by the Romans in 43.", "Romans founded the city in 43.", True),
+        ("John Brown wrote the book. Mary Smith sold it.", "The book was written by John Smith.", False),
+        ("John Brown wrote the book. Mary Smith sold it.", "The book was written by John Brown.", True),
+        ("Pierre Curie and Marie worked there. Curie died in 1906.", "Pierre and Marie Curie worked there.", True),
+        ("Curie was born in Warsaw. Her first name was Marie.", "Marie Curie was born in Warsaw.", True),
+        ("He lived in São Paulo for most of his life.", "He lived in Sao Paulo for most of his life.", True),
+        ("The firm moved to the United States in 1990.", "The firm moved to the U.S. in 1990.", True),
+        ("The firm moved to the U.S. in 1990.", "The firm moved to the United States in 1990.", True),
+        ("The firm moved to the U.S. in 1990.", "The firm moved to the United Kingdom in 1990.", False),
+        ("The wall was built in Germany by engineers.", "The wall was built by German engineers.", True),
+        ("The novel was written by Tolstoy in Moscow.", "The novel was written by Tolstoy in Kiev.", False),
+        (
+            "The tower was designed by Gustave Eiffel. It opened in Paris.",
+            "Paris holds the tower designed by Gustave Eiffel.",
+            True,
+        ),
+        ("Tesla founded the company in 1886.", "Edison founded the company in 1886.", False),
+        ("The company was founded by Tesla in 1886.", "Tesla founded the company in 1886.", True),
+        ("They founded the company in 1886.", "Engineers founded the company in 1886.", True),
+    ],
+)
+def test_names_are_looked_up_in_both_languages(text: str, sentence: str, supported: bool) -> None:
+    cited = check(f"{sentence[:-1]}[1]{sentence[-1]}", [passage(1, text)], question="?").citations
+    assert [citation.supported for citation in cited] == [supported]
+
+
+@pytest.mark.parametrize(
     ("sentence", "quote", "differs"),
     [
         ("The drug is safe.", "The drug is not safe.", True),
