@@ -6,6 +6,7 @@ Pure functions: the same answer and passages always give the same citations. Not
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -89,28 +90,52 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
 
 # ---------------------------------------------------------------- markers
 
-_LIST = r"\d{1,3}(?:\s*[,，、;；–-]\s*\d{1,3})*"
-_MARKER = rf"[\[［【〔]\s*(?:passages?|sources?|documents?|资料|段落|来源|文档)?\s*{_LIST}\s*[\]］】〕]"
-_MARKERS = re.compile(rf"{_MARKER}(?:[ ,，、]*{_MARKER})*", re.IGNORECASE)  # neighbours are one place
+_LIST = r"\d{1,3}(?:\s*(?:[,，、;；–-]|and|&|和|与|及)\s*\d{1,3})*"
+_WORDS_FOR_PASSAGE = "passages?|sources?|documents?|资料|段落|来源|文档"
+_MARKER = rf"[\[［【〔]\s*(?:\^|(?:{_WORDS_FOR_PASSAGE})\s*[:：]?)?\s*{_LIST}\s*[\]］】〕]"
+_IN_WORDS = (
+    rf"[(（]\s*(?:{_WORDS_FOR_PASSAGE})\s*[:：]?\s*{_LIST}\s*[)）]"
+    rf"|(?<=according to )(?:the )?(?:passages?|sources?|documents?)\s+{_LIST}|(?<=based on )(?:passages?|sources?|documents?)\s+{_LIST}"
+    rf"|(?<=根据|依据|按照|参见)(?:资料|段落|来源|文档)\s*{_LIST}|(?<=[据见])(?:资料|段落|来源|文档)\s*{_LIST}"
+)
+_ENDS = r"(?=\s*(?:[.!?。！？,，;；]|\n|\Z))"
+_SMALL = (  # what is a marker only at the end of a clause, and when each number is a passage's
+    rf"(?<=\S)[ \t]*[(（]\s*{_LIST}\s*[)）]{_ENDS}|(?<=[^\W\d_]{{3}})\s?[⁰¹²³⁴-⁹]{{1,2}}{_ENDS}|(?<=[.。])[⁰¹²³⁴-⁹]{{1,2}}(?=\s|\Z)"
+    rf"|(?<=\S)\s?[①-⑳]+{_ENDS}"
+)
+_MARKERS = re.compile(
+    rf"{_MARKER}(?:[ ,，、]*{_MARKER})*|{_IN_WORDS}|{_SMALL}", re.IGNORECASE
+)  # neighbours are one place
 _LISTED = re.compile(_LIST)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _STOPS = ".!?。！？…"
+_BRACKETS = "[［【〔"
+_FEW = frozenset(range(1, 21))  # numbers of passages; a larger one in round brackets is a number
+_ITEM = re.compile(
+    r"[\s*_]*(?:[-•+]\s+)?[\s*_]*(?:\d{1,3}[.)](?=[\s*_])|\d{1,3}[)、．）]|\d{1,3}[.](?=[\u4e00-\u9fff])|[(（]\d{1,3}[)）]|[①-⑳]"
+    r"|(?:step|point|item)\s+\d{1,3}\s*[:.)]|(?:步骤|第)\s*[\d一二三四五六七八九十]{1,3}\s*(?:步|点)?\s*[:：，、.]|[一二三四五六七八九十]{1,3}、)[\s*_]*",
+    re.IGNORECASE,
+)
 
 
 def strip_markers(text: str, known: set[int]) -> tuple[str, list[tuple[int, int]]]:
     """The text without its markers, and for each marker of a `known` passage its place in that text and its number.
 
-    What looks like a marker inside code stays.
+    What looks like a marker inside code stays. "(1)" and ¹ are markers only where there are none in square brackets.
     """
+    bracketed = any(match.group()[0] in _BRACKETS for match in _MARKERS.finditer(text))
     code = [match.span() for match in _CODE.finditer(text)]
     plain, places, last = "", [], 0
     for match in _MARKERS.finditer(text):
         if any(start <= match.start() < end for start, end in code):
             continue
+        numbers = _numbers_of(match.group())
+        if match.group()[0] not in _BRACKETS and (bracketed or not set(numbers) <= known & _FEW):
+            continue
         plain += text[last : match.start()]
         if plain.endswith(" ") and text[match.end() : match.end() + 1] in (*_STOPS, *" \n,;:，；：、", ""):
             plain = plain.rstrip(" ")
-        numbers = [number for listed in _LISTED.findall(match.group()) for number in _listed(listed)]
         places += [(len(plain), number) for number in numbers if number in known]
         last = match.end()
     return plain + text[last:], list(dict.fromkeys(places))
@@ -136,14 +161,29 @@ def is_wide(char: str) -> bool:
 
 
 def claims(plain: str) -> list[tuple[int, int]]:
-    """Spans of the sentences of an answer from which markers have been taken."""
-    return [(start, end) for start, end in sentences(plain) if any(char.isalnum() for char in plain[start:end])]
+    """Spans of the sentences of an answer from which markers have been taken.
+
+    The number of a list item is no part of what the item claims, and headings claim nothing.
+    """
+    spans = []
+    for start, end in sentences(plain):
+        if item := _ITEM.match(plain, start):
+            start = min(item.end(), end)
+        line = plain.rfind("\n", 0, start) + 1
+        if any(char.isalnum() for char in plain[start:end]) and not _HEADING.match(plain, line):
+            spans.append((start, end))
+    return spans
+
+
+def _numbers_of(marker: str) -> list[int]:
+    marker = re.sub("[①-⑳⁰¹²³⁴-⁹]", lambda sign: f" {unicodedata.normalize('NFKC', sign.group())}", marker)
+    return [number for listed in _LISTED.findall(marker) for number in _listed(listed)]
 
 
 def _listed(numbers: str) -> list[int]:
     """The numbers that "1, 3-5" lists; a range too long to be meant names its ends."""
     listed: list[int] = []
-    for part in re.split(r"[,，、;；]", numbers):
+    for part in re.split(r"[,，、;；&和与及]|and", numbers, flags=re.IGNORECASE):
         ends = [int(number) for number in re.split(r"[–-]", part)]
         listed += range(ends[0], ends[-1] + 1) if len(ends) == 2 and 0 < ends[1] - ends[0] < 10 else ends
     return listed
@@ -219,6 +259,10 @@ def is_supported(sentence: str, passage: Passage, quote: str, question: str = ""
         return False
     if spoken(sentence, question) != language(passage.text):
         return True
+    if not _says_something(sentence, question) and not numbers_and_dates(
+        sentence
+    ):  # "Yes." says what the question asks
+        return support(question, whole) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
     return (
         support(sentence, whole, question) >= WEAK_SUPPORT
         and not negation_differs(sentence, quote)
@@ -231,7 +275,7 @@ def support(sentence: str, text: str, question: str = "") -> float:
 
     Terms of the question are left out, if others remain.
     """
-    claimed = evidence(sentence)
+    claimed = evidence(sentence) - DENYING
     own = claimed - evidence(question) or claimed
     return _weight(own & _held(text)) / _weight(own) if own else 0.0
 
@@ -282,8 +326,10 @@ def _latin_names(text: str) -> set[str]:
 
 
 def _says_something(sentence: str, question: str) -> bool:
-    """Whether a sentence claims more than yes, no or what the question said."""
-    return bool(terms(sentence) - terms(question) - {"yes", "no", "不是", "是的"})
+    """Whether a sentence claims more than yes, no or what the question said, and does not just lead in a list."""
+    if sentence.rstrip().endswith((":", "：")) and not numbers_and_dates(sentence):
+        return False  # leads in what follows
+    return bool(terms(sentence) - DENYING - terms(question) - {"yes", "no", "不是", "是的"})
 
 
 def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
@@ -313,11 +359,16 @@ def _held(text: str) -> frozenset[str]:
 
 def terms(text: str) -> set[str]:
     """Index terms that carry meaning: without stop words, in Chinese too, and without "not", which is compared apart."""
-    return set(words(text)) - FUNCTION_WORDS
+    return {term for term in words(text) if term not in FUNCTION_WORDS and not term.endswith("n't")}
 
 
 _FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+_DENYING_EN = (
+    "never cannot none nobody nothing neither without unable hardly scarcely barely prohibit forbidden forbid banned"
+)
+_DENYING_ZH = "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
+DENYING = frozenset({*words(_DENYING_EN), *_DENYING_ZH.split()})  # denials are compared apart, not looked up
 
 
 def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:

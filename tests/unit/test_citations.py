@@ -53,6 +53,20 @@ PASSAGES = [passage(1, BRONCOS), passage(2, PARIS), passage(3, HARBIN)]
         ("巴黎【1、2】。", "巴黎。", [(2, 1), (2, 2)]),
         ("巴黎[资料2]。", "巴黎。", [(2, 2)]),
         ("Paris [Passage 2].", "Paris.", [(5, 2)]),
+        ("Paris (2).", "Paris.", [(5, 2)]),
+        ("Paris (source 2).", "Paris.", [(5, 2)]),
+        ("Paris [Source: 2].", "Paris.", [(5, 2)]),
+        ("Paris [^2].", "Paris.", [(5, 2)]),
+        ("the height².", "the height.", [(10, 2)]),
+        ("Paris [1, 2 and 3].", "Paris.", [(5, 1), (5, 2), (5, 3)]),
+        ("According to passage 2, Paris.", "According to, Paris.", [(12, 2)]),
+        ("巴黎（资料2）。", "巴黎。", [(2, 2)]),
+        ("巴黎①②。", "巴黎。", [(2, 1), (2, 2)]),
+        ("根据资料2，巴黎。", "根据，巴黎。", [(2, 2)]),
+        ("The ratio (2) [1].", "The ratio (2).", [(13, 1)]),
+        ("In (2) places.", "In (2) places.", []),
+        ("In Paris (7).", "In Paris (7).", []),
+        ("It covers 5 km².", "It covers 5 km².", []),
         ("Paris [7].", "Paris.", []),
         ("Paris [2, 7].", "Paris.", [(5, 2)]),
         ("In [2024] too.", "In [2024] too.", []),
@@ -177,6 +191,40 @@ def test_between_languages_only_numbers_dates_and_latin_names_are_compared() -> 
     held = check("丹佛野马队在2016年2月7日以24比10获胜[1]。", PASSAGES, question="谁赢了？")
     wrong = check("丹佛野马队在2016年2月8日以24比10获胜[1]。", PASSAGES, question="谁赢了？")
     assert [citation.supported for citation in (*held.citations, *wrong.citations)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "1. It has 2.1 million inhabitants [2].\n2. Paris is the capital of France [2].",
+        "Facts:\n\n1) It has 2.1 million inhabitants [2].\n2) Paris is the capital of France [2].",
+        "(1) It has 2.1 million inhabitants [2]. (2) Paris is the capital of France [2].",
+        "### 1. Size\n\nIt has 2.1 million inhabitants [2].",
+        "**1. It has 2.1 million inhabitants** [2].",
+        "Step 1: Paris is the capital of France [2].",
+        "一、哈尔滨是黑龙江省的省会[3]。\n二、总面积5.3万平方公里[3]。",
+        "①哈尔滨是黑龙江省的省会[3]。②总面积5.3万平方公里[3]。",
+        "1.哈尔滨是黑龙江省的省会[3]。",
+    ],
+)
+def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
+    checked = check(answer, PASSAGES, question="What about it?")
+    assert checked.unsupported == () and all(citation.supported for citation in checked.citations)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("The bridge is not open to cars.", "The bridge isn't open to cars [1].", "Is the bridge open to cars?"),
+        ("The bridge is not open to cars.", "No, it isn't [1].", "Is the bridge open to cars?"),
+        ("The drink does not contain sugar.", "It doesn't contain sugar [1].", "Does the drink contain sugar?"),
+        ("The bridge is open to cars.", "Yes [1].", "Is the bridge open to cars?"),
+        ("大桥对汽车开放。", "是的[1]。", "大桥对汽车开放吗？"),
+    ],
+)
+def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
+    checked = check(answer, [passage(1, text)], question=question)
+    assert [citation.supported for citation in checked.citations] == [True] and checked.unsupported == ()
 
 
 def test_one_citation_per_marker_and_quote() -> None:
