@@ -144,6 +144,11 @@ def nouns(text: str) -> list[tuple[str, bool]]:
 _NAME_TAGS = frozenset({"nr", "nrt", "nrfg", "ns", "nt", "nz"})  # persons, places, organisations, others
 
 
+def tagged(text: str) -> list[tuple[str, str, bool]]:
+    """The words of Chinese text, each with jieba's tag of its part of speech, and whether the dictionary has it."""
+    return [(word, tag, _jieba().has_word(word)) for word, tag in _jieba().tag(text)]
+
+
 def language(text: str) -> str:
     """`zh` when Chinese characters carry most of the text, else `en`. A Chinese word counts 1.6 characters."""
     sample = text[:20_000]
