@@ -344,8 +344,9 @@ def _remembered(retriever: Retriever) -> Retriever:
     one_asks = threading.Lock()
 
     def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-        with turns.waiting():
-            one_asks.acquire()
+        if not one_asks.acquire(blocking=False):  # a turn is not given away for nothing
+            with turns.waiting():
+                one_asks.acquire()
         try:
             if (query, depth, where) not in known:
                 known[query, depth, where] = list(retriever(query, depth, where))
