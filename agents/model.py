@@ -14,6 +14,7 @@ from agents.tooling import Tool
 from agents.types import Call
 from rag.answering import estimate_tokens
 from rag.errors import ChatError
+from rag.prompts import spoken, without_thinking
 from rag.types import ChatDelta, ChatModel, Message
 
 
@@ -118,13 +119,13 @@ def _open(at: Situation) -> list[Tool]:
 def _collect(deltas: Any, on_text: Callable[[str], None] | None) -> tuple[str, ChatDelta]:
     parts: list[str] = []
     last = ChatDelta()
-    for delta in deltas:
+    for delta in spoken(deltas):
         if delta.text:
             parts.append(delta.text)
             if on_text is not None:
                 on_text(delta.text)
         last = delta
-    return "".join(parts), last
+    return without_thinking("".join(parts)), last
 
 
 def _call(name: str, arguments: str, call_id: str) -> Call:

@@ -16,7 +16,7 @@ from agents.prompts import first_object
 from agents.react import Parts, State, fresh, react_graph
 from rag.chat import complete
 from rag.errors import ChatError
-from rag.prompts import neutral
+from rag.prompts import neutral, without_thinking
 from rag.text import language
 from rag.types import Message
 
@@ -82,7 +82,7 @@ def question(
     spent["prompt_tokens"] += sum(len(message.content) for message in messages) // 4
     spent["answer_tokens"] += len(reply) // 4
     said = {"text": reply, "calls": [], "native": parts.asking.is_native}
-    return first_object(reply) or {}, {"spent": spent, "replies": [*state.get("replies", []), said]}
+    return first_object(without_thinking(reply)) or {}, {"spent": spent, "replies": [*state.get("replies", []), said]}
 
 
 def texts(found: Any, most: int) -> list[str]:

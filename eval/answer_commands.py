@@ -21,6 +21,7 @@ from eval.perplexity import Asked, LanguageModel, perplexity
 from eval.problems import ProblemLog, no_questions
 from eval.systems import System, parse_systems, split_names
 from rag.errors import UsageError
+from rag.knowledge_base import KnowledgeBase
 from rag.types import ChatModel
 
 
@@ -118,6 +119,7 @@ def _answered(
         bases: dict[str, Any] = {name: base_of(system) for name, system in systems.items()}
         index_corpus(dataset, {systems[name].index_key: base for name, base in bases.items()}, log, progress)
         ensure_graphs(bases, systems)
+        bases = {name: _remembering(base) for name, base in bases.items()}
 
         def ask(name: str, question: str) -> Given:
             start = time.perf_counter()
@@ -134,6 +136,11 @@ def _answered(
             problems=log.problems(),
             progress=progress,
         )
+
+
+def _remembering(base: Any) -> Any:
+    """The knowledge base with a chat model that is not asked again what it was asked in an earlier evaluation."""
+    return base.view(chat=base.remembering_chat) if isinstance(base, KnowledgeBase) else base
 
 
 def _judged(

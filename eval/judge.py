@@ -16,8 +16,8 @@ from eval import prompts
 from eval.comparison import sign_flip_p
 from eval.lines import read_text
 from eval.problems import ProblemLog
-from rag.chat import complete
 from rag.errors import ChatError, UsageError
+from rag.reply_cache import complete_as
 from rag.text import language
 from rag.types import ChatModel, Message
 
@@ -169,8 +169,7 @@ def _verdict(
 ) -> Any:
     """What the judge said, or the code of the failure."""
     try:
-        reply = complete(judge, messages, max_tokens=prompts.JUDGE_TOKENS, json_schema=schema)
+        found = complete_as(judge, messages, parse, max_tokens=prompts.JUDGE_TOKENS, json_schema=schema)
     except ChatError as error:
         return error.code
-    found = parse(reply)
     return UNREADABLE if found is None else found

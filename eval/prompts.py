@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from rag.prompts import neutral
+from rag.prompts import json_object, neutral
 from rag.types import Message
 
 GRADES = (1, 5)
@@ -68,7 +67,7 @@ def grade_messages(question: str, reference: str, answer: str, language: str) ->
 
 def grade_of(reply: str) -> int | None:
     """The grade, or None when the reply holds none."""
-    value = _object(reply).get("grade")
+    value = json_object(reply, "grade").get("grade")
     if isinstance(value, str) and value.strip().isdigit():
         value = int(value)
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
@@ -87,7 +86,7 @@ def better_messages(question: str, reference: str, first: str, second: str, lang
 
 
 def better_of(reply: str) -> Literal["1", "2", "tie"] | None:
-    value = str(_object(reply).get("better", "")).strip().lower()
+    value = str(json_object(reply, "better").get("better", "")).strip().lower()
     return value if value in ("1", "2", "tie") else None  # type: ignore[return-value]
 
 
@@ -143,7 +142,7 @@ def question_messages(texts: list[str], kind: Kind, language: str, avoid: str = 
 
 def question_of(reply: str) -> tuple[str, str] | None:
     """(question, answer), or None when the reply holds no question."""
-    found = _object(reply)
+    found = json_object(reply, "question")
     question, answer = (found.get(key) for key in ("question", "answer"))
     if not isinstance(question, str) or not question.strip() or not isinstance(answer, str | int | float):
         return None
@@ -192,13 +191,3 @@ def _messages(system: str, body: list[str]) -> list[Message]:
 def _tagged(tag: str, text: str) -> str:
     closing = re.compile(rf"<(?=/?\s*{tag}\b)", re.IGNORECASE)
     return f"<{tag}>\n{closing.sub('< ', neutral(text.strip()))}\n</{tag}>"
-
-
-def _object(reply: str) -> dict[str, Any]:
-    """The first JSON object in a reply; {} when there is none."""
-    start, end = reply.find("{"), reply.rfind("}")
-    try:
-        found = json.loads(reply[start : end + 1]) if 0 <= start < end else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

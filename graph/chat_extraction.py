@@ -16,9 +16,8 @@ from graph import documents, names, prompts, rules
 from graph.prompts import Found, Ontology
 from graph.types import Extracting, Extraction, Mention, Passage, Relation
 from rag import text as texts
-from rag.chat import complete
 from rag.errors import ChatError, UsageError
-from rag.reply_cache import CachedChat
+from rag.reply_cache import CachedChat, complete_as
 
 if TYPE_CHECKING:
     from rag.knowledge_base import KnowledgeBase
@@ -126,14 +125,14 @@ class _Reader:
             return None, "over_budget"
         self._left -= not known
         try:
-            reply = complete(
-                self._chat, messages, max_tokens=MAX_TOKENS, json_schema=self._schema, deadline_s=self._deadline_s
-            )
+            found = complete_as(
+                self._chat, messages, prompts.reply,
+                max_tokens=MAX_TOKENS, json_schema=self._schema, deadline_s=self._deadline_s,
+            )  # fmt: skip
         except ChatError:
             self._n_failed += 1
             return None, "chat_failed"
         self._n_failed = 0
-        found = prompts.reply(reply)
         return found, "" if found else "bad_reply"
 
 

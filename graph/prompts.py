@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag.prompts import neutral
+from rag.prompts import neutral, without_thinking
 from rag.types import Message
 
 MOST = 30  # entities and relations of one reply
@@ -103,6 +103,7 @@ def schema(ontology: Ontology) -> dict[str, Any]:
 
 def reply(text: str) -> Found | None:
     """What a reply lists; None when it is not the JSON that was asked for. Rows of another shape are left out."""
+    text = without_thinking(text)
     start, end = text.find("{"), text.rfind("}")
     try:
         tree = json.loads(text[start : end + 1]) if 0 <= start < end else None
@@ -165,6 +166,7 @@ def point(question: str, title: str, sentences: Sequence[str], language: str) ->
 
 def point_reply(text: str) -> tuple[str, int] | None:
     """(point, score); None when the reply is not the JSON that was asked for."""
+    text = without_thinking(text)
     start, end = text.find("{"), text.rfind("}")
     try:
         tree = json.loads(text[start : end + 1]) if 0 <= start < end else None

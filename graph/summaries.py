@@ -14,6 +14,7 @@ from graph import prompts
 from rag import text as texts
 from rag.chat import complete
 from rag.errors import ChatError
+from rag.prompts import without_thinking
 from rag.types import ChatModel
 
 SUMMARY_TOKENS = 160
@@ -38,7 +39,7 @@ def written(community: Mapping[str, Any], chat: ChatModel, deadline_s: float) ->
         return ""
     try:
         asked = prompts.summary(community["title"], said, texts.language(" ".join(said)))
-        return complete(chat, asked, max_tokens=SUMMARY_TOKENS, deadline_s=deadline_s).strip()
+        return without_thinking(complete(chat, asked, max_tokens=SUMMARY_TOKENS, deadline_s=deadline_s))
     except ChatError:
         return ""
 
@@ -57,7 +58,7 @@ def answer(
     if chat is not None and best:
         try:
             asked = prompts.combined(question, [text for text, _, _ in best], language)
-            text = complete(chat, asked, max_tokens=ANSWER_TOKENS, deadline_s=deadline_s).strip()
+            text = without_thinking(complete(chat, asked, max_tokens=ANSWER_TOKENS, deadline_s=deadline_s))
             if text:
                 return GlobalAnswer(text=text, points=best, by_model=True)
         except ChatError:

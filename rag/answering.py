@@ -6,15 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import log
 
 from rag import prompts
-from rag.chat import complete
-from rag.citations import Checked, Passage, check, missing_names, terms, with_markers
+from rag.citations import Checked, Passage, check, is_wide, missing_names, terms, with_markers
 from rag.conflicts import conflicts
 from rag.errors import ChatError
+from rag.numerals import missing_numbers
+from rag.reply_cache import complete_as
 from rag.settings import AnswerSettings
-from rag.text import is_han, language, sentences, words
+from rag.text import language, nouns, sentences, words
 from rag.trace import Trace
 from rag.turns import turns
 from rag.types import Answer, ChatModel, Citation, Event, Hit, Usage
@@ -30,6 +32,7 @@ SECOND_SHARE = 0.75  # of the best sentence's score, that a second one needs
 SURE_SHARE = 0.5  # of the question in the best passage, from which on passages may be left out for holding far less
 FAR_LESS = 0.5  # of the best passage's share
 MIN_QUOTED = 0.15  # share of the question that one quote at least must hold
+MOST_MISSING = 6  # named in an abstention
 OVERLAP_SHARE = 0.5  # of a hit that another hit of the document already shows
 
 
@@ -71,8 +74,8 @@ def answer_events(
         return
     reply = _Generation()
     yield from _generate(reply, question, passages, chat, settings, trace, deadline_s)
-    if reply.error is not None and not reply.text.strip():
-        warning = f"The chat model failed ({reply.error.code}), so this answer consists of sentences from the documents. {reply.error}"
+    if not reply.text and (why := _why_nothing_was_said(reply)):
+        warning = f"{why[0]}, so this answer consists of sentences from the documents. {why[1]}"
         yield from _extract(question, hits, (warning,), trace)
         return
     with turns.taken(), trace.span("check") as step:
@@ -95,12 +98,13 @@ def short_answer(
         prompts.BRIEF, prompts.asked(question, shown, language(question)), language(question)
     )
     try:
-        reply = complete(
-            chat, messages, max_tokens=prompts.BRIEF.max_tokens, json_schema=prompts.BRIEF.schema, deadline_s=deadline_s
-        )
+        found = complete_as(
+            chat, messages, partial(prompts.task_reply, prompts.BRIEF),
+            max_tokens=prompts.BRIEF.max_tokens, json_schema=prompts.BRIEF.schema, deadline_s=deadline_s,
+        )  # fmt: skip
     except ChatError:
         return ""
-    said = next(iter(prompts.task_reply(prompts.BRIEF, reply)), "")
+    said = next(iter(found), "")
     return "" if prompts.says_no_answer(said) or len(said) > MAX_SHORT_ANSWER else said
 
 
@@ -201,14 +205,19 @@ def window(question: str, text: str, max_tokens: int) -> tuple[int, int]:
 
 
 def estimate_tokens(text: str) -> float:
-    """About how many tokens a model makes of `text`: 0.7 for a Chinese character, 1.3 for a word, 0.5 for a digit or sign."""
-    n_han = sum(map(is_han, text)) if not text.isascii() else 0
-    n_words = len(_LETTERS.findall(text))
+    """About how many tokens a model makes of `text`: 0.7 for a Chinese, Japanese or Korean character, 1.3 for a word, 0.5 for
+    a digit or sign. What runs on beyond a word's length, as code and scripts without blanks do, counts 0.4 a character."""
+    n_wide = len(_WIDE.findall(text)) if not text.isascii() else 0
+    found = _LETTERS.findall(text)
+    n_over = sum(len(word) - LONG_WORD for word in found if len(word) > LONG_WORD)
     n_signs = len(_SIGNS.findall(text))
-    return 0.7 * n_han + 1.3 * n_words + 0.5 * n_signs
+    return 0.7 * n_wide + 1.3 * len(found) + 0.4 * n_over + 0.5 * n_signs
 
 
-_LETTERS = re.compile(r"(?:(?![\u3400-\u9fff\uf900-\ufaff])[^\W\d_])+")
+LONG_WORD = 16
+_WIDE_CHARS = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_WIDE = re.compile(f"[{_WIDE_CHARS}]")
+_LETTERS = re.compile(rf"(?:(?![{_WIDE_CHARS}])[^\W\d_])+")
 _SIGNS = re.compile(r"[\d_]|[^\w\s]")
 
 
@@ -280,9 +289,10 @@ def _generate(
     n_shown = 0
     with trace.span("generate") as step:
         try:
-            for delta in chat.stream(
+            deltas = chat.stream(
                 messages, max_tokens=settings.max_tokens, temperature=settings.temperature, deadline_s=deadline_s
-            ):
+            )
+            for delta in prompts.spoken(deltas):
                 reply.text += delta.text
                 if delta.done:
                     reply.usage, reply.finish_reason = delta.usage or Usage(), delta.finish_reason
@@ -292,16 +302,29 @@ def _generate(
         except ChatError as error:
             reply.error = error
             step.detail["error"] = error.code
+        reply.text = prompts.without_thinking(reply.text)
         step.n_in, step.n_out = reply.usage.n_prompt_tokens or None, reply.usage.n_answer_tokens or None
         step.detail["model"] = reply.usage.model or chat.name
     yield Event(kind="step", step=trace.steps[-1])
+
+
+def _why_nothing_was_said(reply: _Generation) -> tuple[str, str] | None:
+    """What kept the model from its first word, and what to do; None where it ended without one."""
+    if reply.error is not None:
+        return f"The chat model failed ({reply.error.code})", str(reply.error)
+    if reply.finish_reason == "length":
+        return (
+            "The chat model was still thinking at answer.max_tokens",
+            "Raise it, or turn thinking off for this model.",
+        )
+    return None
 
 
 def _checked_answer(reply: _Generation, question: str, passages: Sequence[Passage]) -> Answer:
     lang = language(question)
     if prompts.says_no_answer(reply.text):
         return abstention(question, lang, passages, usage=reply.usage)
-    checked = check(reply.text.strip(), passages, question=question)
+    checked = check(reply.text, passages, question=question)
     whole = reply.error is None  # a reply that broke off is shown as far as it came, and said to be incomplete
     if whole and (_nothing_holds(checked) or _beside_the_question(question, checked, passages)):
         return abstention(question, lang, passages, usage=reply.usage, unsupported=checked.unsupported)
@@ -376,11 +399,38 @@ def abstention(
 
 
 def missing_terms(question: str, passages: Sequence[Passage]) -> list[str]:
-    """Names of the question that stand in no passage; none when the passages are in another language."""
+    """What the question asks about and no passage mentions, in its order: names, years and long numbers; else Chinese nouns.
+
+    Between two languages numbers are told alone.
+    """
     texts = [f"{passage.header}\n{passage.text}" for passage in passages]
-    if not texts or all(language(text) != language(question) for text in texts):
+    if not texts:
         return []
-    return sorted(missing_names(question, "\n".join(texts)))
+    whole = "\n".join(texts)
+    missing = {number for number in missing_numbers(question, whole) if len(number) > 2}  # "3 reasons" is no subject
+    if any(language(text) == language(question) for text in texts):
+        found = [
+            one for one in nouns(question) if not _is_asked_for(one[0], question) and not _mentioned(one[0], whole)
+        ]
+        missing |= missing_names(question, whole) | {word for word, is_name in found if is_name}
+        missing = missing or {word for word, _ in found if word not in _ASKING}
+    apart = [one for one in missing if not any(one != other and one in other for other in missing)]
+    return sorted(apart, key=lambda one: (question.find(one) if one in question else len(question), one))[:MOST_MISSING]
+
+
+def _mentioned(word: str, text: str) -> bool:
+    """Whether a text holds a Chinese word, or what a longer one begins with, which is what is special to it: 华为 of 华为公司.
+
+    Nor is one missing that the text holds without its first character: it may have been cut a character too early.
+    """
+    squeezed = "".join(text.split())
+    parts = [part for part in words(word) if word.startswith(part)] + [word, word[1:]]
+    return any(len(part) > 1 and part in squeezed for part in parts)
+
+
+def _is_asked_for(word: str, question: str) -> bool:
+    """Whether a word says what kind of thing is asked for, as in 什么朝代: an answer need not hold it."""
+    return bool(re.search(rf"(?:什么|怎样|哪一?.?|几.?){re.escape(word)}", question))
 
 
 def _finish(answer: Answer, question: str, hits: Sequence[Hit], trace: Trace) -> Iterator[Event]:
@@ -441,7 +491,8 @@ def extractive_answer(question: str, hits: Sequence[Hit], *, warnings: tuple[str
         )
         parts.append(_with_marker(" ".join(passage.text.split()), number))
         citations.append(_exact(passage))
-    return Answer(text=("" if lang == "zh" else " ").join(parts), citations=tuple(citations), warnings=warnings)
+    text = "".join(part if is_wide(part[-1]) else f"{part} " for part in parts).rstrip()
+    return Answer(text=text, citations=tuple(citations), warnings=warnings)
 
 
 def _with_second(found: Sequence[_Candidate]) -> list[_Candidate]:
@@ -461,7 +512,7 @@ def _exact(passage: Passage) -> Citation:
     hit, end = passage.hit, passage.start + len(passage.text)
     return Citation(
         marker=passage.number, chunk_id=hit.chunk_id, doc_id=hit.doc_id, source=hit.source, title=hit.title, quote=passage.text,
-        start=passage.start, end=end, page=hit.page, supported=True,
+        start=passage.start, end=end, page=hit.page_of(passage.start), supported=True,
     )  # fmt: skip
 
 

@@ -546,7 +546,7 @@ class Catalog:
         query = self._built("rows", lambda: self._by_key(_LIVE_ROWS))
         with self._engine.connect() as db:
             rows = [row for keys in self._keys(pks) for row in self._at_once(db, query, keys)]
-        return {pk: LiveRow(chunk_id(*at), vector) for pk, holder, vector, *at in rows if holder == collection}
+        return {row[0]: LiveRow._make(row) for row in rows if row[1] == collection}
 
     def live_chunks(self, collection: str, pks: Sequence[str]) -> dict[str, StoredChunk]:
         """The chunks of live versions among these keys. What is missing in the result must not be shown."""
@@ -745,16 +745,20 @@ class Catalog:
             yield list(self.live_chunks(collection, pks[start : start + _BATCH]).values())
 
     def field_values(self, collection: str, limit: int = 8) -> dict[str, list[str]]:
-        """Fields that filters can test, each with some of the values that live documents have, most frequent first."""
+        """Fields that filters can test, each with some of the values that live documents have, as text, most frequent first."""
+        return {name: list(map(str, values)) for name, values in self.field_samples(collection, limit).items()}
+
+    def field_samples(self, collection: str, limit: int = 8) -> dict[str, list[str | int | float]]:
+        """The same, each value as the documents have it."""
         d = documents_table.c
         mine = (d.collection == collection) & (d.version > 0) & self._visible()
         query = sa.select(d.type, d.meta).where(mine).limit(_FIELD_SAMPLE)
-        counts: dict[str, Counter[str]] = {}
+        counts: dict[str, Counter[str | int | float]] = {}
         with self._engine.connect() as db:
             for row in db.execute(query):
                 for name, value in {"type": row.type, **json.loads(row.meta)}.items():
                     if isinstance(value, (str, int, float)) and len(str(value)) <= 40:
-                        counts.setdefault(name, Counter())[str(value)] += 1
+                        counts.setdefault(name, Counter())[value] += 1
         return {name: [value for value, _ in found.most_common(limit)] for name, found in sorted(counts.items())}
 
     # ------------------------------------------------------------ recovery
@@ -936,6 +940,20 @@ class Catalog:
         with self._engine.connect() as db:
             row = db.execute(query).first()
         return None if row is None else (row.text, row.blocks)
+
+    def packed_blocks(self, collection: str, doc_ids: Sequence[str]) -> dict[str, bytes]:
+        """The packed blocks of the documents' live versions; documents without are left out."""
+        d, t = documents_table.c, texts_table.c
+        live = (d.collection == t.collection) & (d.doc_id == t.doc_id) & (d.version == t.version)
+        query = sa.select(t.doc_id, t.blocks).join(documents_table, live).where(
+            t.collection == collection, t.blocks.is_not(None), self._visible()
+        )  # fmt: skip
+        found: dict[str, bytes] = {}
+        with self._engine.connect() as db:
+            for start in range(0, len(doc_ids), _BATCH):
+                rows = db.execute(query.where(t.doc_id.in_(doc_ids[start : start + _BATCH])))
+                found |= {row.doc_id: row.blocks for row in rows}
+        return found
 
     def vector_keys(self, collection: str) -> Iterator[str]:
         """The keys of the live chunks' vectors; those that several chunks share come several times."""

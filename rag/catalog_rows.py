@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rag.principals import PUBLIC
-from rag.types import Chunk, DocumentInfo
+from rag.types import Chunk, DocumentInfo, chunk_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +76,23 @@ class Draft:
         return bool(self.edits.get("disabled"))
 
 
-@dataclass(frozen=True, slots=True)
-class LiveRow:
-    """What a search needs of every candidate: that it is live, its name, and where its vector is cached."""
+class LiveRow(NamedTuple):
+    """What a search needs of every candidate: that it is live, its name, and where its vector is cached.
 
-    chunk_id: str
+    A tuple: hundreds of them are made in a search.
+    """
+
+    pk: str
+    collection: str
     vector_key: str
+    doc_id: str
+    start: int
+    end: int
+    level: int = 0
+
+    @property
+    def chunk_id(self) -> str:
+        return chunk_id(self.doc_id, self.start, self.end, self.level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,6 +209,17 @@ class OpenAIChat:
             Call(limit), lambda call: self._work(call, request), who=f"The chat endpoint {self._host}", daemon=True
         )
 
+    def identity(self, deadline_s: float | None = None) -> str:
+        """The address and the model, for which the endpoint is asked once where llm.model does not name it. Raises: ChatError."""
+        if not self._model:
+            limit = min(CHECK_S, self._settings.deadline_s, deadline_s or CHECK_S)
+            nothing = _Request((), 1, 0.0, None)
+            for _ in run_call(
+                Call(limit), lambda call: self._work(call, nothing), who=f"The chat endpoint {self._host}", daemon=True
+            ):
+                pass
+        return f"{self._settings.base_url.rstrip('/')} {self._model}"
+
     def close(self) -> None:
         """Nothing stays open between calls."""
 
@@ -295,6 +306,9 @@ class OpenAIChat:
         try:
             with self._client(call) as client:
                 model = self._model or self._first_model(client)
+                if not request.messages:  # the name is all that was wanted
+                    call.put(ChatDelta(done=True))
+                    return
                 create = client.chat.completions.with_streaming_response.create
                 with create(**request.parameters(model, self._refused)) as response:
                     body = decoded(

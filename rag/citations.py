@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from rag.names import missing_names as missing_names
+from rag.names import names as names
+from rag.names import other_name
+from rag.numerals import date_key as date_key
+from rag.numerals import found_dates as found_dates
+from rag.numerals import found_numbers as found_numbers
+from rag.numerals import missing_numbers, readings, without_numbers
+from rag.numerals import numbers_and_dates as numbers_and_dates
 from rag.text import is_han, language, sentences, words
 from rag.types import Citation, Hit
 
@@ -82,28 +90,52 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
 
 # ---------------------------------------------------------------- markers
 
-_LIST = r"\d{1,3}(?:\s*[,，、;；–-]\s*\d{1,3})*"
-_MARKER = rf"[\[［【〔]\s*(?:passages?|sources?|documents?|资料|段落|来源|文档)?\s*{_LIST}\s*[\]］】〕]"
-_MARKERS = re.compile(rf"{_MARKER}(?:[ ,，、]*{_MARKER})*", re.IGNORECASE)  # neighbours are one place
+_LIST = r"\d{1,3}(?:\s*(?:[,，、;；–-]|and|&|和|与|及)\s*\d{1,3})*"
+_WORDS_FOR_PASSAGE = "passages?|sources?|documents?|资料|段落|来源|文档"
+_MARKER = rf"[\[［【〔]\s*(?:\^|(?:{_WORDS_FOR_PASSAGE})\s*[:：]?)?\s*{_LIST}\s*[\]］】〕]"
+_IN_WORDS = (
+    rf"[(（]\s*(?:{_WORDS_FOR_PASSAGE})\s*[:：]?\s*{_LIST}\s*[)）]"
+    rf"|(?<=according to )(?:the )?(?:passages?|sources?|documents?)\s+{_LIST}|(?<=based on )(?:passages?|sources?|documents?)\s+{_LIST}"
+    rf"|(?<=根据|依据|按照|参见)(?:资料|段落|来源|文档)\s*{_LIST}|(?<=[据见])(?:资料|段落|来源|文档)\s*{_LIST}"
+)
+_ENDS = r"(?=\s*(?:[.!?。！？,，;；]|\n|\Z))"
+_SMALL = (  # what is a marker only at the end of a clause, and when each number is a passage's
+    rf"(?<=\S)[ \t]*[(（]\s*{_LIST}\s*[)）]{_ENDS}|(?<=[^\W\d_]{{3}})\s?[⁰¹²³⁴-⁹]{{1,2}}{_ENDS}|(?<=[.。])[⁰¹²³⁴-⁹]{{1,2}}(?=\s|\Z)"
+    rf"|(?<=\S)\s?[①-⑳]+{_ENDS}"
+)
+_MARKERS = re.compile(
+    rf"{_MARKER}(?:[ ,，、]*{_MARKER})*|{_IN_WORDS}|{_SMALL}", re.IGNORECASE
+)  # neighbours are one place
 _LISTED = re.compile(_LIST)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _STOPS = ".!?。！？…"
+_BRACKETS = "[［【〔"
+_FEW = frozenset(range(1, 21))  # numbers of passages; a larger one in round brackets is a number
+_ITEM = re.compile(
+    r"[\s*_]*(?:[-•+]\s+)?[\s*_]*(?:\d{1,3}[.)](?=[\s*_])|\d{1,3}[)、．）]|\d{1,3}[.](?=[\u4e00-\u9fff])|[(（]\d{1,3}[)）]|[①-⑳]"
+    r"|(?:step|point|item)\s+\d{1,3}\s*[:.)]|(?:步骤|第)\s*[\d一二三四五六七八九十]{1,3}\s*(?:步|点)?\s*[:：，、.]|[一二三四五六七八九十]{1,3}、)[\s*_]*",
+    re.IGNORECASE,
+)
 
 
 def strip_markers(text: str, known: set[int]) -> tuple[str, list[tuple[int, int]]]:
     """The text without its markers, and for each marker of a `known` passage its place in that text and its number.
 
-    What looks like a marker inside code stays.
+    What looks like a marker inside code stays. "(1)" and ¹ are markers only where there are none in square brackets.
     """
+    bracketed = any(match.group()[0] in _BRACKETS for match in _MARKERS.finditer(text))
     code = [match.span() for match in _CODE.finditer(text)]
     plain, places, last = "", [], 0
     for match in _MARKERS.finditer(text):
         if any(start <= match.start() < end for start, end in code):
             continue
+        numbers = _numbers_of(match.group())
+        if match.group()[0] not in _BRACKETS and (bracketed or not set(numbers) <= known & _FEW):
+            continue
         plain += text[last : match.start()]
         if plain.endswith(" ") and text[match.end() : match.end() + 1] in (*_STOPS, *" \n,;:，；：、", ""):
             plain = plain.rstrip(" ")
-        numbers = [number for listed in _LISTED.findall(match.group()) for number in _listed(listed)]
         places += [(len(plain), number) for number in numbers if number in known]
         last = match.end()
     return plain + text[last:], list(dict.fromkeys(places))
@@ -129,14 +161,29 @@ def is_wide(char: str) -> bool:
 
 
 def claims(plain: str) -> list[tuple[int, int]]:
-    """Spans of the sentences of an answer from which markers have been taken."""
-    return [(start, end) for start, end in sentences(plain) if any(char.isalnum() for char in plain[start:end])]
+    """Spans of the sentences of an answer from which markers have been taken.
+
+    The number of a list item is no part of what the item claims, and headings claim nothing.
+    """
+    spans = []
+    for start, end in sentences(plain):
+        if item := _ITEM.match(plain, start):
+            start = min(item.end(), end)
+        line = plain.rfind("\n", 0, start) + 1
+        if any(char.isalnum() for char in plain[start:end]) and not _HEADING.match(plain, line):
+            spans.append((start, end))
+    return spans
+
+
+def _numbers_of(marker: str) -> list[int]:
+    marker = re.sub("[①-⑳⁰¹²³⁴-⁹]", lambda sign: f" {unicodedata.normalize('NFKC', sign.group())}", marker)
+    return [number for listed in _LISTED.findall(marker) for number in _listed(listed)]
 
 
 def _listed(numbers: str) -> list[int]:
     """The numbers that "1, 3-5" lists; a range too long to be meant names its ends."""
     listed: list[int] = []
-    for part in re.split(r"[,，、;；]", numbers):
+    for part in re.split(r"[,，、;；&和与及]|and", numbers, flags=re.IGNORECASE):
         ends = [int(number) for number in re.split(r"[–-]", part)]
         listed += range(ends[0], ends[-1] + 1) if len(ends) == 2 and 0 < ends[1] - ends[0] < 10 else ends
     return listed
@@ -176,7 +223,7 @@ def cite(sentence: str, passage: Passage, question: str = "") -> Citation:
         quote=quote,
         start=passage.start + start,
         end=passage.start + end,
-        page=hit.page,
+        page=hit.page_of(passage.start + start),
         supported=is_supported(sentence, passage, quote, question),
     )
 
@@ -212,7 +259,15 @@ def is_supported(sentence: str, passage: Passage, quote: str, question: str = ""
         return False
     if spoken(sentence, question) != language(passage.text):
         return True
-    return support(sentence, whole, question) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
+    if not _says_something(sentence, question) and not numbers_and_dates(
+        sentence
+    ):  # "Yes." says what the question asks
+        return support(question, whole) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
+    return (
+        support(sentence, whole, question) >= WEAK_SUPPORT
+        and not negation_differs(sentence, quote)
+        and not other_name(sentence, quote, whole, question)
+    )
 
 
 def support(sentence: str, text: str, question: str = "") -> float:
@@ -220,9 +275,9 @@ def support(sentence: str, text: str, question: str = "") -> float:
 
     Terms of the question are left out, if others remain.
     """
-    claimed = evidence(sentence)
+    claimed = evidence(sentence) - DENYING
     own = claimed - evidence(question) or claimed
-    return _weight(own & evidence(text)) / _weight(own) if own else 0.0
+    return _weight(own & _held(text)) / _weight(own) if own else 0.0
 
 
 def _weight(keys: Iterable[str]) -> int:
@@ -271,8 +326,10 @@ def _latin_names(text: str) -> set[str]:
 
 
 def _says_something(sentence: str, question: str) -> bool:
-    """Whether a sentence claims more than yes, no or what the question said."""
-    return bool(terms(sentence) - terms(question) - {"yes", "no", "不是", "是的"})
+    """Whether a sentence claims more than yes, no or what the question said, and does not just lead in a list."""
+    if sentence.rstrip().endswith((":", "：")) and not numbers_and_dates(sentence):
+        return False  # leads in what follows
+    return bool(terms(sentence) - DENYING - terms(question) - {"yes", "no", "不是", "是的"})
 
 
 def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
@@ -288,17 +345,30 @@ def _merged(citations: Sequence[Citation]) -> tuple[Citation, ...]:
 @lru_cache(maxsize=2000)
 def evidence(text: str) -> frozenset[str]:
     """Terms, numbers and dates of a text, as one set of keys that are equal across ways of writing."""
-    counted = {term for term in terms(text) if not term[0].isdigit()}
-    return frozenset(counted | {f"#{number}" for number in numbers_and_dates(text)})
+    rest, small = without_numbers(text)
+    counted = {term for term in terms(rest) if not term[0].isdigit()}
+    return frozenset(counted | small | {f"#{number}" for number in numbers_and_dates(text)})
+
+
+@lru_cache(maxsize=500)
+def _held(text: str) -> frozenset[str]:
+    """Evidence that a text holds: its numbers in each way that they can be read."""
+    meant = readings(text)
+    return evidence(text) | meant | {f"#{number}" for number in meant}
 
 
 def terms(text: str) -> set[str]:
     """Index terms that carry meaning: without stop words, in Chinese too, and without "not", which is compared apart."""
-    return set(words(text)) - FUNCTION_WORDS
+    return {term for term in words(text) if term not in FUNCTION_WORDS and not term.endswith("n't")}
 
 
 _FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+_DENYING_EN = (
+    "never cannot none nobody nothing neither without unable hardly scarcely barely prohibit forbidden forbid banned"
+)
+_DENYING_ZH = "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
+DENYING = frozenset({*words(_DENYING_EN), *_DENYING_ZH.split()})  # denials are compared apart, not looked up
 
 
 def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:
@@ -310,236 +380,10 @@ def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]
 
 # ---------------------------------------------------------------- facts: numbers, dates, names
 
-_MONTHS = {
-    name: number
-    for number, names_ in enumerate(
-        ["january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug",
-         "september sept sep", "october oct", "november nov", "december dec"], start=1,
-    )
-    for name in names_.split()
-}  # fmt: skip
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_DATES = (
-    re.compile(r"(?<!\d)(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})(?:\s*[-/.月]\s*(?P<d>\d{1,2})(?!\d)[日号]?|\s*月)"),
-    re.compile(r"(?<!\d)(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]"),
-    re.compile(rf"\b(?P<m>{_MONTH})\b\.?\s+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\b(?:\s*,?\s*(?P<y>\d{{4}})\b)?", re.IGNORECASE),
-    re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH})\b\.?(?:\s*,?\s*(?P<y>\d{{4}})\b)?", re.IGNORECASE),
-    re.compile(rf"\b(?P<m>{_MONTH})\b\.?\s*,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.IGNORECASE),
-)  # fmt: skip
-
-_SCALES = {
-    "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
-    "万": 1e4, "萬": 1e4, "亿": 1e8, "億": 1e8, "千": 1e3, "百万": 1e6, "千万": 1e7, "万亿": 1e12, "成": 10.0,
-}  # fmt: skip
-_UNDER_TWENTY = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_ENGLISH = {word: value for value, word in enumerate(_UNDER_TWENTY.split())} | {
-    word: 10 * value
-    for value, word in enumerate(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
-    )
-}
-_HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
-_HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
-_HAN_SCALES = {"万": 10**4, "亿": 10**8}
-_HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?"
-
-_NUMBER = re.compile(
-    r"(?<![A-Za-z])(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b|万亿|百万|千万|[万萬亿億千成])?",
-    re.IGNORECASE,
-)
-_ENGLISH_NUMBER = re.compile(
-    rf"\b(?P<tens>{'|'.join(_ENGLISH)})(?:[- ](?P<ones>one|two|three|four|five|six|seven|eight|nine))?"
-    r"(?:\s+(?P<scale>hundred|thousand|million|billion|trillion))?\b",
-    re.IGNORECASE,
-)
-_HAN_FOUND = re.compile(rf"(?P<percent>百分之)?(?P<han>{_HAN_NUMBER})(?P<tenths>成)?")
-
-Date = tuple[int | None, int, int | None]
-
-
-def numbers_and_dates(text: str) -> set[str]:
-    """The numbers and dates that a text claims, each as one key however it is written.
-
-    1,234 and 一千二百三十四 are "1234"; 30 %, 百分之三十 and 三成 are "30"; May 1, 2024 and 2024年5月1日 are "2024-5-1".
-    Single small numbers in words ("one", 一) are no claims.
-    """
-    folded = unicodedata.normalize("NFKC", text)
-    dates, rest = found_dates(folded)
-    return {date_key(date) for date in dates} | {_number_key(value) for value in _numbers(rest, spelled_from=10)}
-
 
 def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
     """Numbers, dates and names of a sentence that `text` does not hold. Names that the question brings up count as held."""
     return missing_numbers(sentence, text) | missing_names(sentence, text, question)
-
-
-def missing_numbers(sentence: str, text: str) -> set[str]:
-    folded, held_in = unicodedata.normalize("NFKC", sentence), unicodedata.normalize("NFKC", text)
-    dates, rest = found_dates(folded)
-    held_dates, _ = found_dates(held_in)
-    held = _numbers(held_in, spelled_from=0)
-    missing = {date_key(date) for date in dates if not _date_held(date, held_dates, held)}
-    return missing | {_number_key(value) for value in _numbers(rest, spelled_from=10) if not _number_held(value, held)}
-
-
-def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
-    """Names of a sentence with a word that stands neither in `text` nor in the question.
-
-    Between two languages the names of one cannot be looked up in the other, except those in Latin letters.
-    """
-    held = _name_words(text) | _name_words(question)
-    squeezed = re.sub(r"\W", "", unicodedata.normalize("NFKC", f"{text}\n{question}").lower())
-    other = language(sentence) != language(text)
-    missing = set()
-    for name in names(sentence):
-        if is_han(name[0]):
-            if not other and re.sub(r"\W", "", name) not in squeezed:
-                missing.add(name)
-        elif not other or language(sentence) == "zh":
-            parts = _NAME_PART.findall(name.lower())
-            whole = all(part in held or part.removesuffix("s") in held or f"{part}s" in held for part in parts)
-            if not whole and re.sub(r"\W", "", name.lower()) not in squeezed:
-                missing.add(name)
-    return missing
-
-
-def date_key(date: Date) -> str:
-    return "-".join(str(part) for part in date if part is not None)
-
-
-def _number_key(value: float) -> str:
-    return f"{value:.10g}"
-
-
-def _number_held(value: float, held: set[float]) -> bool:
-    return any(abs(value - other) <= 1e-9 * max(1.0, abs(value)) for other in held)
-
-
-def found_dates(text: str) -> tuple[set[Date], str]:
-    """The dates in a text, and the text with blanks in their place."""
-    found: set[Date] = set()
-    for pattern in _DATES:
-        for match in pattern.finditer(text):
-            parts = match.groupdict()
-            month_text = parts["m"].lower()
-            month = _MONTHS.get(month_text) or int(month_text) if month_text in _MONTHS or month_text.isdigit() else 0
-            year, day = (int(parts[key]) if parts.get(key) else None for key in ("y", "d"))
-            if 1 <= month <= 12 and (day is None or 1 <= day <= 31):
-                found.add((year, month, day))
-                text = text[: match.start()] + " " * (match.end() - match.start()) + text[match.end() :]
-    return found, text
-
-
-def _date_held(date: Date, held: set[Date], numbers: set[float]) -> bool:
-    """Whether a date is among `held`, or its parts are: the day in one place and the year in another."""
-    year, month, day = date
-    fits = [other for other in held if other[1] == month and (day is None or other[2] == day)]
-    if year is None:
-        return bool(fits)
-    return any(other[0] == year for other in fits) or (
-        any(other[0] is None for other in fits) and float(year) in numbers
-    )
-
-
-def _numbers(text: str, *, spelled_from: int) -> set[float]:
-    """Values of the numbers in a text; of those in words only from `spelled_from` on: "one" and 一 are mostly no numbers."""
-    return {value for value, _, _ in found_numbers(text, spelled_from=spelled_from)}
-
-
-def found_numbers(text: str, *, spelled_from: int) -> Iterator[tuple[float, int, int]]:
-    """Each number of a text: its value and where it stands, a scale ("million") and 百分之 included."""
-    for match in _NUMBER.finditer(text):
-        scale = _SCALES[match["scale"].lower()] if match["scale"] else 1.0
-        yield float(re.sub("[,，]", "", match["digits"])) * scale, *match.span()
-    for match in _ENGLISH_NUMBER.finditer(text):
-        value = _ENGLISH[match["tens"].lower()] + _ENGLISH.get((match["ones"] or "zero").lower(), 0)
-        scaled = value * _SCALES.get((match["scale"] or "").lower(), 1.0)
-        if scaled >= spelled_from:
-            yield scaled, *match.span()
-    for match in _HAN_FOUND.finditer(text):
-        spelled = han_value(match["han"])
-        if spelled is not None and (spelled >= spelled_from or match["percent"] or match["tenths"]):
-            yield spelled * 10 if match["tenths"] else spelled, *match.span()
-
-
-def han_value(numeral: str) -> float | None:
-    """Value of a Chinese numeral: 一百二十三 is 123, 二〇二四 is 2024, 三点五 is 3.5; None for what is none, such as 万."""
-    whole, _, tail = numeral.partition("点")
-    if whole[0] in _HAN_SCALES or not any(char in _HAN_DIGITS or char == "十" for char in whole):
-        return None
-    digits = "".join(str(_HAN_DIGITS[char]) for char in tail)
-    if all(char in _HAN_DIGITS for char in whole):
-        value = float("".join(str(_HAN_DIGITS[char]) for char in whole))
-    else:
-        value = float(_han_sum(whole))
-    return value + float(f"0.{digits}") if digits else value
-
-
-def _han_sum(whole: str) -> int:
-    total, section, digit = 0, 0, 0
-    for char in whole:
-        if char in _HAN_DIGITS:
-            digit = _HAN_DIGITS[char]
-        elif char in _HAN_UNITS:
-            section, digit = section + (digit or 1) * _HAN_UNITS[char], 0
-        else:
-            scale = _HAN_SCALES[char]
-            if scale == 10**8:
-                total, section, digit = (total + section + digit or 1) * scale, 0, 0
-            else:
-                total, section, digit = total + (section + digit or 1) * scale, 0, 0
-    return total + section + digit
-
-
-_TITLE = re.compile(r"《([^》]{1,60})》")
-_NAME_PART = re.compile(r"[^\W_]+(?:[.&][^\W_]+)*")
-_CAPITAL = re.compile(
-    r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*"
-)
-_LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
-_NEVER_NAMES = (
-    "the a an this that these those it its he she they his her their there here we you i in on at by for from of to "
-    "as and or but if when while where what who whom which why how after before during since until although though "
-    "because so thus therefore however moreover also yes no not according both each all some many most one two three "
-    "four five six seven eight nine ten first second third another other such with without under over between among "
-    "is are was were be been do does did has have had can could may might must shall should will would passage "
-    "passages answer question document documents only then than once today overall additionally furthermore finally "
-    "instead"
-)
-_NO_NAMES = frozenset(_NEVER_NAMES.split())
-
-
-def names(sentence: str) -> set[str]:
-    """Names in a sentence: 《titles》, Latin words in Chinese text, capitalised words in English text.
-
-    A sentence's first word is a name only when it is part of a longer one, or written in capitals or with digits.
-    """
-    found = {match.group(1) for match in _TITLE.finditer(sentence)}
-    if language(sentence) == "zh":
-        return found | {match.group() for match in _LATIN_IN_HAN.finditer(sentence)}
-    starts = {start for start, _ in sentences(sentence)}
-    for match in _CAPITAL.finditer(sentence):
-        parts = [part for part in match.group().split() if re.split(r"['’.]", part.lower())[0] not in _NO_NAMES]
-        at_start = any(start <= match.start() <= start + 2 for start in starts)
-        if not parts or (at_start and len(parts) == 1 and parts[0] == match.group() and not _is_code(parts[0])):
-            continue
-        kept = " ".join(part for part in parts if part.lower() not in _MONTHS)
-        if kept:
-            found.add(kept.removesuffix("'s").removesuffix("’s"))
-    return found
-
-
-def _is_code(word: str) -> bool:
-    return len(word) > 1 and any(char.isupper() or char.isdigit() for char in word[1:])
-
-
-def _name_words(text: str) -> set[str]:
-    """Every word that a name may be made of, lower-cased, whole and cut at hyphens and apostrophes."""
-    return set(_NAME_PART.findall(unicodedata.normalize("NFKC", text).lower()))
 
 
 # ---------------------------------------------------------------- negation

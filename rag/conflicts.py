@@ -7,12 +7,15 @@ the words of one all stand in the other or above it, so a contradiction in quite
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import inf
+from typing import Any
 
-from rag.citations import affirmed, date_key, evidence, found_dates, found_numbers, names, negation_differs
+from rag.citations import affirmed, evidence, names, negation_differs
+from rag.dates import iso_date
+from rag.numerals import folded, found_dates, found_numbers
 from rag.text import is_han, language, sentences
 from rag.types import Citation, Conflict, Hit, Side
 
@@ -22,12 +25,13 @@ MOST_TERMS = 40  # of a sentence; a longer one is a list or a table
 DATED = ("date", "published", "modified", "updated", "created")  # metadata that says how old a document is
 
 _SAY_LITTLE = (
-    "take need use about around now only still also just today current approximate say accord reach total "
+    "take need use about around now only still also just today current approximate roughly nearly almost least most minimum "
+    "maximum exceed say accord reach total 至少 最少 至多 最多 超过 不到 不足 左右 上下 将近 "
     "现在 目前 现 大约 约 需要 应该 应 只 仅 共 总共 达 达到 高达 据 年 月 日"
 )
 _LOOSE = frozenset(_SAY_LITTLE.split())  # words that do not make a subject another one
 _YEAR_BEFORE = re.compile(r"(?:\b(?:in|since|by|until|till|from|of|year|around|about|before|after|to)|[在于自至到从])\s*$", re.IGNORECASE)  # fmt: skip
-_AFTER = re.compile(r"\s*(%|％|per\s?cent\b|[°℃]\s*C?\b|[^\W\d_]+)", re.IGNORECASE)
+_AFTER = re.compile(r"[多余]?\s*(%|％|per\s?cent\b|[°℃]\s*C?\b|[^\W\d_]+)", re.IGNORECASE)
 _NAMED = re.compile(
     r"(?:\b(?i:version|release|chapter|section|figure|table|part|step|article|rule|level|grade|class|type|model|phase|volume|page|line|"
     r"room|number|no\.|appendix|item|day|week)|(?<=\w)\s[A-Z]\w*|第)\s*$"
@@ -39,8 +43,84 @@ _BESIDE = "and or of in on at to for by with from is are was were the a an until
 _NO_UNITS = frozenset(_BESIDE.split())
 
 
-Facts = Mapping[str, Mapping[str, str]]
-"""kind (date, year, a unit) -> key, equal for equal values -> as it is written"""
+_RANGE = re.compile(r"\s*(?:[^\W\d_]{1,12}?\s*|%\s*)??(?:-|–|—|~|\bto|至|到)\s*[$€£¥￥]?\s*", re.IGNORECASE)
+_AND, _BETWEEN = (
+    re.compile(r"\s*(?:\w+\s+)?and\s+[$€£]?", re.IGNORECASE),
+    re.compile(r"\bbetween\s+[$€£]?$", re.IGNORECASE),
+)
+_ABOUT = re.compile(r"(?:\b(?:about|around|roughly|approximately|approx\.|circa|ca\.|some|nearly|almost)|[约近]|大概|接近)\s*[$€£¥￥]?\s*$", re.IGNORECASE)  # fmt: skip
+_ABOUT_BEHIND = re.compile(r"\s*\w{0,3}?(?:左右|上下)|\s+(?:\w+\s+)?or so\b")
+_AT_LEAST = re.compile(r"(?:\b(?:at least|more than|over|above|exceed(?:s|ing)?|no (?:less|fewer) than|minimum of)|至少|最少|超过|高于|多于|不[少低]于)\s*[$€£¥￥]?\s*$", re.IGNORECASE)  # fmt: skip
+_AT_MOST = re.compile(r"(?:\b(?:at most|less than|fewer than|under|below|no more than|maximum of|up to)|至多|最多|不超过|不到|不足|低于|少于|不[多高]于)\s*[$€£¥￥]?\s*$", re.IGNORECASE)  # fmt: skip
+_MORE_BEHIND = re.compile(r"\s*[多余]|\s*(?:or more|or longer|\+|以上)")
+_CAPITAL = r"[A-Z](?:\.|[\w'’-]+)"
+_NAME = rf"{_CAPITAL}(?:\s+(?:(?:of|de|von|van|der|and|&)\s+){{0,2}}{_CAPITAL})*"
+_MADE_ONCE = "设计|发明|创制|创立|创办|创建|创作|撰写|著|谱曲|作曲"
+_MADE_BY = re.compile(  # of things that are made once
+    rf"(?P<verb>\b(?:designed|invented|discovered|founded|established|built|created|written|composed|painted))(?:\s+(?:in|on|at)\s+[^,.;]{{1,30}}?)?\s+by\s+(?:the\s+)?(?P<en>{_NAME})"
+    rf"|由(?:[\u4e00-\u9fff]{{1,3}}[代朝]的?)?(?P<zh>[\u4e00-\u9fff·]{{2,12}}?)(?=(?:[于在所][^，。；]{{0,20}}?)?(?:{_MADE_ONCE}))"
+)
+_NAME_PART = re.compile(r"[^\W\d_.]{3,}")
+ROUNDED = 0.05  # of a number that is only about right, how far it may be off; more where it ends in zeros
+MOST_ROUNDED = 0.1
+_DIGITS = re.compile(r"\d[\d,]*(?:\.(\d+))?")
+
+# Ways of writing one unit. Units of another size are not compared: "1 km" and "1,000 m" stand in different kinds.
+_WRITTEN_UNITS = (
+    "metre m meter", "kilometre km kilometer", "centimetre cm centimeter", "millimetre mm millimeter", "foot ft feet",
+    "gram g gramme", "kilogram kg kilo kilogramme", "litre l liter", "millilitre ml milliliter", "tonne t",
+    "hour h hr", "minute min", "second s sec", "gigabyte gb", "megabyte mb", "$ dollar usd", "€ euro eur",
+    "公里", "公斤", "平方公里 平方千米", "平方米 平米", "立方米", "厘米", "毫米", "毫升", "小时 个小时", "分钟", "个月", "个百分点",
+    "元 ￥ ¥ 人民币",
+)  # fmt: skip
+_UNITS = {name: names_.split()[0] for names_ in _WRITTEN_UNITS for name in names_.split()}
+_HAN_UNIT = re.compile("|".join(sorted((name for name in _UNITS if is_han(name[0])), key=len, reverse=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """A number as a sentence states it: what it may be, from `low` to `high`. bound: at least (>) or at most (<) this."""
+
+    written: str
+    low: float
+    high: float
+    bound: str = ""
+
+    def agrees(self, other: _Amount) -> bool:
+        if self.bound and self.bound == other.bound:
+            return self.written == other.written or (self.low, self.high) == (other.low, other.high)
+        return self.low <= other.high and other.low <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A date or a part of one. Two agree that say the same as far as both say something."""
+
+    parts: tuple[int | None, int | None, int | None]  # year, month, day
+
+    @property
+    def written(self) -> str:
+        return "-".join(str(part) for part in self.parts if part is not None)
+
+    def agrees(self, other: _Day) -> bool:
+        return all(
+            mine == theirs or None in (mine, theirs) for mine, theirs in zip(self.parts, other.parts, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Who made something. Two agree that share a part of their name."""
+
+    written: str
+
+    def agrees(self, other: _Maker) -> bool:
+        mine, theirs = _NAME_PART.findall(self.written), _NAME_PART.findall(other.written)
+        return self.written in other.written or other.written in self.written or not set(mine).isdisjoint(theirs)
+
+
+Facts = Mapping[str, Sequence[Any]]
+"""kind -> what a sentence states of it: each _Day for date, _Maker for name, _Amount for a unit"""
 
 
 def conflicts(citations: Sequence[Citation], hits: Sequence[Hit]) -> tuple[Conflict, ...]:
@@ -81,11 +161,18 @@ def _inside(place: _Place, citation: Citation) -> bool:
 
 def _differ(one: _Place, other: _Place) -> str:
     """The kind of their conflict, or "" when there is none."""
-    if one.hit.doc_id == other.hit.doc_id or not _same_subject(one, other):
+    if one.hit.doc_id == other.hit.doc_id:
         return ""
-    if kind := _fact_differs(one.text, other.text):
-        return kind
-    return "negation" if negation_differs(one.text, other.text) else ""
+    kind = _fact_differs(one.text, other.text)
+    if kind == "name":
+        return kind if _same_subject(_without_makers(one), _without_makers(other)) else ""
+    if not _same_subject(one, other):
+        return ""
+    return kind or ("negation" if negation_differs(one.text, other.text) else "")
+
+
+def _without_makers(place: _Place) -> _Place:
+    return replace(place, text=_MADE_BY.sub(r"\g<verb> ", place.text))
 
 
 def _same_subject(one: _Place, other: _Place) -> bool:
@@ -93,6 +180,8 @@ def _same_subject(one: _Place, other: _Place) -> bool:
         return False
     mine, theirs = _subject(one.text), _subject(other.text)
     shared = mine & theirs
+    if mine == theirs and mine and _same_day(one.text, other.text):
+        return True
     if len(shared) < MIN_SHARED or len(shared) < MIN_OVERLAP * max(len(mine), len(theirs)):
         return False
     if (mine - theirs - _above(other.hit)) and (theirs - mine - _above(one.hit)):
@@ -100,6 +189,13 @@ def _same_subject(one: _Place, other: _Place) -> bool:
     return not (names(one.text) - names(other.text) and names(other.text) - names(one.text))
 
 
+def _same_day(one: str, other: str) -> bool:
+    """Whether both give the same date, such as the year of a number."""
+    mine, theirs = facts(one).get("date", ()), facts(other).get("date", ())
+    return bool({day.written for day in mine} & {day.written for day in theirs})
+
+
+@lru_cache(maxsize=2000)
 def _subject(text: str) -> frozenset[str]:
     """The terms of a sentence but for its facts and words that say little; "version 3" stays a version of its own."""
     return evidence(affirmed(_without_facts(text))) - _LOOSE
@@ -110,37 +206,97 @@ def _above(hit: Hit) -> frozenset[str]:
 
 
 def _without_facts(text: str) -> str:
-    _, rest = found_dates(unicodedata.normalize("NFKC", text))
-    for value, start, end in found_numbers(rest, spelled_from=2):
-        if _kind(rest, value, start, end):
-            rest = rest[:start] + " " * (end - start) + rest[end:]
-    return rest
+    _, rest = found_dates(folded(text))
+    parts, last = [], 0
+    for _, _, start, end in _amounts(rest):
+        name, behind = _unit(rest, end)
+        parts += [rest[last:start], f" {name} "]
+        last = behind
+    return "".join([*parts, rest[last:]])
 
 
 def _fact_differs(one: str, other: str) -> str:
-    """date or number when both state such a fact and have no value of it in common; else ""."""
+    """name, date or number when both state such a fact and have no value of it in common; else "".
+
+    Where the dates differ and other numbers too, each speaks of its own time: sales of 2020 and of 2021.
+    """
     kinds = _unlike(facts(one), facts(other))
-    return "" if not kinds else "date" if kinds & {"date", "year"} else "number"
+    if "name" in kinds:
+        return "name"
+    return "" if not kinds or {"date"} < kinds else "date" if "date" in kinds else "number"
 
 
 def _unlike(mine: Facts, theirs: Facts) -> set[str]:
-    return {kind for kind in mine.keys() & theirs.keys() if not mine[kind].keys() & theirs[kind].keys()}
+    return {
+        kind for kind in mine.keys() & theirs.keys() if not any(a.agrees(b) for a in mine[kind] for b in theirs[kind])
+    }
 
 
+@lru_cache(maxsize=2000)
 def facts(text: str) -> Facts:
-    """The dates and numbers that a sentence states. A number that only names something, as in "version 3", is none."""
-    folded = unicodedata.normalize("NFKC", text)
-    dates, rest = found_dates(folded)
-    found: dict[str, dict[str, str]] = {"date": {date_key(one): date_key(one) for one in dates}} if dates else {}
-    for value, start, end in found_numbers(rest, spelled_from=2):
-        kind = _kind(rest, value, start, end)
-        if kind:
-            found.setdefault(kind, {})[f"{value:.10g}"] = rest[start:end].strip()
+    """The dates, numbers and makers that a sentence states. A number that only names something, as in "version 3", is none."""
+    dates, rest = found_dates(folded(text))
+    found: dict[str, list[Any]] = {"date": [_Day(one) for one in sorted(dates, key=str)]} if dates else {}
+    if makers := [_Maker(match["en"] or match["zh"]) for match in _MADE_BY.finditer(text)]:
+        found["name"] = makers
+    for kind, amount, _, _ in _amounts(rest):
+        if kind == "date":
+            found.setdefault("date", []).extend(_Day((int(year), None, None)) for year in {amount.low, amount.high})
+        else:
+            found.setdefault(kind, []).append(amount)
     return found
 
 
+def _amounts(text: str) -> list[tuple[str, _Amount, int, int]]:
+    """The kind of each number in a text without dates, what it may be, and where it stands; the ends of a range are one."""
+    found: list[tuple[str, _Amount, int, int]] = []
+    lower: tuple[str, float, int, int] | None = None  # a number that may begin a range
+    for value, start, end in sorted(found_numbers(text, spelled_from=2), key=lambda one: one[1]):
+        kind = _kind(text, value, start, end)
+        if lower and lower[0] in ("", "number", kind) and lower[1] < value and _is_range(text, *lower[2:], start):
+            found = [one for one in found if one[2] != lower[2]]
+            found.append((kind, _Amount(text[lower[2] : end].strip(), lower[1], value), lower[2], end))
+            lower = None
+        else:
+            exact = _Amount(text[start:end].strip(), value, value)
+            found.append((kind, exact if kind == "date" else _amount(text, value, start, end), start, end))
+            lower = kind, value, start, end
+    return [one for one in found if one[0]]
+
+
+def _is_range(text: str, start: int, end: int, second: int) -> bool:
+    """Whether the number text[start:end] and the one that begins at `second` are the ends of a range."""
+    between = text[end:second]
+    return bool(_RANGE.fullmatch(between) or (_AND.fullmatch(between) and _BETWEEN.search(text[:start])))
+
+
+def _amount(text: str, value: float, start: int, end: int) -> _Amount:
+    written, before, behind = text[start:end].strip(), text[:start], text[end:]
+    if _AT_MOST.search(before):  # before the others, for it may hold them: "no more than"
+        return _Amount(written, -inf, value, "<")
+    if _AT_LEAST.search(before) or _MORE_BEHIND.match(behind):
+        return _Amount(written, value, inf, ">")
+    off = 0.499 * _last_place(written, value)
+    if _ABOUT.search(before) or _ABOUT_BEHIND.match(behind):
+        off = min(max(off, _zeros(value) / 2, ROUNDED * abs(value)), MOST_ROUNDED * abs(value))
+    return _Amount(written, value - off, value + off)
+
+
+def _last_place(written: str, value: float) -> float:
+    """What the last digit of a number counts: 0.1 million of "3.5 million", 0 of a whole number, which is exact."""
+    digits = _DIGITS.search(written)
+    number = float(digits.group().replace(",", "")) if digits else 0.0
+    scale = value / number if number else 1.0
+    return scale * 0.1 ** len(digits[1] or "") if digits and (digits[1] or scale != 1.0) else 0.0
+
+
+def _zeros(value: float) -> float:
+    """100 for 300, 10 for 320: what a round number is rounded to."""
+    return next((10.0**n for n in range(12, 0, -1) if value and value % 10**n == 0), 1.0)
+
+
 def _kind(text: str, value: float, start: int, end: int) -> str:
-    """date, year, or what is counted: the unit behind a number; "" for a number that names something."""
+    """date for a year, or what is counted: the unit behind a number; "" for a number that names something."""
     digits, before = text[start:end].strip(), text[:start].rstrip()
     behind = _AFTER.match(text, end)
     unit = behind[1].lower() if behind else ""
@@ -150,16 +306,28 @@ def _kind(text: str, value: float, start: int, end: int) -> str:
         and 1000 <= value <= 2100
         and (unit[:1] == "年" or _YEAR_BEFORE.search(before))
     ):
-        return "year"
+        return "date"
     if digits.startswith("百分之") or unit in _PERCENT:
         return "%"
     if before[-1:] and before[-1] in _CURRENCIES:
-        return before[-1]
+        return _UNITS.get(before[-1], before[-1])
     if _NAMED.search(text[:start]):
         return ""
-    if unit and unit not in _NO_UNITS:
-        return unit[0] if is_han(unit[0]) else _singular(unit)
+    if unit and unit not in _NO_UNITS and unit[0] not in "至到":
+        return _unit(text, end)[0] or (unit[0] if is_han(unit[0]) else _singular(unit))
     return "number" if _STATED.search(before) else ""
+
+
+def _unit(text: str, at: int) -> tuple[str, int]:
+    """The one name of a unit that may be written in several ways, and where it ends; "" for one that is not known."""
+    behind = _AFTER.match(text, at)
+    if behind is None:
+        return "", at
+    if han := _HAN_UNIT.match(text, behind.start(1)):
+        return _UNITS[han.group()], han.end()
+    low = behind[1].lower()
+    name = _UNITS.get(low) or _UNITS.get(low.removesuffix("s"), "")
+    return name, behind.end() if name else at
 
 
 def _singular(unit: str) -> str:
@@ -181,18 +349,13 @@ def _conflict(one: _Place, against: Sequence[tuple[_Place, str]]) -> Conflict:
 
 def _side(place: _Place, kinds: set[str]) -> Side:
     hit = place.hit
-    own = [written for kind, values in facts(place.text).items() if kind in kinds for written in values.values()]
+    own = dict.fromkeys(one.written for kind, stated in facts(place.text).items() if kind in kinds for one in stated)
     return Side(
         values=tuple(own), quote=place.text, chunk_id=hit.chunk_id, doc_id=hit.doc_id, source=hit.source, title=hit.title,
-        start=place.start, end=place.start + len(place.text), page=hit.page, date=document_date(hit.metadata),
+        start=place.start, end=place.start + len(place.text), page=hit.page_of(place.start), date=document_date(hit.metadata),
     )  # fmt: skip
 
 
 def document_date(metadata: Mapping[str, object]) -> str:
-    """The ISO date that a document's metadata give, or ""."""
-    for key in DATED:
-        try:
-            return date.fromisoformat(str(metadata.get(key, ""))[:10]).isoformat()
-        except ValueError:
-            continue
-    return ""
+    """The ISO date that a document's metadata give, to the day, the month or the year, or ""."""
+    return next((written for key in DATED if (written := iso_date(metadata.get(key, "")))), "")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rag.errors import ModelError
+from rag.fusion import checked_scores
 
 
 class CrossEncoderReranker:
@@ -33,13 +34,16 @@ class CrossEncoderReranker:
             encoder = self._load()
             # Sorted by length, so that short passages are not padded to the longest.
             order = sorted(range(len(pairs)), key=lambda at: sum(map(len, pairs[at])))
-            found = encoder.predict(
-                [pairs[at] for at in order], batch_size=self._batch_size, show_progress_bar=False, **_raw_logits()
-            )
+            try:
+                found = encoder.predict(
+                    [pairs[at] for at in order], batch_size=self._batch_size, show_progress_bar=False, **_raw_logits()
+                )
+            except Exception as error:  # whatever a model's own code raises
+                raise ModelError(f"The reranker {self.name} failed ({_first_line(error)}).") from error
         scores = [0.0] * len(pairs)
         for at, score in zip(order, found, strict=True):
             scores[at] = float(score)
-        return scores
+        return checked_scores(scores, len(pairs))
 
     def _load(self) -> Any:
         if self._encoder is not None:
@@ -51,15 +55,26 @@ class CrossEncoderReranker:
             torch.set_num_threads(self._threads)
         try:
             encoder = CrossEncoder(self._model, trust_remote_code=False)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # damaged weights raise safetensors' own, a wrong tokenizer transformers' own
             raise ModelError(
                 f"The reranker {self.name} cannot be loaded ({_first_line(error)}). Name a folder or hub name of a cross-encoder, or "
                 "leave rerank.model empty."
             ) from error
         if getattr(encoder, "num_labels", 1) != 1:
             raise ModelError(f"The reranker {self.name} has {encoder.num_labels} outputs; a reranker has one.")
+        kind = (getattr(encoder.config, "architectures", None) or [""])[0]
+        if not _is_reranker(kind):
+            raise ModelError(
+                f"{self.name} is no cross-encoder (its config names {kind or 'no architecture'}): it would order passages at random. "
+                "Name a model that was trained to score pairs, such as BAAI/bge-reranker-v2-m3."
+            )
         self._encoder = encoder
         return encoder
+
+
+def _is_reranker(architecture: str) -> bool:
+    """Whether a model of this kind comes with a head of its own; another gets one at random when it is loaded."""
+    return "ForSequenceClassification" in architecture or "ForCausalLM" in architecture
 
 
 def _raw_logits() -> dict[str, Any]:

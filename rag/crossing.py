@@ -43,15 +43,19 @@ PAIRS = (
 )  # fmt: skip
 
 
+def shift(embedder: Embedder, texts: Sequence[str]) -> Any:
+    """The mean difference between English questions and the Chinese ones that follow each, float32 of shape (dim,)."""
+    import numpy as np
+
+    vectors = np.asarray(embedder.embed_queries(list(texts)))
+    return (vectors[::2] - vectors[1::2]).mean(axis=0)
+
+
 class Crossing:
-    """Moves a question's vector into the language of the documents. Opened once per model: it embeds PAIRS."""
+    """Moves a question's vector into the language of the documents. to_english: the `shift` of PAIRS."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        import numpy as np
-
-        english = embedder.embed_queries([one for one, _ in PAIRS])
-        chinese = embedder.embed_queries([other for _, other in PAIRS])
-        self._to_english = np.asarray(english - chinese).mean(axis=0)
+    def __init__(self, to_english: Any) -> None:
+        self._to_english = to_english
 
     def moved(self, vector: Any, question: str, into: str) -> Any:
         """The unit vector of a question as it would lie among questions in the language `into` (en or zh)."""

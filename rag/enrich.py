@@ -16,11 +16,10 @@ from math import log
 from typing import Any, Protocol
 
 from rag import prompts
-from rag.chat import complete
 from rag.citations import terms
 from rag.errors import ChatError
 from rag.prompts import Task
-from rag.reply_cache import CachedChat, ReplyCache
+from rag.reply_cache import CachedChat, ReplyCache, complete_as
 from rag.settings import EnrichSettings, Settings
 from rag.text import grapheme_cut, language, sentences, words
 from rag.types import ChatModel, Chunk, Embedder, Enricher, ParsedDocument
@@ -160,9 +159,10 @@ class _Writer:
             return self._without("budget", "Enrichment stopped at enrich.max_calls; the chunks after it go in without.")
         self._left -= not known
         try:
-            reply = complete(
-                self._chat, messages, max_tokens=task.max_tokens, json_schema=task.schema, deadline_s=self._deadline_s
-            )
+            found = complete_as(
+                self._chat, messages, partial(prompts.task_reply, task),
+                max_tokens=task.max_tokens, json_schema=task.schema, deadline_s=self._deadline_s,
+            )  # fmt: skip
         except ChatError as error:
             self._n_failed_in_row += 1
             if self._n_failed_in_row == MAX_FAILURES:
@@ -172,7 +172,7 @@ class _Writer:
                 )
             return self._without(error.code, f"Enrichment left chunks out because the chat model failed. {error}")
         self._n_failed_in_row = 0
-        return prompts.task_reply(task, reply)
+        return found
 
     def _without(self, kind: str, sentence: str) -> list[str]:
         if kind not in self._said:

@@ -85,6 +85,15 @@ def to_milvus(expression: Expr) -> str:
     return _compare_to_milvus(expression)
 
 
+def shown(expression: Expr) -> str:
+    """The expression as a person writes it."""
+    if isinstance(expression, All | Any_):
+        word = " and " if isinstance(expression, All) else " or "
+        return "(" + word.join(map(shown, expression.parts)) + ")"
+    value = list(expression.value) if isinstance(expression.value, tuple) else expression.value
+    return f"{'not ' if expression.negated else ''}{expression.field} {expression.op} {value!r}"
+
+
 def matches(expression: Expr, row: Mapping[str, Any]) -> bool:
     """Evaluate in Python on {"doc_id":…, "source":…, "title":…, "type":…, "page":…, "meta": {…}}."""
     if isinstance(expression, All):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from rag.errors import ModelError
+
+MOST_SCORE = 1e9  # of a reranker: beyond it the model has gone wrong
 
 Ranking = list[tuple[str, float]]
 """(id, score), sorted by (-score, id), no id twice; made by `ranking` and nowhere else."""
@@ -15,42 +20,57 @@ def ranking(scores: Mapping[str, float]) -> Ranking:
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
-def rrf(rankings: Sequence[Ranking], *, k: int) -> Ranking:
-    """Reciprocal rank fusion: score(d) = sum over rankings of 1 / (k + rank(d)), rank from 1.
+def checked_scores(scores: Sequence[float], n: int) -> list[float]:
+    """The scores of n passages. Raises: ModelError where they are not n, or are no numbers to sort by."""
+    found = [float(score) for score in scores]
+    if len(found) != n:
+        raise ModelError(f"The reranker gave {len(found)} scores for {n} passages.")
+    if not all(abs(score) <= MOST_SCORE for score in found):  # NaN is not, either
+        raise ModelError(
+            "The reranker gave scores that are no numbers to sort by. Another model or precision may help."
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A ranking that is joined with others. ended: it holds all that its retriever finds, and was not cut off."""
+
+    ranking: Ranking
+    weight: float = 1.0
+    ended: bool = False
+
+
+def rrf(parts: Sequence[Part], *, k: int) -> Ranking:
+    """Reciprocal rank fusion: score(d) = sum over rankings of w / (k + rank(d)), rank from 1; weights are 1 on the mean.
 
     An id missing from a ranking adds nothing.
-    Source: Cormack, Clarke and Buettcher, SIGIR 2009, doi:10.1145/1571941.1572114 (k = 60).
+    Source: Cormack, Clarke and Buettcher, SIGIR 2009, doi:10.1145/1571941.1572114 (k = 60, equal weights).
     """
+    whole = sum(part.weight for part in parts) / max(len(parts), 1) or 1.0
     scores: dict[str, float] = {}
-    for one in rankings:
-        for rank, (key, _) in enumerate(one, start=1):
-            scores[key] = scores.get(key, 0.0) + 1.0 / (k + rank)
+    for part in parts:
+        for rank, (key, _) in enumerate(part.ranking, start=1):
+            scores[key] = scores.get(key, 0.0) + part.weight / whole / (k + rank)
     return ranking(scores)
 
 
-def weighted(
-    rankings: Sequence[Ranking],
-    weights: Sequence[float],
-    normalise: Callable[[Ranking], dict[str, float]],
-    *,
-    depth: int = 0,
-) -> Ranking:
+def weighted(parts: Sequence[Part], normalise: Callable[[Ranking], dict[str, float]]) -> Ranking:
     """Weighted sum of normalised scores.
 
-    A ranking that ended before `depth` holds all that its retriever finds: what it lacks has score 0 there, and counts
-    so when scores are normalised. Else a word that stands in one document alone would weigh nothing, for a ranking of
-    one has no spread. In a ranking that was cut off, an id that is missing gets the lowest value.
+    What a ranking lacks that ended has score 0 there, and counts so when scores are normalised. Else a word that stands in one
+    document alone would weigh nothing, for a ranking of one has no spread. In a ranking that was cut off, an id that is
+    missing gets the lowest value.
     """
-    keys = {key for one in rankings for key, _ in one}
-    parts = []
-    for one in rankings:
-        found = dict(one)
-        rest = [(key, 0.0) for key in sorted(keys - found.keys())] if found and len(one) < depth else []
-        parts.append(normalise([*one, *rest]))
-    floors = [min(part.values(), default=0.0) for part in parts]
-    scores = {
-        key: sum(w * part.get(key, low) for w, part, low in zip(weights, parts, floors, strict=True)) for key in keys
-    }
+    keys = {key for part in parts for key, _ in part.ranking}
+    scores = dict.fromkeys(keys, 0.0)
+    for part in parts:
+        there = {key for key, _ in part.ranking}
+        rest = [(key, 0.0) for key in sorted(keys - there)] if there and part.ended else []
+        values = normalise([*part.ranking, *rest])
+        floor = min(values.values(), default=0.0)
+        for key in keys:
+            scores[key] += part.weight * values.get(key, floor)
     return ranking(scores)
 
 
@@ -73,22 +93,11 @@ def minmax(one: Ranking) -> dict[str, float]:
     return {key: (score - low) / (high - low) for key, score in one}
 
 
-def fuse(rankings: Sequence[Ranking], weights: Sequence[float], *, method: str, rrf_k: int, depth: int = 0) -> Ranking:
-    """Combine rankings by `method`: zscore, minmax or rrf (which takes no weights).
-
-    depth: how many of each ranking decide; 0: all. Deeper ids follow after them, in the order that all of the rankings
-    give, so that asking for more hits never changes the first ones.
-    """
-
-    normalise = zscore if method == "zscore" else minmax
-
-    def combine(parts: Sequence[Ranking]) -> Ranking:
-        return rrf(parts, k=rrf_k) if method == "rrf" else weighted(parts, weights, normalise, depth=depth)
-
-    if not depth or all(len(one) <= depth for one in rankings):
-        return combine(rankings)
-    head = combine([one[:depth] for one in rankings])
-    return followed_by(head, combine(rankings))
+def fuse(parts: Sequence[Part], *, method: str, rrf_k: int) -> Ranking:
+    """Combine rankings by `method`: zscore, minmax or rrf. Raises: KeyError for another."""
+    if method == "rrf":
+        return rrf(parts, k=rrf_k)
+    return weighted(parts, {"zscore": zscore, "minmax": minmax}[method])
 
 
 def followed_by(head: Ranking, more: Ranking) -> Ranking:
@@ -103,7 +112,8 @@ def mmr(candidates: Ranking, vectors: Mapping[str, np.ndarray], *, trade_off: fl
     """Maximal marginal relevance: pick d maximising λ·relevance(d) − (1 − λ)·max cosine to what is picked.
 
     Relevance is the score stretched to 0 … 1, so that it is comparable with cosines. λ = 1 keeps the order.
-    candidates without a vector count as unlike everything. Scores of the result are the picking values.
+    candidates without a vector count as unlike everything; of equal values the first goes first. Scores of the result are the
+    picking values.
     Source: Carbonell and Goldstein, SIGIR 1998, doi:10.1145/290941.291025.
     """
     relevance = minmax(candidates)
@@ -112,7 +122,7 @@ def mmr(candidates: Ranking, vectors: Mapping[str, np.ndarray], *, trade_off: fl
     picked: Ranking = []
     while left and len(picked) < top_k:
         value = {key: trade_off * relevance[key] - (1 - trade_off) * closest[key] for key in left}
-        best = min(left, key=lambda key: (-value[key], key))
+        best = max(left, key=value.__getitem__)
         picked.append((best, value[best]))
         left.remove(best)
         if best in vectors:

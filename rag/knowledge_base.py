@@ -33,7 +33,7 @@ from rag.errors import (
 )  # fmt: skip
 from rag.principals import Principal, belongs, checked_names, shown_name, stored_name
 from rag.searching import NO_UNDERSTANDING, Searcher, SearchMemory
-from rag.settings import SENTENCES, Settings, home_folder
+from rag.settings import EXPANSIONS, SENTENCES, Settings, home_folder
 from rag.trace import Trace
 from rag.turns import turns
 from rag.types import (
@@ -75,6 +75,8 @@ Planner = Callable[[Searcher, "UnderstandOptions"], Callable[[str, Trace], "Unde
 PROBE_TEXT = "The probe text by which ragstone recognises an embedding model. 用来识别嵌入模型的探测文本。"
 PROBE_COSINE = 0.995
 LOCK_WAIT_S = 1.0
+MOST_RERANKERS = 4  # of different settings that are kept open
+COUNTS = ("multi_query", "hyde")  # options that say how many
 WARM_QUERY = "ready 好"  # both languages' dictionaries are read
 WRITER_LOCK = "writer.lock"
 CLOCK_SLACK_S = 2.0  # clocks are trimmed by so much all the time
@@ -120,7 +122,7 @@ class KnowledgeBase:
         self._chat: ChatModel | None = None
         self._chat_opened = False
         self._other_chat: ChatModel | None = None  # of a view
-        self._reranker: Reranker | None = None
+        self._rerankers: dict[str, Reranker] = {}  # by their settings
         self._replies: ReplyCache | None = None
         self._memory = SearchMemory()
         self._checked: dict[str, Embedder] = {}  # fingerprint → the model that was shown to have it
@@ -217,7 +219,7 @@ class KnowledgeBase:
                 if part is not None:
                     part.close()
             self._chat = self._replies = self._store = self._lite = self._catalog = None
-            self._chat_opened, self._checked, self._reranker, self._kept_graph = False, {}, None, {}
+            self._chat_opened, self._checked, self._rerankers, self._kept_graph = False, {}, {}, {}
 
     # ------------------------------------------------------------ documents
 
@@ -542,6 +544,8 @@ class KnowledgeBase:
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
+        depth, depths, weights, dense_weight, dense_trust, fusion, rrf_k, boosts, recency, recency_days, recency_field, collapse: as
+            in the settings of [search], for this search.
         expand: what is shown in place of the chunks found, as in search.expand; left out: the chunks. `ask` reads the setting.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
@@ -694,15 +698,16 @@ class KnowledgeBase:
         summaries: str | None = None,
         explain: bool = False,
         history: Sequence[tuple[str, str]] = (),
-        **understanding: Any,
+        **others: Any,
     ) -> _Chosen:
-        """What the caller asked for, else what the settings say, checked. Raises: UsageError, FilterError, ModelError."""
-        from rag.search_options import search_options
+        """What the caller asked for, else what the settings say, checked. Raises: UsageError, FilterError."""
+        from rag.search_options import search_options, with_options
 
-        mode = mode or self.settings.search.mode
+        search, understanding = with_options(self.settings.search, others)
+        mode = mode or search.mode
         reranker = self._reranker_for(rerank, mode)
         options = search_options(
-            self.settings.search, self.settings.rerank if reranker else None,
+            search, self.settings.rerank if reranker else None,
             mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain, summaries=summaries,
         )  # fmt: skip
         wanted = self._understanding(understanding, history)
@@ -716,6 +721,7 @@ class KnowledgeBase:
         self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any
     ) -> Hits:
         from rag import evidence, pipeline
+        from rag.pages import with_pages
 
         chosen = self._chosen(**asked)
         pipeline.check_query(query)
@@ -732,6 +738,7 @@ class KnowledgeBase:
             if self.catalog.generation(self.collection) == collection.generation:
                 hits = replace(hits, warnings=hits.warnings + self._notes(collection))
                 hits = self._expanded(hits, expand, trace) if expand else hits
+                hits = replace(hits, items=with_pages(hits.items, self._page_starts))
                 return replace(hits, items=evidence.highlighted(hits.question, hits.items)) if highlight else hits
         return Hits((), warnings=(f"Collection {self.collection} is empty. Import something: ragstone ingest PATH",))
 
@@ -745,7 +752,7 @@ class KnowledgeBase:
         parts = searcher.parts(chosen.wanted, chosen.reranker, chosen.options.summaries)
         if chosen.wanted.needs_chat:
             parts = replace(parts, understand=planner(searcher, chosen.wanted))
-        if chosen.mode != "auto":
+        if "auto" not in chosen.mode.split("+"):
             return routing.direct(query, parts=parts, options=chosen.options, trace=trace)
         more = None
         if self._may_escalate:
@@ -769,6 +776,8 @@ class KnowledgeBase:
         """The hits as a reader gets them: summaries give way to what they sum up, small chunks to what surrounds them."""
         from rag import expand
 
+        if mode not in EXPANSIONS:
+            raise UsageError(f"expand must be one of {', '.join(EXPANSIONS)}, not {mode!r}.")
         name = self.collection
         parts = expand.ExpandParts(
             text=lambda doc_id: self.catalog.text(name, doc_id) or "",
@@ -784,6 +793,13 @@ class KnowledgeBase:
             step.n_in, step.n_out, step.detail = len(hits), len(items), {"mode": mode}
         return replace(hits, items=items, trace=tuple(trace.steps))
 
+    def _page_starts(self, doc_ids: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+        """Where the pages of documents begin in their texts; those without pages are left out."""
+        from rag.parse_child import page_starts
+
+        packed = self.catalog.packed_blocks(self.collection, doc_ids)
+        return {doc_id: starts for doc_id, blocks in packed.items() if (starts := page_starts(blocks))}
+
     def _understanding(self, given: Mapping[str, Any], history: Sequence[tuple[str, str]]) -> UnderstandOptions:
         """What the caller asked for, else what the settings say. Raises UsageError for an unknown option."""
         from rag import prompts
@@ -792,18 +808,27 @@ class KnowledgeBase:
         names = ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
         if unknown := sorted(given.keys() - set(names)):
             raise UsageError(
-                f"search() has no option {unknown[0]!r}. Known: {', '.join(names)}, and those of its help."
+                f"search() has no option {unknown[0]!r}. Known: {', '.join(names)}, the settings of [search], and those of its help."
             )
         values = {name: getattr(self.settings.understand, name) for name in names}
         values |= {name: value for name, value in given.items() if value is not None}
-        for name in ("multi_query", "hyde"):
-            if not isinstance(values[name], int) or not 0 <= values[name] <= prompts.MOST_ITEMS:
+        for name in names:
+            if name not in COUNTS and not isinstance(values[name], bool):
+                raise UsageError(f"{name} must be True or False, not {values[name]!r}.")
+        for name in COUNTS:
+            if type(values[name]) is not int or not 0 <= values[name] <= prompts.MOST_ITEMS:
                 raise UsageError(f"{name} must be a whole number from 0 to {prompts.MOST_ITEMS}, not {values[name]!r}.")
-        return UnderstandOptions(history=tuple((asked, answered) for asked, answered in history), **values)
+        try:
+            turns_before = tuple((str(asked), str(answered)) for asked, answered in history)
+        except (TypeError, ValueError):
+            raise UsageError(f"history must hold (question, answer) pairs, not {history!r:.100}.") from None
+        return UnderstandOptions(history=turns_before, **values)
 
     def _reranker_for(self, wanted: bool | None, mode: str) -> Reranker | None:
         """wanted: None leaves it to the settings. The reranker that needs no model is made for hybrid and auto, and joins nothing else unasked."""
         chosen = self.settings.rerank
+        if wanted not in (None, True, False):
+            raise UsageError(f"rerank must be True, False or None, not {wanted!r}.")
         if wanted is False or (wanted is None and not chosen.model):
             return None
         if not chosen.model:
@@ -985,33 +1010,47 @@ class KnowledgeBase:
             return self._chat
 
     @property
+    def remembering_chat(self) -> ChatModel | None:
+        """The chat model, not asked again what it was asked before, unless search.cache is off."""
+        from rag.reply_cache import CachedChat
+
+        chat = self.chat
+        return CachedChat(chat, self.replies) if chat is not None and self.settings.search.cache else chat
+
+    @property
     def replies(self) -> ReplyCache:
         """What chat models said before, so that nothing is asked twice."""
         if self._owner is not self:
             return self._owner.replies
         with self._lock:
             if self._replies is None:
-                from rag.reply_cache import ReplyCache
+                from rag import reply_cache
 
-                self._replies = ReplyCache(self.home / "replies.sqlite3")
+                self._replies = reply_cache.ReplyCache(self.home / reply_cache.FILE)
             return self._replies
 
     @property
     def reranker(self) -> Reranker | None:
-        """The reranker that the settings name; None when they name none."""
-        if self._owner is not self:
-            return self._owner.reranker
-        with self._models_lock:
-            if self._reranker is None and self.settings.rerank.model:
-                from rag.reranking import open_reranker
+        """The reranker that this view's settings name; None when they name none. One that cannot be had says so when it is asked."""
+        from rag.reranking import CHAT, MissingReranker, open_reranker
 
-                self._reranker = open_reranker(
-                    self.settings,
-                    lambda: self.chat,
-                    notify=self._notify,
-                    cache=self.replies if self.settings.search.cache else None,
-                )
-            return self._reranker
+        chosen, owner = self.settings.rerank, self._owner
+        if not chosen.model:
+            return None
+        key = f"{chosen.model_dump_json()} {chosen.api_key.get_secret_value()} {self.settings.search.cache}"
+        with owner._models_lock:
+            if (known := owner._rerankers.get(key)) is not None:
+                return known
+            cache = self.replies if self.settings.search.cache else None
+            try:
+                found = open_reranker(self.settings, lambda: self.remembering_chat, notify=self._notify, cache=cache)
+            except ModelError as error:
+                return MissingReranker(chosen.model, error)
+            if found is not None and (chosen.base_url or chosen.model != CHAT):  # the chat model may be this view's own
+                if len(owner._rerankers) >= MOST_RERANKERS:
+                    owner._rerankers.clear()
+                owner._rerankers[key] = found
+            return found
 
     # ------------------------------------------------------------ inside
 
@@ -1080,7 +1119,22 @@ class KnowledgeBase:
             return False
         if collection.fingerprint in self._checked or collection.probe is None:
             return True
-        return _cosine(embedder.embed_passages([PROBE_TEXT])[0], collection.probe) >= PROBE_COSINE
+        return _cosine(self._probe(embedder), collection.probe) >= PROBE_COSINE
+
+    def _probe(self, embedder: Embedder) -> Any:
+        """The vector of the fixed text, embedded once for each model and what runs it."""
+        from rag.reply_cache import cached_vector
+
+        runs_in = getattr(embedder, "backend", "")
+
+        def make() -> Any:
+            return embedder.embed_passages([PROBE_TEXT])[0]
+
+        if not runs_in or not self.settings.search.cache:
+            return make()
+        return cached_vector(
+            self.replies, "probe", f"{embedder.fingerprint} {runs_in}", embedder.dim, [PROBE_TEXT], make
+        )
 
     def _misfit(self, collection: Collection) -> FingerprintError:
         named = self.settings.embedding.model

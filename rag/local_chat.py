@@ -39,11 +39,17 @@ class LocalChat:
                 f"The chat model {name} should lie at {path}, and there is no such file. Run `ragstone models pull {name}`."
             )
         self.name = name
+        state = path.stat()
+        self._identity = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
         self._path, self._threads = path, threads or _cores()
         self._context_tokens, self._deadline_s = context_tokens, deadline_s
         self._turn = threading.Lock()
         self._server: Any = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def identity(self, _deadline_s: float | None = None) -> str:
+        """The file and its state: another one may come to lie under the same name."""
+        return self._identity
 
     def stream(
         self,

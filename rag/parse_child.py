@@ -193,6 +193,18 @@ def unpack_blocks(data: bytes, n_chars: int) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def page_starts(data: bytes) -> list[tuple[int, int]]:
+    """Where another page begins, of packed blocks: (offset in the text, page)."""
+    columns = array("I")
+    columns.frombytes(data[: len(data) // 20 * 20])
+    n = len(columns) // 5
+    starts: list[tuple[int, int]] = []
+    for start, page in zip(columns[n : 2 * n], columns[4 * n :], strict=True):
+        if page and (not starts or page != starts[-1][1]):
+            starts.append((start, page))
+    return starts
+
+
 # ---------------------------------------------------------------- walls
 
 

@@ -6,6 +6,7 @@ A retriever is any function (query, depth, filter) → Ranking, so a new one is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -17,9 +18,10 @@ import numpy as np
 from rag import fusion
 from rag.ahead import Ahead
 from rag.catalog_rows import LiveRow, StoredChunk
+from rag.dates import first_day
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
-from rag.filters import All, Expr, matches
-from rag.fusion import Ranking
+from rag.filters import All, Expr, matches, shown
+from rag.fusion import Part, Ranking, checked_scores
 from rag.settings import FORMS
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
@@ -34,10 +36,13 @@ Retriever = Callable[[Query, int, Expr | None], Ranking]
 Live = Callable[[Sequence[str]], Mapping[str, LiveRow]]
 """Which of these store keys belong to live versions."""
 
-Trust = Callable[[Query, Ranking, Expr | None], float]
-"""(query, its dense ranking, filter) → the share of its weight that the ranking gets beside others."""
+Trust = Callable[[Query, Mapping[str, Part], Expr | None], Mapping[str, float]]
+"""(query, its rankings by retriever, filter) → the share of its weight that a ranking gets beside the others; absent: all."""
 
 NEED_NO_MODEL = frozenset({"bm25"})  # they begin while a question is still being embedded for the others
+STORED = frozenset({"dense", "bm25"})  # the store's own: they give as much of one order as they are asked for
+MOST = 16_384  # candidates that a retriever is asked for
+TIES = 1e-9  # weight of the first ranking where a reranker has all of it: it decides between equal scores
 SHOWN_CANDIDATES = 20  # per step, when the trace explains
 
 
@@ -45,7 +50,7 @@ SHOWN_CANDIDATES = 20  # per step, when the trace explains
 class Recency:
     """Newer documents gain up to `weight` standard deviations, half of it at an age of `half_life_days`.
 
-    key: of the metadata, with an ISO date. A document without one gains nothing.
+    key: of the metadata, with a date. A document without one gains nothing.
     """
 
     weight: float
@@ -54,9 +59,8 @@ class Recency:
     today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
     def gain(self, metadata: Mapping[str, Any]) -> float:
-        try:
-            day = date.fromisoformat(str(metadata.get(self.key, ""))[:10])
-        except ValueError:
+        day = first_day(metadata.get(self.key, ""))
+        if day is None:
             return 0.0
         return float(self.weight * 0.5 ** (max((self.today - day).days, 0) / self.half_life_days))
 
@@ -71,6 +75,7 @@ class SearchOptions:
     depths: Mapping[str, int] = field(default_factory=dict)  # of single retrievers, in place of `depth`
     fusion: str = "zscore"
     rrf_k: int = 60
+    dense_trust: bool = True  # a ranking that knows little of this query gets less of its weight
     rerank_depth: int = 0  # how many of the fused candidates the reranker reads; 0: none
     rerank_weight: float = 1.0  # of the reranker's scores; the fused ones get the rest
     rerank_dense: float = 0.0  # of the rest: what the dense scores of the question get once more
@@ -85,6 +90,19 @@ class SearchOptions:
     filter: Expr | None = None
     summaries: str = "all"  # chunks that are summaries: all beside the others, none, or only they
     explain: bool = False
+    times: int = 1  # how many times as many rounds as there should have to be
+
+    def depth_of(self, retriever: str) -> int:
+        return self.depths.get(retriever, self.depth)
+
+    @property
+    def rounds(self) -> int:
+        """How many times its depth each retriever is asked for, so that there are `top_k` hits.
+
+        Rankings are fused depth by depth, and the later steps look at the first of these rounds alone: asking for more hits never
+        changes the first ones.
+        """
+        return self.times * math.ceil(self.top_k / max(map(self.depth_of, self.retrievers), default=self.depth))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +111,7 @@ class SearchParts:
 
     live: which keys are live, with their names. load: whole chunks by key. vectors: cached vectors by vector key.
     tokens: how well the passages of these vector keys hold a question's tokens; None where they cannot all be told.
-    trust: share of its weight that the dense ranking of a query gets beside others.
+    trust: shares of their weights that the rankings of a query get beside each other.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     fallback: finds rows by words while the store is away; None: then the search fails.
     forms: the index forms of rag/index_forms.py, which can say what they followed.
@@ -104,7 +122,7 @@ class SearchParts:
     load: Callable[[Sequence[str]], Mapping[str, StoredChunk]]
     vectors: Callable[[Sequence[str]], Mapping[str, np.ndarray]]
     tokens: Callable[[str, Sequence[str]], Sequence[float] | None] = lambda _question, _keys: None
-    trust: Trust = lambda _query, _ranking, _filter: 1.0
+    trust: Trust = lambda _query, _rankings, _filter: {}
     understand: Callable[[str, Trace], Understood] | None = None
     reranker: Reranker | None = None
     fallback: Retriever | None = None
@@ -118,12 +136,19 @@ def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Tra
 
 def searched(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> tuple[Hits, Ranked]:
     """The hits as from `search`, and what each step made of the question."""
-    n_steps = len(trace.steps)
-    few = _few(parts, options)
-    found = rank(query, parts=parts, options=few or options, trace=trace)
-    if few and len(found.final) < options.top_k and found.n_recalled >= few.depth:  # the others are not live
+    tried, n_steps = _few(parts, options) or options, len(trace.steps)
+    found = rank(query, parts=parts, options=tried, trace=trace)
+    known, n_steps = found.plan, n_steps + found.n_planned
+    while len(found.final) < options.top_k and found.was_cut and options.rerank_threshold is None:
+        if tried.depth < options.depth:
+            tried = options
+        elif tried.rounds * tried.depth < MOST:  # many of the candidates are not live, or a retriever has a small depth
+            tried = replace(tried, times=2 * tried.times)
+        else:
+            break
+        parts = replace(parts, understand=lambda _question, _trace: known)
         del trace.steps[n_steps:]
-        found = rank(query, parts=parts, options=options, trace=trace)
+        found = rank(query, parts=parts, options=tried, trace=trace)
     if options.explain:
         _explain(trace, found, parts)
     hits = load(found.final[: options.top_k], found.recalled, parts.load, trace)
@@ -141,7 +166,8 @@ class Ranked:
     lists: Mapping[str, Ranking]
     final: Ranking
     notes: tuple[str, ...] = ()
-    n_recalled: int = 0  # candidates of all lists, those that are not live among them
+    n_planned: int = 0  # steps of the trace that are the understanding's
+    was_cut: bool = False  # whether some retriever could give more
 
 
 def _few(parts: SearchParts, options: SearchOptions) -> SearchOptions | None:
@@ -149,9 +175,9 @@ def _few(parts: SearchParts, options: SearchOptions) -> SearchOptions | None:
     later = (
         (options.rerank_depth and parts.reranker is not None) or options.boosts or options.recency is not None
         or options.collapse is not None or options.mmr is not None or options.explain or parts.understand is not None
-        or len(options.retrievers) > 1
+        or len(options.retrievers) > 1 or not options.retrievers.keys() <= STORED
     )  # fmt: skip
-    if later or 2 * options.top_k >= options.depth:
+    if later or 2 * options.top_k >= min(map(options.depth_of, options.retrievers)):
         return None
     return replace(options, depth=2 * options.top_k, depths={})
 
@@ -159,12 +185,17 @@ def _few(parts: SearchParts, options: SearchOptions) -> SearchOptions | None:
 def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Ranked:
     """All steps but the reading of the hits. Raises UsageError for an empty query."""
     check_query(query)
+    n_steps = len(trace.steps)
     plan = understand(query, parts.understand, trace)
+    n_planned = len(trace.steps) - n_steps
     where = _joined(options.filter, plan.filter)
     notes: tuple[str, ...] = ()
     live = _Live(parts.live)
     try:
         recalled = recall(plan.queries, parts.retrievers, options, where, trace, live, parts.trust)
+        if plan.filter and not any(one.ranking for one in recalled):
+            plan, where = without_filter(plan), options.filter
+            recalled = recall(plan.queries, parts.retrievers, options, where, trace, live, parts.trust)
     except StoreAwayError as error:
         if parts.fallback is None:
             raise
@@ -172,19 +203,38 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace, live, parts.trust)
         notes = (f"{error} Until then passages are found by their words alone, in the catalog.",)
     rows = resolve(recalled, live, trace)
-    n_recalled = sum(len(one.ranking) for one in recalled)
-    recalled = [replace(one, ranking=[(pk, score) for pk, score in one.ranking if pk in rows]) for one in recalled]
+    was_cut = any(len(one.found) >= min(one.depth * options.rounds, MOST) for one in recalled)
+    recalled = [replace(one, live=frozenset(rows)) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
+    first = len({pk for one in recalled for pk, _ in one.round(0).ranking})
+    options = replace(options, depth=min(options.depth, first), rerank_depth=min(options.rerank_depth, first))
     if parts.reranker is not None and options.rerank_depth and final:
         final = lists["rerank"] = rerank(plan.question, final, recalled, parts, options, trace)
+        if reason := trace.steps[-1].detail.get("skipped"):
+            notes += (f"Not reranked: {reason}",)
     if options.boosts or options.recency:
         final = lists["boost"] = boost(final, parts, options, trace)
     if options.collapse is not None:
         final = lists["collapse"] = collapse(final, rows, parts.vectors, options, trace)
     if options.mmr is not None:
         final = lists["mmr"] = diversify(final, rows, parts.vectors, options, trace)
-    return Ranked(plan=plan, recalled=recalled, rows=rows, lists=lists, final=final, notes=notes, n_recalled=n_recalled)
+    return Ranked(
+        plan=plan,
+        recalled=recalled,
+        rows=rows,
+        lists=lists,
+        final=final,
+        notes=notes,
+        n_planned=n_planned,
+        was_cut=was_cut,
+    )
+
+
+def without_filter(plan: Understood) -> Understood:
+    """The plan without conditions that were read from the question and that no document meets."""
+    assert plan.filter is not None
+    return replace(plan, filter=None, skipped=(*plan.skipped, f"filter: no document meets {shown(plan.filter)}"))
 
 
 def check_query(query: str) -> None:
@@ -207,7 +257,10 @@ class Recalled:
 
     name: str
     weight: float
-    ranking: Ranking
+    found: Ranking  # as the retriever gave it
+    depth: int  # of each round
+    live: frozenset[str] | None = None  # None: not looked up yet
+    trust: float = 1.0  # share of the weight that it gets
     query: Query = Query(text="")
     where: Expr | None = None
 
@@ -218,6 +271,17 @@ class Recalled:
     @property
     def step(self) -> str:
         return f"recall:{self.name}"
+
+    @property
+    def ranking(self) -> Ranking:
+        """What is live of it."""
+        return self.found if self.live is None else [one for one in self.found if one[0] in self.live]
+
+    def round(self, at: int) -> Part:
+        """What is live of the candidates at `at` times the depth, from 0."""
+        found = self.found[at * self.depth : (at + 1) * self.depth]
+        ranking = found if self.live is None else [one for one in found if one[0] in self.live]
+        return Part(ranking, self.weight * self.trust, ended=len(found) < self.depth)
 
 
 def recall(
@@ -232,8 +296,7 @@ def recall(
     """Ask each retriever for its best rows for each query; those that need no model, while the others wait for theirs."""
 
     def ask(retriever: str, query: Query) -> Ranking:
-        depth = max(options.depths.get(retriever, options.depth), options.top_k)
-        return retrievers[retriever](query, depth, where)
+        return retrievers[retriever](query, min(options.depth_of(retriever) * options.rounds, MOST), where)
 
     def ask_ahead(retriever: str, query: Query) -> Ranking:
         found = ask(retriever, query)
@@ -247,6 +310,7 @@ def recall(
     }
     found: list[Recalled] = []
     for query, label in zip(queries, _labels(queries), strict=True):
+        of_query: dict[str, Recalled] = {}
         for retriever, weight in options.retrievers.items():
             name = f"{retriever}{label}"
             with trace.span(f"recall:{name}") as step:
@@ -255,13 +319,12 @@ def recall(
                 step.n_out = len(ranking)
                 if label:
                     step.detail = {"query": query.text}
-                share = 1.0
-                if retriever == "dense" and len(options.retrievers) > 1:
-                    share = trust(query, ranking, where)
-                    step.detail = {**step.detail, "trust": round(share, 3)} if share < 1 else step.detail
-            found.append(
-                Recalled(name=name, weight=weight * query.weight * share, ranking=ranking, query=query, where=where)
-            )
+            of_query[retriever] = Recalled(
+                name=name, weight=weight * query.weight, found=ranking, depth=options.depth_of(retriever), query=query, where=where
+            )  # fmt: skip
+        weighed = options.dense_trust and len(of_query) > 1
+        shares = trust(query, {name: one.round(0) for name, one in of_query.items()}, where) if weighed else {}
+        found += [replace(one, trust=shares.get(retriever, 1.0)) for retriever, one in of_query.items()]
     return found
 
 
@@ -296,22 +359,26 @@ def _joined(left: Expr | None, right: Expr | None) -> Expr | None:
 def resolve(recalled: Sequence[Recalled], live: Live, trace: Trace) -> Mapping[str, LiveRow]:
     """Ask the catalog which candidates are live. Rows of versions that are not stay behind."""
     with trace.span("resolve") as step:
-        keys = sorted({pk for one in recalled for pk, _ in one.ranking})
+        keys = sorted({pk for one in recalled for pk, _ in one.found})
         rows = live(keys)
         step.n_in, step.n_out = len(keys), len(rows)
     return rows
 
 
 def fuse(recalled: Sequence[Recalled], options: SearchOptions, trace: Trace) -> Ranking:
-    """One ranking out of several; a single one passes as it is."""
+    """One ranking out of several, round by round; a single one passes as it is."""
     if len(recalled) == 1:
         return recalled[0].ranking
     with trace.span("fuse") as step:
-        weights = [one.weight for one in recalled]
-        rankings = [one.ranking for one in recalled]
-        fused = fusion.fuse(rankings, weights, method=options.fusion, rrf_k=options.rrf_k, depth=options.depth)
-        step.n_in, step.n_out = sum(map(len, rankings)), len(fused)
-        step.detail = {"method": options.fusion, "weights": {one.name: one.weight for one in recalled}}
+        fused: Ranking = []
+        for at in range(options.rounds):
+            parts = [one.round(at) for one in recalled]
+            fused = fusion.followed_by(fused, fusion.fuse(parts, method=options.fusion, rrf_k=options.rrf_k))
+        step.n_in, step.n_out = sum(len(one.ranking) for one in recalled), len(fused)
+        trust = {one.name: round(one.trust, 3) for one in recalled if one.trust < 1}
+        step.detail = {
+            "method": options.fusion, "weights": {one.name: one.weight for one in recalled}, **({"trust": trust} if trust else {}),
+        }  # fmt: skip
     return fused
 
 
@@ -330,12 +397,15 @@ def rerank(
     """
     assert parts.reranker is not None
     with trace.span("rerank") as step:
-        head, tail = fused[: options.rerank_depth], fused[options.rerank_depth :]
+        most = min(options.rerank_depth, getattr(parts.reranker, "most", options.rerank_depth))
+        head, tail = fused[:most], fused[most:]
         chunks = parts.load([pk for pk, _ in head])
         read = [(pk, score) for pk, score in head if pk in chunks]
         step.n_in, step.detail = len(read), {"reranker": parts.reranker.name, "weight": options.rerank_weight}
         try:
-            scores = parts.reranker.scores(question, [chunks[pk].chunk.indexed_text for pk, _ in read])
+            scores = checked_scores(
+                parts.reranker.scores(question, [chunks[pk].chunk.indexed_text for pk, _ in read]), len(read)
+            )
             keys = [chunks[pk].vector_key for pk, _ in read]
             by_token = parts.tokens(question, keys) if options.rerank_tokens else None
         except (ModelError, ChatError) as error:
@@ -345,12 +415,13 @@ def rerank(
         likest = fusion.ranking(dict(zip([pk for pk, _ in read], by_token or (), strict=bool(by_token))))
         if options.rerank_threshold is not None:
             kept = {pk for pk, score in by_model if score >= options.rerank_threshold}
+            step.detail["below_threshold"], step.detail["best_score"] = len(read) - len(kept), by_model[0][1]
             by_model, read, tail = (
                 [one for one in by_model if one[0] in kept],
                 [one for one in read if one[0] in kept],
                 [],
             )
-        dense = next((one.ranking for one in recalled if one.name == "dense"), [])
+        dense = next((one.round(0).ranking for one in recalled if one.name == "dense"), [])
         there = {pk for pk, _ in read}
         others = [
             ([one for one in ranking if one[0] in there], weight)
@@ -359,8 +430,9 @@ def rerank(
         others = [(ranking, weight) for ranking, weight in others if ranking and weight]
         rest = 1.0 - options.rerank_weight - sum(weight for _, weight in others)
         step.detail["by_tokens"] = bool(likest)
-        weights = [options.rerank_weight, *(weight for _, weight in others), rest]
-        mixed = fusion.weighted([by_model, *(ranking for ranking, _ in others), read], weights, fusion.zscore)
+        weights = [options.rerank_weight, *(weight for _, weight in others), max(rest, TIES)]
+        rankings = [by_model, *(ranking for ranking, _ in others), read]
+        mixed = fusion.weighted(list(map(Part, rankings, weights)), fusion.zscore)
         ranked = fusion.followed_by(mixed, tail)
         step.n_out = len(ranked)
     return ranked
@@ -419,15 +491,16 @@ def diversify(
     options: SearchOptions,
     trace: Trace,
 ) -> Ranking:
-    """Maximal marginal relevance over the fused candidates, with the vectors the catalog keeps."""
+    """Maximal marginal relevance over the first `depth` candidates, with the vectors the catalog keeps."""
     assert options.mmr is not None
     with trace.span("mmr") as step:
-        candidates = fused[: options.depth]
+        candidates, tail = fused[: options.depth], fused[options.depth :]
         cached = vectors([rows[pk].vector_key for pk, _ in candidates])
         by_pk = {pk: cached[rows[pk].vector_key] for pk, _ in candidates if rows[pk].vector_key in cached}
         picked = fusion.mmr(candidates, by_pk, trade_off=options.mmr, top_k=options.top_k)
-        step.n_in, step.n_out, step.detail = len(candidates), len(picked), {"lambda": options.mmr}
-    return picked
+        ranked = fusion.followed_by(picked, tail)
+        step.n_in, step.n_out, step.detail = len(candidates), len(ranked), {"lambda": options.mmr}
+    return ranked
 
 
 def load(

@@ -6,13 +6,14 @@ token of them costs the user 10 to 30 ms before the first word of the answer.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rag.types import Message
+from rag.types import ChatDelta, Message
 
 NO_ANSWER = {"en": "NOT IN THE PASSAGES", "zh": "资料中没有答案"}
 
@@ -23,6 +24,8 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 _NOT_LETTERS = re.compile(r"[\W_]+")
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,40 @@ def asked(question: str, passages: Sequence[ShownPassage], language: str) -> str
     return "\n".join([*map(_passage, passages), label + neutral(question.strip())])
 
 
+def without_thinking(text: str) -> str:
+    """A reply without what a reasoning model thinks first: `<think>…</think>`, also unclosed, or with its start in the prompt.
+
+    Only what stands before the reply goes, so that a reply which is about such marks keeps them.
+    """
+    while (thought := _THOUGHT.match(text)) is not None:
+        text = text[thought.end() :]
+    end = _END_OF_THOUGHT.search(text)
+    if end and "<think" not in text[: end.start()].lower():
+        return without_thinking(text[end.end() :])
+    return text.strip()
+
+
+def spoken(deltas: Iterable[ChatDelta]) -> Iterator[ChatDelta]:
+    """A reply as it streams, from where the model has done with thinking. A thought whose start stood in the prompt is not told."""
+    begun, is_thought = "", True
+    for delta in deltas:
+        if is_thought:
+            begun += delta.text
+            is_thought = _may_be_thought(begun) and not delta.done
+            if is_thought:
+                continue
+            delta = replace(delta, text=without_thinking(begun) + begun[len(begun.rstrip()) :])
+        yield delta
+
+
+def _may_be_thought(begun: str) -> bool:
+    """Whether a reply that begins so has said nothing yet."""
+    start = begun.lstrip().lower()
+    if not start.startswith("<think"):
+        return "<think".startswith(start)
+    return "</think" not in start or not without_thinking(begun)
+
+
 def _passage(passage: ShownPassage) -> str:
     header = f" {neutral(passage.header)}" if passage.header else ""
     return f"<passage>[{passage.number}]{header}\n{neutral(passage.text)}\n</passage>"
@@ -154,6 +191,7 @@ class Task:
     instruction: Mapping[str, str]
     examples: Mapping[str, tuple[str, tuple[str, ...]]]
     max_tokens: int
+    more_examples: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=dict)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -170,32 +208,106 @@ MOST_ITEMS = 8  # of a reply's list
 
 
 def task_messages(task: Task, text: str, language: str, *, n: int = 1) -> list[Message]:
-    """Ask for a task. One example comes first: a small model follows it better than any description.
+    """Ask for a task. An example comes first: a small model follows it better than any description.
 
     text: made neutral already. Parser: `task_reply`.
     """
-    given, wanted = task.examples[language]
-    return [
-        Message(role="system", content=task.instruction[language].format(n=n)),
-        Message(role="user", content=given),
-        Message(role="assistant", content=json.dumps({task.key: list(wanted)}, ensure_ascii=False)),
-        Message(role="user", content=text.strip()),
-    ]
+    messages = [Message(role="system", content=task.instruction[language].format(n=n))]
+    for given, wanted in (task.examples[language], *task.more_examples.get(language, ())):
+        messages.append(Message(role="user", content=given))
+        messages.append(Message(role="assistant", content=json.dumps({task.key: list(wanted)}, ensure_ascii=False)))
+    return [*messages, Message(role="user", content=text.strip())]
 
 
 def task_reply(task: Task, reply: str) -> list[str]:
     """The strings of a reply, without blanks and repetitions. Empty when the model did not do what was asked.
 
-    Reads the JSON object wherever it stands; a model that wrote a plain or numbered list is understood as well.
+    Reads JSON wherever it stands: the object that holds the key, another one of a single entry, or a bare list. Of JSON that
+    was cut off the whole strings are taken. A model that wrote a plain or numbered list is understood as well.
     """
-    found = _json_object(reply)
-    if found is not None:
-        values = found.get(task.key, next(iter(found.values()), None))
-        items = values if isinstance(values, list) else [values]
+    reply = without_thinking(reply)
+    values = json_values(reply)
+    objects = [one for one in values if isinstance(one, dict)]
+    named = [one[task.key] for one in objects if task.key in one]
+    alone = [next(iter(one.values())) for one in objects if len(one) == 1]
+    if objects:
+        found = named or alone[:1]
     else:
-        items = [_LIST_MARK.sub("", line) for line in reply.splitlines() if "```" not in line and "{" not in line]
-    texts = [_unquoted(" ".join(item.split())) for item in items if isinstance(item, str)]
-    return list(dict.fromkeys(text for text in texts if text))[:MOST_ITEMS]
+        found = [one for one in values if any(map(_spoken, one))] or [_cut_strings(reply, task.key) or _lines(reply)]
+    items = [item for one in found for item in (one if isinstance(one, list) else [one])]
+    texts = [_unquoted(" ".join(_spoken(item).split())) for item in items]
+    return list(dict.fromkeys(text for text in texts if text and not _REFUSAL.match(text)))[:MOST_ITEMS]
+
+
+def json_values(reply: str) -> list[Any]:
+    """The JSON objects and lists that stand in a reply, in order, without those that are part of another.
+
+    Commas before an end are let through, and so are the single quotes of Python.
+    """
+    found: list[Any] = []
+    at = 0
+    for match in list(re.finditer(r"[\[{]", reply))[:MOST_STARTS]:
+        start = match.start()
+        if start < at:
+            continue
+        try:
+            value, at = _DECODER.raw_decode(reply, start)
+        except (ValueError, RecursionError):
+            end = reply.rfind("}" if match.group() == "{" else "]") + 1
+            value = _lenient(reply[start:end])
+            at = end if value is not None else at
+        if isinstance(value, (dict, list)):
+            found.append(value)
+    return found
+
+
+def json_object(reply: str, key: str) -> dict[str, Any]:
+    """The object of a reply that holds `key`, else the first; {} when there is none."""
+    objects = [one for one in json_values(without_thinking(reply)) if isinstance(one, dict)]
+    return next((one for one in objects if key in one), next(iter(objects), {}))
+
+
+def _lenient(text: str) -> Any:
+    try:
+        return _DECODER.decode(re.sub(r",\s*(?=[}\]])", "", text))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+
+
+def _spoken(item: Any) -> str:
+    """The text of one item of a list: itself, the one of a small object, or a condition that is given in parts."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict):
+        return ""
+    if "field" in item and "value" in item:
+        operator = item.get("operator") or item.get("op") or "=="
+        return f"{item['field']} {operator} {json.dumps(item['value'], ensure_ascii=False)}"
+    texts = [one for one in item.values() if isinstance(one, str)]
+    return texts[0] if len(texts) == 1 else ""
+
+
+def _cut_strings(reply: str, key: str) -> list[str]:
+    """The whole strings of a list that the reply's end cuts off."""
+    begun = re.search(rf'"{key}"\s*:\s*\[(.*)\Z', reply, re.DOTALL) or re.match(
+        r"(?:```\w*)?\s*\[(.*)\Z", reply, re.DOTALL
+    )
+    if begun is None or reply.rstrip("` \n").endswith(("}", "]")):
+        return []  # no list, or one that is broken in another way
+    quoted = re.findall(r'"(?:[^"\\]|\\.)*"', begun.group(1))
+    values = [_lenient(one) for one in quoted]
+    return [one for one in values if isinstance(one, str)]
+
+
+def _lines(reply: str) -> list[str]:
+    """The lines of a plain reply; of a list its items alone, not what is said before and after it."""
+    lines = [line for line in reply.splitlines() if not _NOT_PLAIN.search(line)]
+    marked = [line for line in lines if _LIST_MARK.match(line)]
+    return [_LIST_MARK.sub("", line) for line in marked or lines]
 
 
 def conversation(turns: Sequence[tuple[str, str]], question: str, language: str) -> str:
@@ -212,16 +324,18 @@ def _unquoted(text: str) -> str:
     return text[1:-1].strip() if around and text[0] not in text[1:-1] else text
 
 
-def _json_object(reply: str) -> dict[str, Any] | None:
-    start, end = reply.find("{"), reply.rfind("}")
-    try:
-        found = json.loads(reply[start : end + 1]) if 0 <= start < end else None
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and found else None
-
-
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)、:]|[a-z]\))\s*", re.IGNORECASE)
+_NOT_PLAIN = re.compile(
+    r"```|[{}]|^\s*[\[\]]|[:：]\s*$|^\s*\"[^\"]*\"\s*[:,]"
+)  # a fence, JSON, or what announces a list
+_REFUSAL = re.compile(
+    r"(?:i['’]?m|i am|we['’]re|we are) (?:really |very |so )?sorry\b|sorry,? (?:but )?i\b|as an ai\b"
+    r"|i (?:can(?:no|['’])t|am (?:unable|not able) to) (?:help|assist|answer|provide|fulfill?|comply)\b"
+    r"|(?:很|非常)?抱歉[，,]|对不起[，,]|作为(?:一个)?(?:ai|人工智能)|我(?:无法|不能)(?:回答|提供|帮助|协助)",
+    re.IGNORECASE,
+)
+_DECODER = json.JSONDecoder()
+MOST_STARTS = 40  # of JSON in a reply that are tried
 
 CONDENSE = Task(
     key="question",
@@ -377,12 +491,28 @@ FILTER = Task(
     },
     examples={
         "en": (
-            "Fields: type (pdf, docx), year (2021, 2024)\nQuestion: What do the PDFs since 2022 say about copper?",
-            ("type == 'pdf'", "year >= 2022"),
+            "Fields: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n"
+            "Question: What do the English PDFs since March 2022 say about copper?",
+            ("lang == 'en'", "type == 'pdf'", "date >= '2022-03-01'"),
         ),
         "zh": (
-            "字段: type (pdf, docx), year (2021, 2024)\n问题: 2022年以来的PDF怎么说铜？",
-            ("type == 'pdf'", "year >= 2022"),
+            "字段: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n问题: 2022年3月以来的英文PDF怎么说铜？",
+            ("lang == 'en'", "type == 'pdf'", "date >= '2022-03-01'"),
+        ),
+    },
+    more_examples={
+        "en": (
+            (
+                "Fields: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n"
+                "Question: Who designed the Eddystone lighthouse?",
+                ("none",),
+            ),
+        ),
+        "zh": (
+            (
+                "字段: date (2021-02-03, 2024-05-11), lang (en, zh), type (pdf, docx)\n问题: 埃迪斯通灯塔是谁设计的？",
+                ("none",),
+            ),
         ),
     },
 )
@@ -414,10 +544,26 @@ def order_messages(question: str, passages: Sequence[str], language: str) -> lis
 
 def order_reply(reply: str, n: int) -> list[int]:
     """The numbers 1 … n that the reply names, in its order, each once; empty when it names none."""
-    found = _json_object(reply)
-    listed = found.get("order") if found else re.findall(r"\d+", reply)
-    numbers = [int(one) for one in listed if str(one).isdigit()] if isinstance(listed, list) else []
+    reply = without_thinking(reply)
+    values = json_values(reply)
+    named = [one["order"] for one in values if isinstance(one, dict) and isinstance(one.get("order"), list)]
+    lists = named or [one for one in values if isinstance(one, list) and len(one) > 1]
+    numbers = map(_number, lists[0]) if lists else map(int, _ordered(reply))
     return list(dict.fromkeys(number for number in numbers if 1 <= number <= n))
+
+
+def _number(item: Any) -> int:
+    """The one whole number of an item such as 3, "3", "[3]", 3.0 or "Passage 3"; 0 when it is none."""
+    found = re.fullmatch(r"\D*(\d{1,4})(?:\.0+)?\D*", str(item))
+    return int(found.group(1)) if found else 0
+
+
+def _ordered(reply: str) -> list[str]:
+    """The numbers of a reply in words that are put in an order, not any that a sentence counts something with."""
+    plain = re.sub(r"[\[\]]", "", reply)
+    if run := re.search(r"\d{1,4}(?:\s*[>,，、;；]\s*\d{1,4})+", plain):
+        return re.findall(r"\d+", run.group())
+    return re.findall(r"\[(\d{1,4})\]", reply) or re.findall(r"\A\s*(\d{1,4})\s*\Z", reply)
 
 
 # ---------------------------------------------------------------- enriching chunks

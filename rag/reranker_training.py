@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rag.errors import ModelError, UsageError
-from rag.fusion import ranking, weighted, zscore
+from rag.fusion import Part, ranking, weighted, zscore
 from rag.text import is_han, sentences, words
 from rag.types import Chunk, DocumentInfo, Hits
 
@@ -249,7 +249,7 @@ def _tried(
         by_model = ranking({hit.chunk_id: float(score) for hit, score in zip(hits, found, strict=True)})
         plain.append(_reciprocal([key for key, _ in first], one.right))
         for weight in WEIGHTS:
-            order = weighted([by_model, first], [weight, 1.0 - weight], zscore)
+            order = weighted([Part(by_model, weight), Part(first, 1.0 - weight)], zscore)
             mixed[weight].append(_reciprocal([key for key, _ in order], one.right))
     best = max(WEIGHTS, key=lambda weight: (sum(mixed[weight]), weight))
     gains = np.array(mixed[best]) - np.array(plain)

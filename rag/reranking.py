@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag import prompts
-from rag.chat import OpenAIChat, complete
+from rag.chat import OpenAIChat
 from rag.errors import ChatError, ModelError
-from rag.reply_cache import CachedReranker, ReplyCache
+from rag.fusion import MOST_SCORE
+from rag.reply_cache import CachedReranker, ReplyCache, complete_as
 from rag.settings import SENTENCES, LlmSettings, RerankSettings
 from rag.text import language, sentences, words
 from rag.types import ChatModel, Reranker
@@ -61,6 +62,16 @@ def open_reranker(
     folder = resolve(chosen.model, "rerank", models_dir(settings.models.dir))
     encoder = CrossEncoderReranker(str(folder), name=chosen.model, batch_size=chosen.batch_size, threads=chosen.threads)
     return _cached(encoder, cache, f"{folder} {_state(Path(folder))}")
+
+
+class MissingReranker:
+    """Stands for a reranker that cannot be had: a search goes on without it and says so."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.name, self._error = name, error
+
+    def scores(self, question: str, passages: Sequence[str]) -> list[float]:
+        raise ModelError(str(self._error)) from self._error
 
 
 def _cached(reranker: Reranker, cache: ReplyCache | None, identity: str) -> Reranker:
@@ -128,13 +139,16 @@ def _scores_of(reply: Any, n: int) -> list[float]:
     for one in results if isinstance(results, list) else ():
         index = one.get("index") if isinstance(one, dict) else None
         score = one.get("relevance_score", one.get("score")) if isinstance(one, dict) else None
-        if isinstance(index, int) and isinstance(score, (int, float)) and math.isfinite(score):
+        if type(index) is int and isinstance(score, (int, float)) and score is not True and abs(score) <= MOST_SCORE:
+            if index in scores and scores[index] != score:
+                scores.clear()  # it says two things of one passage
+                break
             scores[index] = float(score)
     if scores.keys() != set(range(n)):
         raise ChatError(
             "E_LLM_PROTOCOL",
-            f"The rerank endpoint was asked to score {n} passages and gave {len(scores)} usable scores. Check rerank.base_url and "
-            "rerank.model.",
+            f"The rerank endpoint was asked to score each of {n} passages and gave {len(scores)} usable scores. Check "
+            "rerank.base_url and rerank.model.",
         )
     return [scores[index] for index in range(n)]
 
@@ -145,6 +159,8 @@ class ChatReranker:
     Source: Sun et al., EMNLP 2023, arXiv:2304.09542.
     """
 
+    most = MOST_LISTED
+
     def __init__(self, chat: ChatModel, deadline_s: float) -> None:
         self.name = f"chat:{chat.name}"
         self._chat, self._deadline_s = chat, deadline_s
@@ -152,11 +168,10 @@ class ChatReranker:
     def scores(self, question: str, passages: Sequence[str]) -> list[float]:
         """Minus the rank that the model gives; what it leaves out follows in the old order. Raises: ChatError."""
         shown = [text[:LISTED_CHARS] for text in passages[:MOST_LISTED]]
-        reply = complete(
-            self._chat, prompts.order_messages(question, shown, language(question)),
+        order = complete_as(
+            self._chat, prompts.order_messages(question, shown, language(question)), partial(prompts.order_reply, n=len(shown)),
             max_tokens=8 * len(shown) + 32, json_schema=prompts.ORDER_SCHEMA, deadline_s=self._deadline_s,
         )  # fmt: skip
-        order = prompts.order_reply(reply, len(shown))
         if not order:
             raise ChatError("E_LLM_PROTOCOL", f"The chat model {self._chat.name} gave no order of the passages.")
         ranks = {number: rank for rank, number in enumerate(order)}

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from rag import filters
 from rag.errors import UsageError
 from rag.pipeline import Recency, SearchOptions
@@ -28,6 +30,8 @@ def search_options(
     summaries: str | None = None,
 ) -> SearchOptions:
     """rerank: None leaves the step out. Raises: UsageError, FilterError."""
+    if filter is not None and not isinstance(filter, str):
+        raise UsageError(f"filter must be a condition as text, such as \"type == 'pdf'\", not {filter!r}.")
     weak = rerank is not None and rerank.model == SENTENCES and not rerank.base_url
     weight = SENTENCES_WEIGHT if weak else 1.0
     if rerank is not None and rerank.weight is not None:
@@ -36,7 +40,7 @@ def search_options(
     recency = Recency(weight=search.recency, half_life_days=search.recency_days, key=search.recency_field)
     return SearchOptions(
         retrievers=weights(mode, search), top_k=_check_top_k(search.top_k if top_k is None else top_k), depth=search.depth,
-        depths=search.depths, fusion=search.fusion, rrf_k=search.rrf_k,
+        depths=search.depths, fusion=search.fusion, rrf_k=search.rrf_k, dense_trust=search.dense_trust,
         rerank_depth=rerank.depth if rerank else 0, rerank_weight=weight,
         rerank_dense=dense,
         rerank_tokens=min(TOKENS_WEIGHT, 1.0 - weight - dense) if weak else 0.0,
@@ -49,15 +53,38 @@ def search_options(
     )  # fmt: skip
 
 
+PER_SEARCH = frozenset({
+    "depth", "depths", "weights", "boosts", "recency", "recency_days", "recency_field", "collapse", "fusion", "dense_weight", "dense_trust",
+    "rrf_k",
+})  # fmt: skip
+
+
+def with_options(search: SearchSettings, asked: Mapping[str, Any]) -> tuple[SearchSettings, dict[str, Any]]:
+    """The settings with those of them that a caller asked for, and what else was asked for. Raises: UsageError."""
+    changes = {name: value for name, value in asked.items() if name in PER_SEARCH and value is not None}
+    others = {name: value for name, value in asked.items() if name not in PER_SEARCH}
+    if not changes:
+        return search, others
+    try:
+        return SearchSettings.model_validate({**search.model_dump(), **changes}), others
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
 def weights(mode: str, search: SearchSettings) -> Mapping[str, float]:
     """The retrievers of a mode with their weights; `hybrid` and `auto` stand for dense and BM25. Raises: UsageError."""
+    if not isinstance(mode, str):
+        raise UsageError(f"mode must be a name, such as hybrid, not {mode!r}.")
     found: dict[str, float] = {}
+    given = search.weights
     for name in mode.split("+"):
         if name in ("hybrid", "auto"):
-            found |= {"dense": search.dense_weight, "bm25": 1.0 - search.dense_weight}
+            of_words = 1.0 - search.dense_weight
+            found |= {"dense": given.get("dense", search.dense_weight), "bm25": given.get("bm25", of_words)}
         elif name in MODES:
             alone = {"dense": 1.0, "bm25": 1.0}
-            found[name] = search.weights.get(name, alone.get(name, OTHER_WEIGHT))
+            found[name] = given.get(name, alone.get(name, OTHER_WEIGHT))
         else:
             near = difflib.get_close_matches(name, MODES, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
@@ -66,7 +93,7 @@ def weights(mode: str, search: SearchSettings) -> Mapping[str, float]:
             )
     if "graph" in found and len(found) > 1:
         del found["graph"]
-        return with_graph(found, search.weights.get("graph", search.graph_weight))
+        return with_graph(found, given.get("graph", search.graph_weight))
     return found
 
 
@@ -87,7 +114,7 @@ def _check_summaries(which: str) -> str:
     return which
 
 
-def _check_mmr(trade_off: float) -> float | None:
-    if not 0.0 <= trade_off <= 1.0:
-        raise UsageError(f"MMR's λ must lie between 0 and 1, not {trade_off}.")
+def _check_mmr(trade_off: Any) -> float | None:
+    if not isinstance(trade_off, (int, float)) or not 0.0 <= trade_off <= 1.0:
+        raise UsageError(f"MMR's λ must be a number between 0 and 1, not {trade_off!r}.")
     return None if trade_off == 1.0 else trade_off  # 1 keeps the order: off

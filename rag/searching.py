@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag.background import SAMPLE as SAMPLED
 from rag.background import Background
-from rag.crossing import SAMPLE, Crossing, main_language
+from rag.crossing import PAIRS, SAMPLE, Crossing, main_language, shift
 from rag.settings import FORMS
 from rag.text import language
 from rag.trace import Trace
@@ -23,16 +24,17 @@ from rag.types import Embedder, Query, Reranker
 if TYPE_CHECKING:
     from rag.catalog_rows import Collection
     from rag.filters import Expr
+    from rag.fusion import Part
     from rag.index_forms import IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
-    from rag.reply_cache import ReplyCache
-    from rag.understanding import UnderstandOptions, Understood
+    from rag.understanding import Budget, UnderstandOptions, Understood
 
 _K = TypeVar("_K")
 _T = TypeVar("_T")
 
 SUB_QUESTION_HITS = 5
+FIELD_VALUES = 200  # of each field, as documents write them, that a condition's value is looked for in
 MOST_VIEWS = 500  # whose collections have their language remembered
 MOST_BACKGROUNDS = 50  # collections of which a sample of vectors is kept, 0.8 MB each at 384 dimensions
 NO_UNDERSTANDING: dict[str, Any] = {
@@ -58,11 +60,11 @@ class SearchMemory:
         seen._backgrounds = self._backgrounds
         return seen
 
-    def crossing(self, embedder: Embedder) -> Crossing:
+    def crossing(self, fingerprint: str, shift: Callable[[], Any]) -> Crossing:
         with self._lock:
-            if embedder.fingerprint not in self._crossings:
-                self._crossings[embedder.fingerprint] = Crossing(embedder)
-            return self._crossings[embedder.fingerprint]
+            if fingerprint not in self._crossings:
+                self._crossings[fingerprint] = Crossing(shift())
+            return self._crossings[fingerprint]
 
     def language(self, of: tuple[Any, ...], state: tuple[Any, ...], find: Callable[[], str]) -> str:
         return _as_of(self._languages, of, state, find, most=MOST_VIEWS)
@@ -117,17 +119,17 @@ class Searcher:
 
     def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
         """Plans the queries of a question with the chat model, which is opened when it is first needed."""
-        from rag.reply_cache import CachedChat
         from rag.understanding import UnderstandParts, understand
 
         kb = self._kb
 
         def plan(question: str, trace: Trace) -> Understood:
             parts = UnderstandParts(
-                chat=CachedChat(kb.chat, kb.replies) if kb.chat else None,
+                chat=kb.remembering_chat,
                 deadline_s=kb.settings.understand.deadline_s,
-                fields=lambda: kb.catalog.field_values(self._name),
+                fields=lambda: kb.catalog.field_samples(self._name, FIELD_VALUES),
                 answer=self._short_answer,
+                budget=self._budget,
             )
             return understand(question, parts=parts, options=wanted, trace=trace)
 
@@ -164,13 +166,26 @@ class Searcher:
         return self._vectors[query]
 
     def _vector(self, query: Query) -> Any:
-        kb = self._kb
-        embedder = kb.query_embedder(self._collection)
-        vector = query_vector(embedder, query, kb.replies if kb.settings.search.cache else None)
-        into = self.main_language() if kb.settings.search.cross_language else ""
+        vector = query_vector(query, self._made)
+        into = self.main_language() if self._kb.settings.search.cross_language else ""
         if not into or language(query.text) == into:
             return vector
-        return self._memory.crossing(embedder).moved(vector, query.text, into)
+        crossing = self._memory.crossing(
+            self._collection.fingerprint,
+            lambda: self._made("crossing", [text for pair in PAIRS for text in pair]),
+        )
+        return crossing.moved(vector, query.text, into)
+
+    def _made(self, kind: str, texts: Sequence[str]) -> Any:
+        """A vector of the collection's model, from the cache where it may be."""
+        from rag.reply_cache import cached_vector
+
+        kb = self._kb
+        embedder = kb.query_embedder(self._collection)
+        make = partial(vector_of, embedder, kind, texts)
+        if not kb.settings.search.cache:
+            return make()
+        return cached_vector(kb.replies, kind, embedder.fingerprint, embedder.dim, texts, make)
 
     def by_tokens(self, question: str, keys: Sequence[str]) -> list[float] | None:
         """How well each passage holds the question's tokens; None where some passage's are not kept. Raises: ModelError."""
@@ -197,12 +212,25 @@ class Searcher:
         """Differs when the collection was written to; looked up once in a search."""
         return (self._collection.generation, self._kb.catalog.last_write(self._name))
 
-    def trust(self, query: Query, ranking: Sequence[tuple[str, float]], where: Expr | None) -> float:
-        """Share of its weight that the dense ranking of a query gets: less, where its best hit is what chance would bring.
+    def trust(self, query: Query, rankings: Mapping[str, Part], where: Expr | None) -> dict[str, float]:
+        """Shares of their weights that dense and BM25 get where both are asked.
 
-        With a filter all of it: what it leaves are other passages than those that are sampled.
+        Dense gets less where its best hit is what chance would bring; where it is not, BM25 gets less if it finds many passages
+        equally good.
         """
-        if not ranking or where is not None or not self._kb.settings.search.dense_trust:
+        from rag.background import clearness
+
+        if not rankings.keys() >= {"dense", "bm25"}:
+            return {}
+        dense = self._dense_trust(query, rankings["dense"].ranking, where)
+        if dense < 1:
+            return {"dense": dense}
+        of_words = rankings["bm25"]
+        return {} if of_words.ended else {"bm25": clearness([score for _, score in of_words.ranking])}
+
+    def _dense_trust(self, query: Query, ranking: Sequence[tuple[str, float]], where: Expr | None) -> float:
+        """With a filter 1: what it leaves are other passages than those that are sampled."""
+        if not ranking or where is not None:
             return 1.0
         of_documents = self.main_language()
         if of_documents and language(query.text) != of_documents:
@@ -239,24 +267,38 @@ class Searcher:
         settings, retrievers = self._kb.settings.search, retrievers or self.retrievers()
         weights = weights_of("hybrid", settings)
         most = settings.depth  # however many are asked for: more hits must not change the first ones
-        rankings = [fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights]
-        values = [
-            weight * (self.trust(query, ranking, where) if name == "dense" else 1.0)
-            for (name, weight), ranking in zip(weights.items(), rankings, strict=True)
-        ]
-        return fusion.fuse(rankings, values, method=settings.fusion, rrf_k=settings.rrf_k, depth=most)[:most]
+        rankings = {
+            name: fusion.ranking(dict(retrievers[name](query, max(depth, most), where)))[:most] for name in weights
+        }
+        parts = {
+            name: fusion.Part(ranking, weights[name], ended=len(ranking) < most) for name, ranking in rankings.items()
+        }
+        shares = self.trust(query, parts, where) if settings.dense_trust else {}
+        parts = {name: replace(part, weight=part.weight * shares.get(name, 1.0)) for name, part in parts.items()}
+        return fusion.fuse([*parts.values()], method=settings.fusion, rrf_k=settings.rrf_k)[:most]
 
     def _short_answer(self, question: str) -> str:
         """A sub-question answered from the documents; "" when they do not say."""
         from rag.answering import short_answer
 
-        kb = self._kb
+        kb, budget = self._kb, self._budget
+        if budget.spent:
+            return ""
         expand = kb.settings.search.expand
         hits = kb.search(
             question, top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, expand=expand, **NO_UNDERSTANDING
         )
-        deadline_s = kb.settings.understand.deadline_s
-        return short_answer(question, hits, chat=kb.chat, settings=kb.settings.answer, deadline_s=deadline_s)
+        with budget.counted():
+            return short_answer(
+                question, hits, chat=kb.remembering_chat, settings=kb.settings.answer, deadline_s=budget.left_s
+            )
+
+    @cached_property
+    def _budget(self) -> Budget:
+        """Of this search, in which a question may be understood twice."""
+        from rag.understanding import Budget
+
+        return Budget(self._kb.settings.understand.deadline_s)
 
     def _without_store(self, query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
         """What is found while Milvus is away. An embedded one that died is started again by the next search."""
@@ -273,34 +315,42 @@ class Searcher:
         return self._memory.forms(state, lambda: IndexForms(catalog, self._name, vector))
 
 
-def query_vector(embedder: Embedder, query: Query, cache: ReplyCache | None = None) -> Any:
+def query_vector(query: Query, made: Callable[[str, Sequence[str]], Any]) -> Any:
     """A query's unit vector, float32 of shape (dim,): the text's, averaged with those of imagined passages if there are any.
 
+    made: gives the vector of a text of a kind, as `vector_of` does.
     Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
     """
-    from rag.reply_cache import cached_vector
-
-    vector = cached_vector(cache, embedder, query.text) if cache else embedder.embed_queries([query.text])[0]
+    vector = made("query", [query.text])
     if not query.passages:
         return vector
     import numpy as np
 
-    mean = np.mean([vector, *embedder.embed_passages(list(query.passages))], axis=0)
+    mean = np.mean([vector, *(made("passage", [text]) for text in query.passages)], axis=0)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def vector_of(embedder: Embedder, kind: str, texts: Sequence[str]) -> Any:
+    """What the model makes of texts, float32 of shape (dim,): of one query, one passage, or of all pairs of a crossing."""
+    if kind == "crossing":
+        return shift(embedder, texts)
+    embed = embedder.embed_queries if kind == "query" else embedder.embed_passages
+    return embed(list(texts))[0]
 
 
 def _remembered(retriever: Retriever) -> Retriever:
     """A retriever that answers the same query once: the graph starts from what dense and BM25 find beside it."""
-    known: dict[tuple[Query, int], list[tuple[str, float]]] = {}
+    known: dict[tuple[Query, int, Expr | None], list[tuple[str, float]]] = {}  # the filter differs between two plans
     one_asks = threading.Lock()
 
     def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
-        with turns.waiting():
-            one_asks.acquire()
+        if not one_asks.acquire(blocking=False):  # a turn is not given away for nothing
+            with turns.waiting():
+                one_asks.acquire()
         try:
-            if (query, depth) not in known:
-                known[query, depth] = list(retriever(query, depth, where))
-            return known[query, depth]
+            if (query, depth, where) not in known:
+                known[query, depth, where] = list(retriever(query, depth, where))
+            return known[query, depth, where]
         finally:
             one_asks.release()
 

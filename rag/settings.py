@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -20,13 +20,16 @@ from rag.errors import SettingsError
 PREFIX = "RAGSTONE__"
 FILE_NAME = "ragstone.toml"
 FORMS = ("fields", "keywords", "hierarchical", "tree", "list")  # see rag/index_forms.py
+Expansion = Literal["implied", "none", "parent", "neighbours", "window", "auto"]  # see rag/expand.py
+EXPANSIONS: tuple[str, ...] = get_args(Expansion)
 SENTENCES = "sentences"  # the reranker that needs no model
 SUMMARIES = ("all", "none", "only")
 MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
+RETRIEVERS = ("dense", "bm25", "graph", *FORMS)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class EmbeddingSettings(_Section):
@@ -164,14 +167,17 @@ class SearchSettings(_Section):
     top_k: int = Field(10, ge=1, le=16384, description="hits shown")
     depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
     cache: bool = Field(
-        True, description="keep the vectors of questions, and the scores of rerankers, for the next time"
+        True,
+        description="keep what models said for the next time: replies about questions, their vectors, scores of rerankers",
     )
     cross_language: bool = Field(
         True, description="move a question's vector into the language of the documents where that is another one"
     )
-    depths: dict[str, int] = Field({}, description='of single retrievers, in place of depth: {"bm25": 200}')
-    weights: dict[str, float] = Field(
-        {}, description='of retrievers beside dense and bm25 (else 0.5): {"keywords": 0.2}'
+    depths: dict[str, Annotated[int, Field(ge=1, le=16384)]] = Field(
+        {}, description='of single retrievers, in place of depth: {"bm25": 200}'
+    )
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description='of single retrievers (else 0.5, and dense_weight): {"keywords": 0.2}'
     )
     boosts: dict[str, float] = Field(
         {}, description="what documents that meet a condition gain, in standard deviations: {\"type == 'pdf'\": 0.5}"
@@ -185,7 +191,8 @@ class SearchSettings(_Section):
     fusion: Literal["zscore", "minmax", "rrf"] = Field("zscore", description="how rankings are combined")
     dense_weight: float = Field(0.5, ge=0, le=1, description="weight of dense; BM25 gets the rest")
     dense_trust: bool = Field(
-        True, description="dense counts less where its best hit is no nearer to the question than chance would bring"
+        True,
+        description="dense counts less where its best hit is no nearer than chance would bring, BM25 where it finds many equally good",
     )
     graph_weight: float = Field(
         0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
@@ -197,7 +204,7 @@ class SearchSettings(_Section):
     mmr: float = Field(
         1.0, ge=0, le=1, description="λ of maximal marginal relevance; the lower, the more diverse; 1: off"
     )
-    expand: Literal["implied", "none", "parent", "neighbours", "window", "auto"] = Field(
+    expand: Expansion = Field(
         "implied",
         description="what an answer reads in place of the chunks found; implied: as the chunk.strategy wants it",
     )
@@ -212,6 +219,13 @@ class SearchSettings(_Section):
             raise ValueError(
                 f"there is no mode {unknown[0]!r}; known: {', '.join(MODES)}, and several of them joined by +"
             )
+        return value
+
+    @field_validator("depths", "weights")
+    @classmethod
+    def _retrievers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if unknown := [name for name in value if name not in RETRIEVERS]:
+            raise ValueError(f"there is no retriever {unknown[0]!r}; known: {', '.join(RETRIEVERS)}")
         return value
 
     @field_validator("depths", "weights", "boosts", mode="before")
@@ -252,7 +266,9 @@ class UnderstandSettings(_Section):
         "endpoint",
         description="when the mode auto may ask the chat model: a local one in this process takes many seconds for it",
     )
-    deadline_s: float = Field(20, gt=0, description="per model call; the search then goes on without it")
+    deadline_s: float = Field(
+        30, gt=0, description="for all model calls of a question; the search then goes on without the rest"
+    )
 
 
 class RerankSettings(_Section):

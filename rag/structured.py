@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Any
 
 from rag import prompts
 from rag.answering import abstention, finished, pack
 from rag.citations import NEAR_QUESTION, Passage, cite, names, numbers_and_dates, support, with_markers
+from rag.dates import iso_date
 from rag.errors import ChatError, ModelError, UsageError
 from rag.settings import AnswerSettings
 from rag.text import language
@@ -50,7 +52,7 @@ class Shape:
             raise UsageError(
                 f"The schema has {len(self.text):,} characters; at most {MAX_SCHEMA_CHARS:,} fit a prompt."
             )
-        self._validator = Draft202012Validator(self.schema, registry=Registry())
+        self._validator = Draft202012Validator(self.schema, registry=Registry(), format_checker=_formats())
 
     def problems(self, value: Any) -> list[str]:
         """What is wrong with a value, each as a sentence; [] when it is valid. Raises: UsageError for a reference to nowhere."""
@@ -59,8 +61,12 @@ class Shape:
     def mended(self, value: Any) -> Any:
         """The value with small slips put right: a number in quotes, one thing where a list is wanted, null for what is optional."""
         value = _with_nulls(json.loads(json.dumps(value)), self.schema, self.schema)
-        for error in self._errors(value):
-            value = _mended(value, error)
+        for _ in (
+            "what it is",
+            "what is in it",
+        ):  # the inside of a list that should be none is looked at once it is out
+            for error in self._errors(value):
+                value = _mended(value, error)
         return value
 
     def _errors(self, value: Any) -> list[Any]:
@@ -146,7 +152,26 @@ def _reply(
     for delta in deltas:
         text += delta.text
         usage = delta.usage or usage
-    return text, usage
+    return prompts.without_thinking(text), usage
+
+
+def _formats() -> Any:
+    """Checks `format`: the formats that jsonschema knows without further packages, and times."""
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    checker = FormatChecker(())
+    checker.checkers = dict(Draft202012Validator.FORMAT_CHECKER.checkers)
+    checker.checks("date-time", ValueError)(_is_moment)
+    checker.checks("time", ValueError)(_is_time)
+    return checker
+
+
+def _is_moment(value: Any) -> bool:
+    return not isinstance(value, str) or (":" in value and bool(datetime.fromisoformat(value)))
+
+
+def _is_time(value: Any) -> bool:
+    return not isinstance(value, str) or time.fromisoformat(value) is not None
 
 
 # ---------------------------------------------------------------- reading
@@ -191,6 +216,8 @@ def _mended(value: Any, error: Any) -> Any:
         return value
     elif error.validator == "type":
         now = _as_type(now, error.validator_value)
+    elif error.validator == "format" and error.validator_value == "date":
+        now = written if len(written := iso_date(now)) == len("2024-05-01") else now
     elif error.validator == "enum" and isinstance(now, str):
         now = next(
             (one for one in error.validator_value if isinstance(one, str) and one.lower() == now.strip().lower()), now
@@ -220,6 +247,8 @@ def _as_type(value: Any, wanted: Any) -> Any:
         return plain.lower() == "true"
     if "string" in types and isinstance(value, (int, float)) and not isinstance(value, bool):
         return _written(value)
+    if isinstance(value, list) and len(value) == 1 and "array" not in types:
+        return value[0]
     return [value] if "array" in types and not isinstance(value, (list, dict)) and value is not None else value
 
 

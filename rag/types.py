@@ -277,6 +277,11 @@ class Hit:
     highlights: tuple[
         tuple[int, int], ...
     ] = ()  # spans of `text` that speak to the question, where they were asked for
+    pages: tuple[tuple[int, int], ...] = ()  # where it goes on to further pages: (offset in the document, page)
+
+    def page_of(self, place: int) -> int | None:
+        """The page that a place of the document lies on, which is within the hit; None where the document has none."""
+        return next((page for start, page in reversed(self.pages) if start <= place), self.page)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -438,7 +443,7 @@ class Side:
 class Conflict:
     """Documents that say different things of one subject. sides: the newest first, those without a date last."""
 
-    kind: Literal["number", "date", "negation"]
+    kind: Literal["number", "date", "name", "negation"]
     sides: tuple[Side, ...]
 
 

@@ -542,12 +542,17 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         help="chunks that are summaries: beside the others, none, or only they",
     )
     parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
+    parser.add_argument(
+        "--expand", choices=("none", "parent", "neighbours", "window", "auto"), help="show more than the chunks found"
+    )
     parser.add_argument("--explain", action="store_true", help="show what every step did")
     model = parser.add_argument_group("with the chat model's help (each costs one call)")
     switch = argparse.BooleanOptionalAction
     model.add_argument("--rewrite", action=switch, default=None, help="reword the question as a search query")
     model.add_argument("--multi-query", type=int, metavar="N", help="N reworded queries beside the question")
-    model.add_argument("--hyde", nargs="?", type=int, const=1, metavar="N", help="search with N imagined answers, too")
+    model.add_argument(
+        "--hyde", nargs="?", type=_imagined, const=1, metavar="N", help="search with N imagined answers, too"
+    )
     model.add_argument("--decompose", action=switch, default=None, help="search for sub-questions, too")
     model.add_argument("--step-back", action=switch, default=None, help="search for the more general question, too")
     model.add_argument("--translate", action=switch, default=None, help="search in the other language, too")
@@ -555,6 +560,15 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         "--auto-filter", action=switch, default=None, help="read conditions on documents from the question"
     )
     parser.add_argument("--rerank", action=switch, default=None, help="let rerank.model read the best candidates")
+
+
+def _imagined(text: str) -> int:
+    """The number of --hyde, which may be left out: then the next word is taken for it."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is no number. Put the question before --hyde, or write --hyde=1."
+        )
+    return int(text)
 
 
 def _lazy(name: str) -> Callable[[argparse.Namespace], Any]:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -219,7 +219,7 @@ def _backup_json(done: Backup) -> dict[str, Any]:
 
 def search(options: argparse.Namespace) -> Outcome:
     with _open(options) as kb:
-        if options.why:
+        if options.why is not None:
             somebody = Principal(names=checked_names(options.as_name)) if options.as_name else None
             told = kb.explain(options.query, options.why, principal=somebody, **_search_arguments(options))
             return Outcome(data=asdict(told), show=printing.explanation)
@@ -294,8 +294,7 @@ def eval_history(options: argparse.Namespace) -> Outcome:
 def eval_answers(options: argparse.Namespace) -> Outcome:
     from eval import answer_commands
 
-    judge = _judge(options)
-    with printing.counter(quiet=_json(options)) as progress:
+    with _judge(options) as judge, printing.counter(quiet=_json(options)) as progress:
         data, code = answer_commands.answers(
             options.data, queries=options.queries, qrels=options.qrels, limit=options.limit, systems=options.systems,
             recorded=options.answers, judge=judge, human=options.human, language_model=options.perplexity, out_dir=options.out,
@@ -361,19 +360,26 @@ def eval_generate(options: argparse.Namespace) -> Outcome:
     return Outcome(data=data, show=printing.generated, code=code)
 
 
-def _judge(options: argparse.Namespace) -> ChatModel | None:
+@contextmanager
+def _judge(options: argparse.Namespace) -> Iterator[ChatModel | None]:
+    """The chat model that judges, if one is to; what it said before is in the home's cache."""
+    from rag import reply_cache
     from rag.chat_models import open_chat
 
     if not (options.judge or options.judge_model or options.judge_url):
-        return None
+        yield None
+        return
     named = {"llm.model": options.judge_model, "llm.base_url": options.judge_url}
     overrides = {**_overrides(options), **{key: value for key, value in named.items() if value}}
-    judge = open_chat(Settings.load(getattr(options, "config", None), overrides=overrides))
+    settings = Settings.load(getattr(options, "config", None), overrides=overrides)
+    judge = open_chat(settings)
     if judge is None:
         raise UsageError(
             "There is no chat model to judge. Name one with --judge-model, or an endpoint with --judge-url."
         )
-    return judge
+    cache = reply_cache.ReplyCache(home_folder(_home(options)) / reply_cache.FILE)
+    with closing(cache), closing(judge):
+        yield reply_cache.CachedChat(judge, cache) if settings.search.cache else judge
 
 
 def _evaluated(options: argparse.Namespace) -> Callable[[str | None, Mapping[str, str]], KnowledgeBase]:
@@ -538,6 +544,7 @@ def _search_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "mmr": options.mmr,
         "summaries": options.summaries,
         "explain": options.explain,
+        "expand": options.expand,
         "rerank": options.rerank,
         **{name: getattr(options, name) for name in UNDERSTANDING},
     }

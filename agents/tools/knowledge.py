@@ -13,6 +13,7 @@ from rag.citations import Passage
 from rag.errors import UsageError
 from rag.loaders.markdown import blocks as markdown_blocks
 from rag.loaders.markdown import heading_text
+from rag.pages import Starts, paged
 from rag.types import Block, DocumentInfo, Hit
 
 MAX_PASSAGES = 3
@@ -70,12 +71,12 @@ def read_tool(kb: Any) -> Tool:
         span = _span(text, blocks, page, section)
         if isinstance(span, str):
             return ToolResult(text=span, ok=False, code="not_found")
-        return _stretch(info, text, span, start)
+        return _stretch(info, text, span, start, [(one.start, one.page) for one in blocks if one.page])
 
     return read_document
 
 
-def _stretch(info: DocumentInfo, text: str, span: tuple[int, int], start: int) -> ToolResult:
+def _stretch(info: DocumentInfo, text: str, span: tuple[int, int], start: int, pages: Starts) -> ToolResult:
     first = min(max(span[0], start), span[1])
     last = min(first + READ_CHARS, span[1])
     if last < span[1] and (gap := text.rfind(" ", first + READ_CHARS // 2, last)) > 0:
@@ -90,7 +91,7 @@ def _stretch(info: DocumentInfo, text: str, span: tuple[int, int], start: int) -
         title=info.title, score=0.0, text=part, start=first, end=first + len(part), type=info.type,
     )  # fmt: skip
     more = f"It goes on: start={last}." if last < span[1] else ""
-    return ToolResult(text=more, passages=[Passage(number=1, hit=hit, start=first, text=part)])
+    return ToolResult(text=more, passages=[Passage(number=1, hit=paged(hit, pages), start=first, text=part)])
 
 
 def _find(documents: Sequence[DocumentInfo], name: str) -> DocumentInfo | None:

@@ -73,12 +73,16 @@ def test_two_tools_and_a_cited_answer(kb: KnowledgeBase, tmp_path: Path) -> None
         calls(("search", {"query": "Suez Canal opened"}), text="I look it up."),
         calls(("search", {"query": "Boston Tea Party"})),
         calls(("calculator", {"expression": "1869 - 1773"})),
-        says("The Suez Canal was opened in 1869 [1]. That is 96 years after the Boston Tea Party."),
+        says(
+            "<think>1869 and 17.</think>The Suez Canal was opened in 1869 [1]. That is 96 years after the Boston Tea Party."
+        ),
     ]
     with OpenAIServer(script) as server, using(server, kb, home=tmp_path) as agent:
         events = list(agent.stream("How many years between the Boston Tea Party and the Suez Canal?"))
     result = events[-1].result
     assert result is not None and result.stopped == "answered" and "96" in result.answer
+    assert result.answer.startswith("The Suez")
+    assert not any("think" in event.text for event in events)
     assert [step.tool for step in result.steps] == ["search", "search", "calculator"]
     assert result.steps[0].thought == "I look it up." and result.steps[2].observation == "96"
     cited = result.citations[0]

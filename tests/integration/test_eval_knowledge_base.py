@@ -12,7 +12,11 @@ import pytest
 from eval import commands
 from eval.answer_commands import answers
 from eval.tune_commands import tune
+from rag.chat import OpenAIChat
+from rag.embedding import LocalEmbedder
 from rag.knowledge_base import KnowledgeBase
+from rag.reply_cache import CachedChat
+from tests.fakes.openai_server import OpenAIServer, Reply, Request, json_reply, says
 
 WORDS = [
     "amber",
@@ -91,3 +95,63 @@ def test_tuning_builds_the_indexes_it_needs(data: Path, opener: Opener, tmp_path
     )
     assert code == 0 and tree["best"] == {"search.mode": "bm25", "chunk.size": "40"}
     assert (tmp_path / "recommended.toml").exists() and tree["holdout"]["n_queries"] == 10
+
+
+def _reply(request: Request) -> Reply:
+    """A usable reply to whatever is asked; half of them end because of max_tokens."""
+    if request.path.endswith("/rerank"):
+        scores = [{"index": at, "relevance_score": len(text)} for at, text in enumerate(request.json["documents"])]
+        return json_reply({"results": scores})
+    asked = request.json["messages"]
+    if "response_format" not in request.json:
+        return says("The amber was found in 1800 [1].")
+    key = next(iter(request.json["response_format"]["json_schema"]["schema"]["properties"]))
+    n = sum(len(one["content"]) for one in asked)
+    if key == "order":
+        return says('{"order": [2, 1]}')
+    if key == "reason":
+        return says('{"reason": "so", "grade": 4, "better": "tie"}')
+    if key == "answer":
+        return says('{"answer": ["in 1800"]}')
+    if key == "conditions":
+        return says('{"conditions": ["none"]}')
+    texts = ["Who found the amber?", "What else did #1 find?"] if key == "questions" else [f"stone {n}", f"river {n}"]
+    return says(json.dumps({key: texts}), finish_reason="length" if n % 2 else "stop")
+
+
+def test_a_second_evaluation_asks_no_model_anything(
+    tmp_path: Path, tiny_settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that a model can do in a search, judged answers, and a question in another language than the documents."""
+    (tmp_path / "corpus.jsonl").write_text("\n".join(json.dumps({"_id": f"d{n}", "text": f"The {word} was found near the river in {1800 + n}."}) for n, word in enumerate(WORDS)))  # fmt: skip
+    queries = [{"_id": "q0", "text": "When was the amber found?", "answer": "1800"}, {"_id": "q1", "text": "玄武岩是哪年发现的？", "answer": "1801"}]  # fmt: skip
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    (tmp_path / "qrels.tsv").write_text("q0\td0\t1\nq1\td1\t1\n")
+    embedded: list[str] = []
+    for name in ("embed_queries", "embed_passages", "embed_with_tokens", "query_tokens"):
+        plain = getattr(LocalEmbedder, name)
+        monkeypatch.setattr(LocalEmbedder, name, lambda self, texts, name=name, plain=plain: (embedded.append(name), plain(self, texts))[1])  # fmt: skip
+    systems = "hybrid+rewrite+multi-query@2+step-back+translate,hybrid+hyde@2,hybrid+decompose,dense+auto-filter,hybrid+rerank,hierarchical,auto"
+    asked = []
+    with OpenAIServer(always=_reply) as server:
+        for _ in range(2):  # each with knowledge bases of its own, as in another process
+            for rerank in ({"rerank__model": "chat"}, {"rerank__model": "scorer", "rerank__base_url": server.url}):
+                settings = tiny_settings.with_values(llm__model="auto", llm__base_url=server.url, **rerank)
+
+                def open_kb(
+                    collection: str | None, changes: Mapping[str, str], settings: Any = settings
+                ) -> KnowledgeBase:
+                    return KnowledgeBase.open(tmp_path / "home", settings=settings, collection=collection or "default")
+
+                tree, code = commands.run(tmp_path, systems=systems, open_kb=open_kb)
+                assert code == 0, tree["problems"]
+                with open_kb(None, {}) as kb:
+                    judge = CachedChat(OpenAIChat(settings.llm), kb.replies)
+                    _, code = answers(tmp_path, systems="hybrid,bm25", judge=judge, open_kb=open_kb)
+                assert code == 0
+            asked.append([request.json.get("messages", [{}])[0].get("content", "")[:40] for request in server.requests])
+            asked[-1] += embedded
+            server.requests.clear()
+            embedded.clear()
+    assert len(asked[0]) > 20 and {"embed_queries", "embed_passages"} <= set(asked[0])
+    assert asked[1] == []

@@ -52,6 +52,21 @@ def test_import_search_change_delete(tiny_kb: KnowledgeBase) -> None:
     assert tiny_kb.verify().ok
 
 
+def test_a_quote_from_the_end_of_a_chunk_has_the_page_it_stands_on(tiny_kb: KnowledgeBase, tmp_path: Path) -> None:
+    from reportlab.pdfgen import canvas
+
+    drawing = canvas.Canvas(str(tmp_path / "lamp.pdf"))
+    for sentence in ("The lamp was lit in 1759.", "The tower has 93 steps.", "The keeper retired in 1830."):
+        drawing.drawString(50, 500, sentence)
+        drawing.showPage()
+    drawing.save()
+    tiny_kb.ingest(tmp_path)
+    assert {chunk.page for chunk in tiny_kb.chunks(tiny_kb.documents()[0].doc_id)} == {1}
+    for question, page in (("When was the lamp lit?", 1), ("How many steps?", 2), ("When did the keeper retire?", 3)):
+        for expand in ("none", "neighbours"):
+            assert tiny_kb.ask(question, mode="bm25", expand=expand).citations[0].page == page
+
+
 @pytest.mark.parametrize("mode", ["bm25", "dense", "hybrid"])
 def test_hits_point_at_the_stored_text(tiny_kb: KnowledgeBase, mode: str) -> None:
     tiny_kb.ingest(documents(5))

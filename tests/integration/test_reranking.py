@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,28 @@ def test_a_cross_encoder_orders_the_hits(tmp_path: Path, tiny_settings: Settings
         assert [hit.doc_id for hit in hits[:4]] == sorted(scores, key=lambda doc: (-scores[doc], doc))
         assert [hit.doc_id for hit in hits[4:]] == [hit.doc_id for hit in plain[4:]]
         assert reranker.scores("tea", []) == []
+
+
+def test_a_view_has_the_reranker_of_its_own_settings(
+    tiny_kb: KnowledgeBase, tiny_cross_encoder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    def search(model: str) -> tuple[str, list[str], tuple[str, ...]]:
+        view = tiny_kb.view(settings=tiny_kb.settings.with_values(rerank__model=model))
+        hits = view.search("tea garden", rerank=True)
+        step = next(one for one in hits.trace if one.name == "rerank")
+        return step.detail["reranker"], [hit.chunk_id for hit in hits], hits.warnings
+
+    tiny_kb.ingest(DOCUMENTS)
+    plain = [hit.chunk_id for hit in tiny_kb.search("tea garden", rerank=False)]
+    name, ids, warnings = search(str(tiny_cross_encoder))
+    assert name == str(tiny_cross_encoder) and sorted(ids) == sorted(plain) and not warnings
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_cross_encoder, damaged)
+    (damaged / "model.safetensors").write_bytes(b"nothing of the kind")
+    for model, why in (("/nowhere/at/all", "/nowhere/at/all"), ("chat", "needs a chat model"), (str(damaged), "cannot be loaded"),
+                       (str(tiny_model), "is no cross-encoder")):  # fmt: skip
+        _, ids, warnings = search(model)
+        assert ids == plain and warnings[0].startswith("Not reranked: ") and why in warnings[0], model
 
 
 def test_a_model_that_is_no_reranker_is_refused(tmp_path: Path, tiny_settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -167,6 +168,36 @@ def test_a_depth_of_its_own_for_one_retriever(home: Path, embedder: Embedder) ->
     with opened(home, embedder, search__depths={"bm25": 2}, search__depth=4) as kb:
         steps = {step.name: step.n_out for step in kb.search("tea water report visitors degrees", top_k=1).trace}
         assert (steps["recall:bm25"], steps["recall:dense"]) == (2, 4)
+
+
+def test_settings_of_a_search_can_be_asked_for_in_one_search(kb: KnowledgeBase) -> None:
+    def step(name: str, **options: object) -> dict[str, object]:
+        return next(one.detail for one in kb.search("green tea water", **options).trace if one.name == name)
+
+    assert step("fuse", fusion="rrf")["method"] == "rrf" and step("fuse")["method"] == "zscore"
+    assert step("fuse", weights={"bm25": 0.9})["weights"] == {"dense": 0.5, "bm25": 0.9}
+    assert (
+        step("collapse", collapse=0.9)["repeats"]
+        and step("boost", boosts={"department == 'Board'": 2.0})["gained"] == 1
+    )
+    assert [len(kb.search("green tea water", mode="bm25", depths={"bm25": 1}, top_k=n)) for n in (1, 3)] == [1, 3]
+    assert found(kb, "tea", expand="parent")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"fusion": "sum"}, "fusion: "), ({"depths": {"bm52": 3}}, "no retriever 'bm52'"), ({"depths": {"bm25": 0}}, "depths.bm25"),
+        ({"weights": {"keyword": 1}}, "no retriever 'keyword'"), ({"weights": {"bm25": float("nan")}}, "weights.bm25"),
+        ({"weights": {"fields": -1}}, "weights.fields"), ({"boosts": {"type == 'pdf'": float("inf")}}, "boosts"), ({"mmr": "0.5"}, "MMR"),
+        ({"mode": 5}, "mode must be"), ({"filter": 5}, "filter must be"), ({"expand": "bogus"}, "expand must be one of"),
+        ({"rerank": "maybe"}, "rerank must be"), ({"rewrite": "yes"}, "rewrite must be"), ({"multi_query": True}, "multi_query must be"),
+        ({"history": "abc"}, "history must hold"), ({"history": [("a",)]}, "history must hold"), ({"colour": 1}, "no option 'colour'"),
+    ],
+)  # fmt: skip
+def test_an_option_that_says_nothing_is_refused(kb: KnowledgeBase, options: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        kb.search("tea", **options)
 
 
 def test_sentences_that_speak_to_the_question_are_marked(kb: KnowledgeBase) -> None:
@@ -420,8 +451,8 @@ def test_dense_counts_less_where_its_best_hit_is_what_chance_would_bring(tmp_pat
         kb.ingest([*rooms, Document("Oolong tea is brewed with water of ninety degrees.", doc_id="oolong")])
 
         def trust(question: str, **options: object) -> float:
-            step = next(one for one in kb.search(question, **options).trace if one.name == "recall:dense")
-            return float(step.detail.get("trust", 1.0))
+            step = next(one for one in kb.search(question, **options).trace if one.name == "fuse")
+            return float(step.detail.get("trust", {}).get("dense", 1.0))
 
         assert trust("the accounts of the year before last") < 1
         assert trust("How hot is the water for oolong tea?") == 1

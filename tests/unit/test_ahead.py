@@ -62,7 +62,7 @@ def test_it_gets_the_turn_of_who_waits_for_it() -> None:
 def searched(bm25: Any, dense: Any) -> Any:
     parts = SearchParts(
         retrievers={"dense": dense, "bm25": bm25},
-        live=lambda pks: {pk: LiveRow(pk, pk) for pk in pks},
+        live=lambda pks: {pk: LiveRow(pk, "c", pk, pk, 0, 9) for pk in pks},
         load=lambda pks: {},
         vectors=lambda keys: {},
     )

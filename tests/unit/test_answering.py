@@ -80,6 +80,47 @@ def streamed(events: Sequence[Event]) -> str:
 # ---------------------------------------------------------------- with a model
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["<think>\nThe first says 330.\n</think>\n\nThe tower is 330 metres tall [1]."],
+        [
+            "",
+            "<th",
+            "ink>",
+            "\nThe lake has 1,642 [2]. ",
+            "</thi",
+            "nk>",
+            "\n\n",
+            "The tower is 330 ",
+            "metres tall [1].",
+        ],
+        ["<thinking></thinking>\n", "The tower is 330 metres tall [1]."],
+    ],
+)
+def test_what_a_model_thinks_first_is_no_part_of_the_answer(pieces: list[str]) -> None:
+    events, answer = ask("How tall is the Eiffel Tower?", Scripted(pieces))
+    assert answer.text == streamed(events) == "The tower is 330 metres tall [1]."
+    assert answer.unsupported == () and [citation.marker for citation in answer.citations] == [1]
+
+
+def test_a_thought_that_began_in_the_prompt_is_cut_off_at_its_end() -> None:
+    _, answer = ask("How tall is the Eiffel Tower?", Scripted(["It says 330.", "\n</think>\n\n", "330 metres [1]."]))
+    assert answer.text == "330 metres [1]." and answer.unsupported == ()
+
+
+def test_the_agreed_sentence_is_seen_behind_a_thought() -> None:
+    events, answer = ask("How heavy is the Eiffel Tower?", Scripted(["<think>Hm, 42?</think>", "NOT IN THE PASSAGES"]))
+    assert answer.abstained and streamed(events) == ""
+
+
+def test_a_model_that_thinks_to_the_end_leaves_sentences_and_says_why() -> None:
+    chat = Scripted("<think>\nThe user asks how tall", finish_reason="length")
+    events, answer = ask("How tall is the Eiffel Tower?", chat)
+    assert "330 metres" in answer.text and answer.text == streamed(events)
+    assert "still thinking at answer.max_tokens" in answer.warnings[0]
+
+
 def test_a_cited_answer() -> None:
     chat = Scripted(["The tower is ", "330 metres", " tall [1]."])
     events, answer = ask("How tall is the Eiffel Tower?", chat)
@@ -117,7 +158,7 @@ def test_the_language_of_the_question_decides() -> None:
         (
             "When was Zorbulon founded by Marie Curie?",
             ["NOT IN THE PASSAGES"],
-            "They do not mention: Marie Curie, Zorbulon.",
+            "They do not mention: Zorbulon, Marie Curie.",
         ),
     ],
 )
@@ -127,6 +168,33 @@ def test_the_agreed_sentence_becomes_an_abstention_and_is_not_streamed(
     events, answer = ask(question, Scripted(reply))
     assert answer.abstained and expected in answer.text and answer.citations == ()
     assert streamed(events) == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("埃菲尔铁塔有多高？", ["埃菲尔铁塔"]),
+        ("火星上的珠穆朗玛宾馆由谁设计？", ["珠穆朗玛"]),
+        ("潘多拉银行2031年的利润是多少？", ["潘多拉", "2031"]),
+        ("什么颜色的冰雪节？", []),
+        ("1820年胡元龙在哈尔滨做了什么？", ["1820", "胡元龙"]),
+        ("哈尔滨市的税率是多少？", ["税率"]),  # 哈尔滨 is mentioned
+        ("哈尔滨的总面积是多少？请列出3个原因", ["原因"]),
+        ("哈尔滨的口号在哪座城市诞生？", ["口号"]),  # 城市 says what is asked for
+        ("What was the profit of Acme in 2031?", ["Acme", "2031"]),
+        ("Which lake lies in Siberia? Give 3 reasons.", []),
+    ],
+)
+def test_what_no_passage_mentions_is_named(question: str, missing: list[str]) -> None:
+    hits = [hit(1, f"{TOWER}\n{LAKE}"), hit(2, HARBIN)]
+    _, answer = ask(question, Scripted("NOT IN THE PASSAGES"), hits)
+    told = answer.text.partition("：" if "：" in answer.text else ": ")[2].rstrip("。.")
+    assert (told.replace("、", ", ").split(", ") if told else []) == missing
+
+
+def test_between_languages_only_numbers_are_told_to_be_missing() -> None:
+    _, answer = ask("埃菲尔铁塔在2031年有多高？", Scripted("资料中没有答案"), [hit(1, TOWER)])
+    assert answer.text == "资料中没有这个问题的答案。其中没有提到：2031。"
 
 
 def test_an_answer_that_nothing_bears_out_is_replaced() -> None:
@@ -232,7 +300,18 @@ def test_a_window_is_a_stretch_within_about_twice_the_budget(text: str, question
     assert estimate_tokens(text[start:end]) <= 2 * budget + 2
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("hello world", 2.6), ("哈尔滨", 2.1), ("in 1889.", 1.3 + 2.5)])
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        ("hello world", 2.6),
+        ("哈尔滨", 2.1),
+        ("in 1889.", 1.3 + 2.5),
+        ("ひらがな", 2.8),
+        ("한국어", 2.1),
+        ("x" * 5016, 1.3 + 2000),
+    ],
+)
 def test_tokens_are_estimated(text: str, tokens: float) -> None:
     assert estimate_tokens(text) == pytest.approx(tokens)
 
@@ -272,6 +351,13 @@ def test_a_question_about_everything_is_answered_from_the_best_hit() -> None:
 def test_between_languages_the_best_hit_is_quoted() -> None:
     answer = extractive_answer("埃菲尔铁塔有多高？", [hit(1, TOWER)])
     assert not answer.abstained and answer.citations[0].doc_id == "d1"
+
+
+def test_sentences_in_another_language_than_the_question_keep_the_blank_between_them() -> None:
+    answer = extractive_answer("埃菲尔铁塔有多高？", [hit(1, TOWER)])
+    assert len(answer.citations) == 2 and "[1]. " in answer.text
+    answer = extractive_answer("哈尔滨冰雪节的总面积有多大？", [hit(1, HARBIN)])
+    assert len(answer.citations) == 2 and "。哈尔滨" in answer.text
 
 
 def test_line_breaks_are_for_the_quote_and_not_for_the_answer() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rag.background import CHANCE, CLEAR, FEWEST, LEAST, Background
+from rag.background import CHANCE, CLEAR, FEWEST, LEAST, Background, clearness
 
 DIM = 64
 
@@ -41,3 +41,14 @@ def test_of_few_or_equal_passages_nothing_is_said(noise: np.ndarray) -> None:
     assert Background(noise[: FEWEST - 1], FEWEST - 1).trust(noise[0], 0.0) == 1.0
     assert Background(np.repeat(noise[:1], 50, axis=0), 50).trust(noise[0], 1.0) == 1.0
     assert Background(np.zeros((0, DIM), np.float32), 5000).trust(noise[0], 1.0) == 1.0
+
+
+def test_bm25_is_trusted_where_its_best_hit_stands_out() -> None:
+    tail = np.sort(np.random.default_rng(4).exponential(size=(300, 5000)), axis=1)[:, ::-1][:, :100]
+    usual = [clearness(10 + one) for one in tail]
+    assert np.mean(usual) > 0.9, "what an exponential tail brings"
+    alike = [*np.linspace(9.2, 9.0, 100)]
+    assert clearness(alike) == pytest.approx(LEAST, abs=0.02)
+    assert clearness([9.0] * 100) == LEAST
+    assert clearness([20.0, *alike[1:]]) == 1.0
+    assert clearness(alike[:20]) == 1.0, "of so few nothing is said"

@@ -10,13 +10,10 @@ from rag.citations import (
     Passage,
     best_quote,
     check,
-    han_value,
     missing_facts,
     missing_names,
-    missing_numbers,
     names,
     negation_differs,
-    numbers_and_dates,
     strip_markers,
     support,
     with_markers,
@@ -56,6 +53,20 @@ PASSAGES = [passage(1, BRONCOS), passage(2, PARIS), passage(3, HARBIN)]
         ("巴黎【1、2】。", "巴黎。", [(2, 1), (2, 2)]),
         ("巴黎[资料2]。", "巴黎。", [(2, 2)]),
         ("Paris [Passage 2].", "Paris.", [(5, 2)]),
+        ("Paris (2).", "Paris.", [(5, 2)]),
+        ("Paris (source 2).", "Paris.", [(5, 2)]),
+        ("Paris [Source: 2].", "Paris.", [(5, 2)]),
+        ("Paris [^2].", "Paris.", [(5, 2)]),
+        ("the height².", "the height.", [(10, 2)]),
+        ("Paris [1, 2 and 3].", "Paris.", [(5, 1), (5, 2), (5, 3)]),
+        ("According to passage 2, Paris.", "According to, Paris.", [(12, 2)]),
+        ("巴黎（资料2）。", "巴黎。", [(2, 2)]),
+        ("巴黎①②。", "巴黎。", [(2, 1), (2, 2)]),
+        ("根据资料2，巴黎。", "根据，巴黎。", [(2, 2)]),
+        ("The ratio (2) [1].", "The ratio (2).", [(13, 1)]),
+        ("In (2) places.", "In (2) places.", []),
+        ("In Paris (7).", "In Paris (7).", []),
+        ("It covers 5 km².", "It covers 5 km².", []),
         ("Paris [7].", "Paris.", []),
         ("Paris [2, 7].", "Paris.", [(5, 2)]),
         ("In [2024] too.", "In [2024] too.", []),
@@ -182,6 +193,40 @@ def test_between_languages_only_numbers_dates_and_latin_names_are_compared() -> 
     assert [citation.supported for citation in (*held.citations, *wrong.citations)] == [True, False]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "1. It has 2.1 million inhabitants [2].\n2. Paris is the capital of France [2].",
+        "Facts:\n\n1) It has 2.1 million inhabitants [2].\n2) Paris is the capital of France [2].",
+        "(1) It has 2.1 million inhabitants [2]. (2) Paris is the capital of France [2].",
+        "### 1. Size\n\nIt has 2.1 million inhabitants [2].",
+        "**1. It has 2.1 million inhabitants** [2].",
+        "Step 1: Paris is the capital of France [2].",
+        "一、哈尔滨是黑龙江省的省会[3]。\n二、总面积5.3万平方公里[3]。",
+        "①哈尔滨是黑龙江省的省会[3]。②总面积5.3万平方公里[3]。",
+        "1.哈尔滨是黑龙江省的省会[3]。",
+    ],
+)
+def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
+    checked = check(answer, PASSAGES, question="What about it?")
+    assert checked.unsupported == () and all(citation.supported for citation in checked.citations)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("The bridge is not open to cars.", "The bridge isn't open to cars [1].", "Is the bridge open to cars?"),
+        ("The bridge is not open to cars.", "No, it isn't [1].", "Is the bridge open to cars?"),
+        ("The drink does not contain sugar.", "It doesn't contain sugar [1].", "Does the drink contain sugar?"),
+        ("The bridge is open to cars.", "Yes [1].", "Is the bridge open to cars?"),
+        ("大桥对汽车开放。", "是的[1]。", "大桥对汽车开放吗？"),
+    ],
+)
+def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
+    checked = check(answer, [passage(1, text)], question=question)
+    assert [citation.supported for citation in checked.citations] == [True] and checked.unsupported == ()
+
+
 def test_one_citation_per_marker_and_quote() -> None:
     checked = check("The Broncos won [1]. The Broncos won Super Bowl 50 [1].", PASSAGES, question="Who?")
     assert len(checked.citations) == 1
@@ -198,59 +243,7 @@ def test_every_quote_is_a_stretch_of_the_document(answer: str, text: str, questi
 # ---------------------------------------------------------------- facts
 
 
-@pytest.mark.parametrize(
-    ("text", "keys"),
-    [
-        ("May 1, 2024", {"2024-5-1"}),
-        ("1 May 2024", {"2024-5-1"}),
-        ("the 1st of May 2024", {"2024-5-1"}),
-        ("2024-05-01", {"2024-5-1"}),
-        ("2024/5/1", {"2024-5-1"}),
-        ("2024年5月1日", {"2024-5-1"}),
-        ("２０２４年５月１日", {"2024-5-1"}),
-        ("5月1日", {"5-1"}),
-        ("May 2024", {"2024-5"}),
-        ("1,234 units", {"1234"}),
-        ("1234 units", {"1234"}),
-        ("一千二百三十四", {"1234"}),
-        ("12.5%", {"12.5"}),
-        ("12.5 percent", {"12.5"}),
-        ("百分之十二点五", {"12.5"}),
-        ("三成", {"30"}),
-        ("30%", {"30"}),
-        ("1.2亿", {"120000000"}),
-        ("120 million", {"120000000"}),
-        ("一亿二千万", {"120000000"}),
-        ("twenty-five", {"25"}),
-        ("two thousand", {"2000"}),
-        ("the 19th century", {"19"}),
-        ("the 1990s", {"1990"}),
-        ("O2 and one man", set()),
-        ("一些人万一", set()),
-    ],
-)
-def test_numbers_and_dates_have_one_key_however_they_are_written(text: str, keys: set[str]) -> None:
-    assert numbers_and_dates(text) == keys
-
-
-@pytest.mark.parametrize(
-    ("numeral", "value"),
-    [("一百二十三", 123), ("十", 10), ("十五", 15), ("二十", 20), ("一百零五", 105), ("二〇二四", 2024), ("三点五", 3.5),
-     ("两万三千", 23_000), ("十万", 100_000), ("一亿零五百", 100_000_500), ("万", None), ("亿万", None)],
-)  # fmt: skip
-def test_chinese_numerals(numeral: str, value: float | None) -> None:
-    assert han_value(numeral) == value
-
-
-@given(st.integers(0, 10**12 - 1))
-def test_a_chinese_numeral_written_by_rule_reads_back(value: int) -> None:
-    assert han_value(to_han(value)) == value
-
-
-def test_missing_numbers_and_names() -> None:
-    assert missing_numbers("It cost $3,500 in 2019.", "The 2019 price was 3500 dollars.") == set()
-    assert missing_numbers("It cost $3,600 in 2019.", "The 2019 price was 3500 dollars.") == {"3600"}
-    assert missing_numbers("on May 3, 2019", "on 3 May; the year was 2019") == set()
+def test_missing_names() -> None:
     assert missing_names("He met Marie Curie.", "Curie met him.") == {"Marie Curie"}
     assert missing_names("He met Marie Curie.", "Curie met him.", "Who is Marie Curie?") == set()
     assert missing_facts("NASA built 2 of them", "nasa built two") == set()
@@ -268,6 +261,59 @@ def test_missing_numbers_and_names() -> None:
 )
 def test_names(sentence: str, found: set[str]) -> None:
     assert names(sentence) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "supported"),
+    [
+        ("《茶经》由唐代的陆羽所著，是世界上第一部茶书。", "《茶经》由唐代的李白所著，是世界上第一部茶书。", False),
+        ("祁门红茶由余干臣于1875年在安徽创制。", "祁门红茶由胡元龙于1875年在安徽创制。", False),
+        ("祁门红茶由余干臣于1875年在安徽创制。", "祁门红茶由余干臣于1875年在福建创制。", False),
+        ("爱因斯坦于1921年获得诺贝尔物理学奖。", "牛顿于1921年获得诺贝尔物理学奖。", False),
+        ("阿尔伯特·爱因斯坦于1921年获得诺贝尔奖。", "艾萨克·牛顿于1921年获得诺贝尔奖。", False),
+        ("阿尔伯特·爱因斯坦于1921年获得诺贝尔奖。", "阿尔伯特·爱因斯坦在1921年获得了诺贝尔奖。", True),
+        ("爱因斯坦于1921年获得诺贝尔奖。", "1921年，爱因斯坦获得诺贝尔奖。", True),
+        ("公司总部设在深圳，由马化腾创办。", "公司由马化腾创办，总部设在杭州。", False),
+        ("公司总部设在深圳，由马化腾创办。", "公司的总部位于深圳。", True),
+        ("黄鹤楼位于湖北省武汉市，始建于三国时期。", "黄鹤楼在武汉，始建于三国。", True),
+        ("黄鹤楼位于湖北省武汉市，始建于三国时期。", "黄鹤楼位于湖南省长沙市，始建于三国时期。", False),
+        ("我国最长的河流是长江，全长6300公里。", "中国最长的河流是长江，全长6300公里。", True),
+        ("王小明担任董事长，李大伟担任总经理。", "总经理由李大伟担任。", True),
+        ("王小明担任董事长。", "张建国担任董事长。", False),
+        ("本馆收藏古代书画。", "本馆收藏的是古代的书画作品。", True),
+        ("他的出生地是四川成都。", "他的籍贯是四川成都。", True),
+        ("桥梁总长三公里。", "桥梁的长度为三公里。", True),
+        ("研究人员在雨林中发现新物种。", "科学家在雨林里发现了新物种。", True),
+        (
+            "Leibniz published the treatise on motion in 1687.",
+            "Newton published the treatise on motion in 1687.",
+            False,
+        ),
+        ("Building began in 1990 near the river.", "Construction began in 1990 near the river.", True),
+        ("The city was founded by the Romans in 43.", "Romans founded the city in 43.", True),
+        ("John Brown wrote the book. Mary Smith sold it.", "The book was written by John Smith.", False),
+        ("John Brown wrote the book. Mary Smith sold it.", "The book was written by John Brown.", True),
+        ("Pierre Curie and Marie worked there. Curie died in 1906.", "Pierre and Marie Curie worked there.", True),
+        ("Curie was born in Warsaw. Her first name was Marie.", "Marie Curie was born in Warsaw.", True),
+        ("He lived in São Paulo for most of his life.", "He lived in Sao Paulo for most of his life.", True),
+        ("The firm moved to the United States in 1990.", "The firm moved to the U.S. in 1990.", True),
+        ("The firm moved to the U.S. in 1990.", "The firm moved to the United States in 1990.", True),
+        ("The firm moved to the U.S. in 1990.", "The firm moved to the United Kingdom in 1990.", False),
+        ("The wall was built in Germany by engineers.", "The wall was built by German engineers.", True),
+        ("The novel was written by Tolstoy in Moscow.", "The novel was written by Tolstoy in Kiev.", False),
+        (
+            "The tower was designed by Gustave Eiffel. It opened in Paris.",
+            "Paris holds the tower designed by Gustave Eiffel.",
+            True,
+        ),
+        ("Tesla founded the company in 1886.", "Edison founded the company in 1886.", False),
+        ("The company was founded by Tesla in 1886.", "Tesla founded the company in 1886.", True),
+        ("They founded the company in 1886.", "Engineers founded the company in 1886.", True),
+    ],
+)
+def test_names_are_looked_up_in_both_languages(text: str, sentence: str, supported: bool) -> None:
+    cited = check(f"{sentence[:-1]}[1]{sentence[-1]}", [passage(1, text)], question="?").citations
+    assert [citation.supported for citation in cited] == [supported]
 
 
 @pytest.mark.parametrize(
@@ -301,22 +347,3 @@ def test_the_quote_is_the_whole_text_when_nothing_is_shared() -> None:
 def test_a_quote_may_be_two_sentences() -> None:
     start, end = best_quote("Paris, the capital of France, has 2.1 million inhabitants.", PARIS)
     assert PARIS[start:end] == "Paris is the capital of France. It has 2.1 million inhabitants."
-
-
-def to_han(value: int) -> str:
-    """A numeral by the book, written here without looking at the parser."""
-    if value >= 10**8:
-        rest = value % 10**8
-        return to_han(value // 10**8) + "亿" + (("零" if rest < 10**7 else "") + to_han(rest) if rest else "")
-    if value >= 10**4:
-        rest = value % 10**4
-        return to_han(value // 10**4) + "万" + (("零" if rest < 1000 else "") + to_han(rest) if rest else "")
-    digits, text, gap = "零一二三四五六七八九", "", False
-    for unit, name in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
-        digit = value // unit % 10
-        if digit:
-            text += ("零" if gap and text else "") + digits[digit] + name
-            gap = False
-        else:
-            gap = True
-    return text or "零"

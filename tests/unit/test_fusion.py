@@ -7,17 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.fusion import fuse, minmax, mmr, ranking, rrf, zscore
+from rag.fusion import Part, Ranking, fuse, minmax, mmr, ranking, rrf, zscore
 
 A = [("x", 3.0), ("y", 2.0), ("z", 1.0)]
 B = [("y", 10.0), ("w", 5.0)]
 
 
+def joined(*rankings: Ranking, method: str = "zscore", depth: int = 0) -> Ranking:
+    """depth: of which each ranking was asked; shorter ones have ended."""
+    return fuse([Part(one, ended=len(one) < depth) for one in rankings], method=method, rrf_k=60)
+
+
 def test_rrf_by_hand() -> None:
-    fused = dict(rrf([A, B], k=60))
+    fused = dict(rrf([Part(A), Part(B)], k=60))
     assert fused["y"] == pytest.approx(1 / 62 + 1 / 61)
     assert fused["x"] == pytest.approx(1 / 61)
-    assert [key for key, _ in rrf([A, B], k=60)] == ["y", "x", "w", "z"]
+    assert [key for key, _ in rrf([Part(A), Part(B)], k=60)] == ["y", "x", "w", "z"]
+
+
+def test_weights_count_in_rrf_and_equal_ones_change_nothing() -> None:
+    plain = rrf([Part(A), Part(B)], k=60)
+    assert dict(rrf([Part(A, 0.5), Part(B, 0.5)], k=60)) == pytest.approx(dict(plain))
+    assert [key for key, _ in rrf([Part(A, 1.0), Part(B, 0.0)], k=60)] == ["x", "y", "z", "w"]
+    assert [key for key, _ in rrf([Part(A, 0.1), Part(B, 0.9)], k=60)] == ["y", "w", "x", "z"]
 
 
 def test_zscore_by_hand() -> None:
@@ -31,7 +43,7 @@ def test_minmax_by_hand() -> None:
 
 
 def test_a_missing_id_gets_the_lowest_value() -> None:
-    fused = dict(fuse([A, B], [0.5, 0.5], method="minmax", rrf_k=60))
+    fused = dict(fuse([Part(A, 0.5), Part(B, 0.5)], method="minmax", rrf_k=60))
     assert fused == {"x": 0.5, "y": 0.75, "z": 0.0, "w": 0.0}
 
 
@@ -49,7 +61,7 @@ _rankings = st.lists(
 @given(_rankings, st.sampled_from(["rrf", "zscore", "minmax"]))
 def test_fusion_keeps_the_set_and_the_order_rule(scores: list[dict[str, float]], method: str) -> None:
     rankings = [ranking(one) for one in scores]
-    fused = fuse(rankings, [1.0] * len(rankings), method=method, rrf_k=60)
+    fused = joined(*rankings, method=method)
     assert {key for key, _ in fused} == {key for one in scores for key in one}
     assert fused == sorted(fused, key=lambda item: (-item[1], item[0]))
     assert all(np.isfinite(score) for _, score in fused)
@@ -58,8 +70,7 @@ def test_fusion_keeps_the_set_and_the_order_rule(scores: list[dict[str, float]],
 @given(_rankings)
 def test_fusion_does_not_depend_on_the_order_of_retrievers(scores: list[dict[str, float]]) -> None:
     rankings = [ranking(one) for one in scores]
-    forward = fuse(rankings, [1.0] * len(rankings), method="zscore", rrf_k=60)
-    backward = fuse(rankings[::-1], [1.0] * len(rankings), method="zscore", rrf_k=60)
+    forward, backward = joined(*rankings), joined(*rankings[::-1])
     assert dict(forward) == pytest.approx(dict(backward))
 
 
@@ -79,25 +90,20 @@ def test_mmr_without_vectors_keeps_the_order() -> None:
     assert [key for key, _ in mmr(candidates, {}, trade_off=0.3, top_k=2)] == ["a", "b"]
 
 
-@given(_rankings, st.sampled_from(["rrf", "zscore", "minmax"]), st.integers(1, 5))
-def test_asking_for_more_never_changes_the_first_hits(scores: list[dict[str, float]], method: str, depth: int) -> None:
-    full = [ranking(one) for one in scores]
-    cut = fuse([one[:depth] for one in full], [1.0] * len(full), method=method, rrf_k=60, depth=depth)
-    deep = fuse(full, [1.0] * len(full), method=method, rrf_k=60, depth=depth)
-    assert deep[: len(cut)] == cut
-    assert {key for key, _ in deep} == {key for one in scores for key in one}
-    assert all(left[1] >= right[1] for left, right in zip(deep, deep[1:], strict=False))
+def test_of_equal_values_mmr_takes_the_first() -> None:
+    candidates = [("z", 1.0), ("a", 0.9), ("m", 0.0)]
+    assert [key for key, _ in mmr(candidates, {}, trade_off=0.0, top_k=3)] == ["z", "a", "m"]
 
 
 def test_a_word_that_one_document_alone_holds_counts() -> None:
     dense = [(f"d{i}", 0.9 - i / 1000) for i in range(20)]
     only = [("d15", 7.0)]  # BM25 found one document: the others are known to score 0
-    first = fuse([dense, only], [0.5, 0.5], method="zscore", rrf_k=60, depth=100)[0]
+    first = joined(dense, only, depth=100)[0]
     assert first[0] == "d15"
-    cut = fuse([dense, only], [0.5, 0.5], method="zscore", rrf_k=60, depth=1)
+    cut = joined(dense, only, depth=1)
     assert cut[0][0] == "d0", "a ranking that was cut off says nothing about what it lacks"
 
 
 def test_a_ranking_of_nothing_changes_nothing() -> None:
     dense = [("a", 0.9), ("b", 0.8), ("c", 0.1)]
-    assert [key for key, _ in fuse([dense, []], [0.5, 0.5], method="zscore", rrf_k=60, depth=100)] == ["a", "b", "c"]
+    assert [key for key, _ in joined(dense, [], depth=100)] == ["a", "b", "c"]

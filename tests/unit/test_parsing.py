@@ -15,7 +15,7 @@ import pytest
 
 from rag import parsing
 from rag.errors import DocumentError
-from rag.parse_child import KINDS, pack_blocks, unpack_blocks
+from rag.parse_child import KINDS, pack_blocks, page_starts, unpack_blocks
 from rag.parsing import ParserPool, page_image, parse_parts
 from rag.settings import ParseSettings
 from rag.sources import FoundFile, content_hash, find
@@ -226,6 +226,13 @@ def test_blocks_survive_the_wire_and_nonsense_is_refused() -> None:
         unpack_blocks(data[:-4], 100)
     with pytest.raises(ValueError, match="order"):
         unpack_blocks(pack_blocks(blocks[::-1]), 100)
+
+
+def test_where_pages_begin_can_be_told_from_packed_blocks() -> None:
+    pages = (None, 1, 1, None, 2, 4)
+    blocks = [Block(kind="paragraph", start=i * 3, end=i * 3 + 2, page=page) for i, page in enumerate(pages)]
+    assert page_starts(pack_blocks(blocks)) == [(3, 1), (12, 2), (15, 4)]
+    assert page_starts(b"") == page_starts(pack_blocks(blocks[:1])) == []
 
 
 def is_running(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def parts(order: Mapping[str, Sequence[int]], asked: list[tuple[str, Any]] | Non
 
     return SearchParts(
         retrievers={"dense": retriever},
-        live=lambda pks: {pk: LiveRow(pk[-2:], pk) for pk in pks},
+        live=lambda pks: {pk: LiveRow(pk, "c", pk, pk[-2:], 0, 9) for pk in pks},
         load=lambda pks: {pk: stored(pk) for pk in pks},
         vectors=lambda keys: {key: np.ones(2, np.float32) for key in keys},
         **more,
@@ -98,6 +99,23 @@ def test_several_queries_are_fused_and_named_in_the_trace() -> None:
     assert all(len(where.parts) == 2 for _, where in asked)  # the caller's condition and the question's
 
 
+def test_a_filter_read_from_the_question_that_leaves_nothing_is_left_out() -> None:
+    read, given = Compare("year", "==", 1800), parse("page > 1")
+    plan = Understood(question="q", queries=(Query(text="q"),), filter=read)
+    asked: list[Any] = []
+
+    def retriever(query: Query, depth: int, where: Any) -> list[tuple[str, float]]:
+        asked.append(where)
+        return [(PKS[1], 1.0)] if where == given else []
+
+    some = parts({}, understand=lambda question, trace: plan)
+    hits = search(
+        "q", parts=replace(some, retrievers={"dense": retriever}), options=options(filter=given), trace=Trace()
+    )
+    assert found(hits) == [1] and len(asked) == 2
+    assert hits.warnings == ("Left out: filter: no document meets year == 1800.",)
+
+
 def test_the_reranker_decides_among_what_it_reads_and_the_rest_follows() -> None:
     reader = Reads(7, 5)
     hits = search(
@@ -127,15 +145,62 @@ def test_the_threshold_drops_what_the_reranker_does_not_believe() -> None:
     assert found(hits) == [3, 2]
 
 
-@settings(deadline=None)
-@given(liked=st.permutations(range(12)), shorter=st.integers(1, 12), weight=st.sampled_from([0.3, 1.0]))
-def test_asking_for_more_never_changes_the_first(liked: list[int], shorter: int, weight: float) -> None:
-    made = parts({"q": range(20)}, reranker=Reads(*liked))
+STEPS: list[dict[str, Any]] = [
+    {},
+    {"rerank_depth": 12, "rerank_weight": 0.3, "rerank_dense": 0.2},
+    {"rerank_depth": 12, "rerank_weight": 1.0},
+    {"fusion": "rrf"},
+    {"fusion": "minmax", "mmr": 0.5},
+    {"boosts": ((parse("doc_id == '05'"), 3.0),), "collapse": 0.99},
+    {"depths": {"bm25": 3}},
+    {"depths": {"bm25": 3, "dense": 2}, "rerank_depth": 12},
+]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    dense=st.permutations(range(28)), words=st.permutations(range(30)), n_words=st.integers(0, 30), dead=st.integers(0, 5),
+    depth=st.sampled_from([4, 7, 30]), step=st.sampled_from(STEPS), shorter=st.integers(1, 20),
+)  # fmt: skip
+def test_asking_for_more_never_changes_the_first(
+    dense: list[int], words: list[int], n_words: int, dead: int, depth: int, step: dict[str, Any], shorter: int
+) -> None:
+    made = parts({"q": dense}, reranker=Reads(3, 1, 4))
+    only = parts({"q": words[:n_words]}).retrievers["dense"]
+    live = {pk: LiveRow(pk, "c", pk, pk[-2:], 0, 9) for pk in PKS[dead:]}
+    made = replace(
+        made, retrievers={"dense": made.retrievers["dense"], "bm25": only},
+        live=lambda pks: {pk: live[pk] for pk in pks if pk in live},
+        vectors=lambda keys: {key: np.eye(30, dtype=np.float32)[int(key, 16)] for key in keys},
+    )  # fmt: skip
     few, many = (
-        found(search("q", parts=made, options=options(rerank_depth=12, rerank_weight=weight, top_k=n), trace=Trace()))
-        for n in (shorter, 20)
-    )
-    assert few == many[:shorter]
+        search("q", parts=made, options=options(**{"retrievers": {"dense": 0.6, "bm25": 0.4}, "depth": depth} | step, top_k=n), trace=Trace())
+        for n in (shorter, 28)
+    )  # fmt: skip
+    assert [hit.chunk_id for hit in few] == [hit.chunk_id for hit in many][: len(few)]
+    assert len(few) == min(shorter, len(many))
+
+
+@pytest.mark.parametrize("scores", [[1.0], [float("nan")] * 3, [1e300, 0.0, 1.0], [float("inf")] * 3])
+def test_scores_that_are_none_leave_the_order(scores: list[float]) -> None:
+    class Broken:
+        name = "broken"
+
+        def scores(self, question: str, passages: Sequence[str]) -> list[float]:
+            return scores
+
+    hits = search("q", parts=parts({"q": [2, 0, 1]}, reranker=Broken()), options=options(rerank_depth=3), trace=Trace())
+    assert found(hits) == [2, 0, 1] and hits.warnings[0].startswith("Not reranked: The reranker gave ")
+
+
+def test_between_equal_scores_the_first_ranking_decides() -> None:
+    hits = search("q", parts=parts({"q": [2, 0, 1]}, reranker=Reads()), options=options(rerank_depth=3), trace=Trace())
+    assert found(hits) == [2, 0, 1]
+
+
+def test_what_mmr_does_not_look_at_follows() -> None:
+    hits = search("q", parts=parts({"q": range(20)}), options=options(mmr=0.5, depth=5, top_k=12), trace=Trace())
+    assert len(hits) == 12 and found(hits)[5:] == [5, 6, 7, 8, 9, 10, 11]
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
@@ -173,7 +238,7 @@ def test_one_retriever_is_asked_for_few_and_again_for_all_where_too_few_of_them_
 
     made = SearchParts(
         retrievers={"dense": retriever},
-        live=lambda pks: {pk: LiveRow(pk[-2:], pk) for pk in pks if pk in live},
+        live=lambda pks: {pk: LiveRow(pk, "c", pk, pk[-2:], 0, 9) for pk in pks if pk in live},
         load=lambda pks: {pk: stored(pk) for pk in pks},
         vectors=lambda keys: {key: np.ones(2, np.float32) for key in keys},
     )

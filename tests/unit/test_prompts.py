@@ -19,6 +19,7 @@ from rag.prompts import (
     says_no_answer,
     task_messages,
     task_reply,
+    without_thinking,
 )  # fmt: skip
 
 CONTROL = re.compile(r"<\||<｜|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|</?passage>|<<SYS|</?think>", re.IGNORECASE)
@@ -80,3 +81,20 @@ def test_follow_ups_are_asked_for_under_their_passages(language: str) -> None:
     system, _, example, user = task_messages(FOLLOW_UPS, text, language, n=3)
     assert "3" in system.content and user.content == text and text.count("</passage>") == 1
     assert len(task_reply(FOLLOW_UPS, example.content)) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("<think>\nHm, {x}.\n</think>\n\nCopper [1].", "Copper [1]."),
+        ("<THINKING>a</thinking><think>b</think>c", "c"),
+        ("<think>\nOkay, so the user", ""),
+        ("so it is copper.\n</think>\nCopper [1].", "Copper [1]."),  # the template wrote the start into the prompt
+        ("  Copper [1]. ", "Copper [1]."),
+        ("Qwen writes <think>…</think> first [1].", "Qwen writes <think>…</think> first [1]."),
+        ("<b>bold</b>", "<b>bold</b>"),
+        ("", ""),
+    ],
+)
+def test_what_a_model_thinks_first_is_no_part_of_its_reply(reply: str, said: str) -> None:
+    assert without_thinking(reply) == said

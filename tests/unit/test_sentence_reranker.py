@@ -70,7 +70,7 @@ def test_dense_scores_count_once_more_where_there_are_some() -> None:
     fused = ranking({"a": 1.0, "b": 0.0})
     mixing = options(weight=0.2)
     for name, first in (("dense", "b"), ("bm25", "a")):
-        found = [Recalled(name=name, weight=1.0, ranking=ranking({"b": 1.0, "a": 0.0}))]
+        found = [Recalled(name=name, weight=1.0, found=ranking({"b": 1.0, "a": 0.0}), depth=9)]
         half = SearchOptions(retrievers={}, top_k=2, depth=9, rerank_depth=2, rerank_weight=0.0, rerank_dense=0.6)
         assert rerank("q", fused, found, parts, half, Trace())[0][0] == first
     assert rerank("q", fused, found, parts, mixing, Trace())[0][0] == "a"

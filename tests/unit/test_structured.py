@@ -57,13 +57,43 @@ def test_a_valid_value_with_the_passage_of_each_part() -> None:
     [
         'Here it is:\n```json\n{"builder": "Gustave Eiffel", "year": 1889}\n```',
         'Sure! {"builder": "Gustave Eiffel", "year": 1889} Hope that helps.',
+        '<think>{"builder": "Paxton", "year": 1851}? No.</think>{"builder": "Gustave Eiffel", "year": 1889}',
         '{"builder": "Gustave Eiffel", "year": "1889"}',
         '{"builder": "Gustave Eiffel", "year": 1889, "kind": null, "height": 330}',
         '{"builder": "Gustave Eiffel", "year": "1,889"}',
+        '[{"builder": "Gustave Eiffel", "year": 1889}]',
+        '[{"builder": ["Gustave Eiffel"], "year": "1889", "height": 330}]',
     ],
 )
 def test_small_slips_cost_no_call(reply: str) -> None:
     assert asked(reply).data == {"builder": "Gustave Eiffel", "year": 1889}
+
+
+@pytest.mark.parametrize(
+    ("format_", "said", "problem"),
+    [
+        ("date", "1889-03-31", ""),
+        ("date", "1889 or so", "is not a 'date'"),
+        ("date", "1889", "is not a 'date'"),  # the day would be made up
+        ("date-time", "1889-03-31T10:00:00Z", ""),
+        ("date-time", "1889-03-31", "is not a 'date-time'"),
+        ("time", "10:30", ""),
+        ("time", "half past ten", "is not a 'time'"),
+        ("email", "nobody", "is not a 'email'"),
+        ("uuid", "1", "is not a 'uuid'"),
+        ("colour", "1", ""),  # a format that nobody knows holds to nothing
+    ],
+)
+def test_formats_are_held_to(format_: str, said: str, problem: str) -> None:
+    problems = Shape({"type": "string", "format": format_}).problems(said)
+    assert problem in " ".join(problems) and bool(problems) == bool(problem)
+
+
+@pytest.mark.parametrize("said", ["31 March 1889", "1889年3月31日", "1889/3/31"])
+def test_a_date_in_another_way_of_writing_costs_no_call(said: str) -> None:
+    schema = {"type": "object", "properties": {"opened": {"type": "string", "format": "date"}}}
+    answer = asked(f'{{"opened": "{said}"}}', schema=schema, text=f"{TOWER} The tower was opened on 31 March 1889.")
+    assert answer.data == {"opened": "1889-03-31"} and not answer.unsupported
 
 
 def test_the_word_null_is_null_where_that_is_allowed() -> None:

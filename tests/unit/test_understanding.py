@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from rag import prompts
+from rag import auto_filter, prompts
 from rag.errors import ChatError
-from rag.filters import Compare
+from rag.filters import Compare, shown
 from rag.trace import Trace
 from rag.types import ChatDelta, Message, Query, Usage
-from rag.understanding import UnderstandOptions, UnderstandParts, depends_on_context, distinct, understand
+from rag.understanding import Budget, UnderstandOptions, UnderstandParts, depends_on_context, distinct, understand
 
 
 class Scripted:
@@ -87,13 +88,28 @@ def test_every_step_adds_its_queries() -> None:
 
 def test_a_later_sub_question_uses_the_answer_of_an_earlier_one() -> None:
     chat = Scripted(says("questions", "Who designed the lighthouse?", "Where was #1 born?", "Who was #2?"))
-    understood, _ = plan(
+    understood, trace = plan(
         "Where was the designer born?", chat, decompose=True, answer={"Who designed the lighthouse?": "Smeaton"}.get
     )
     assert [query.text for query in understood.queries[1:]] == [
         "Who designed the lighthouse?",
         "Where was Smeaton born?",
     ]
+    assert understood.skipped == ("decompose: 'Who was #2?' builds on part 2, to which there is no answer",)
+    assert trace.steps[0].detail["answers"] == {"1": "Smeaton"}
+
+
+def test_what_looks_like_a_part_is_told_from_one() -> None:
+    chat = Scripted(says("questions", "Who made C#1?", "What did C#1 bring, and #10?"))
+    parted, _ = plan("What did C#1 bring?", chat, decompose=True)
+    assert len(parted.queries) == 3 and parted.skipped == ()
+    alone, trace = plan("Who made C#?", Scripted(says("questions", "Who made C#?")), decompose=True)
+    assert len(alone.queries) == 1 and trace.steps[0].detail["skipped"] == "the question has no parts"
+
+
+def test_a_translation_is_in_the_other_language() -> None:
+    same, _ = plan("copper?", Scripted(says("translation", "copper, please")), translate=True)
+    assert len(same.queries) == 1 and same.skipped == ("translate: its reply was not usable",)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +127,36 @@ def test_a_model_that_fails_costs_the_step_alone(chat: Scripted | None, reason: 
     assert understood.queries == (Query(text="copper?"),)
     assert understood.skipped == (f"rewrite: {reason}",)
     assert trace.steps[0].detail == {"skipped": reason}
+
+
+@pytest.mark.parametrize(("code", "n_asked"), [("E_LLM_DEADLINE", 1), ("E_LLM_UNREACHABLE", 1), ("E_LLM_PROTOCOL", 3)])
+def test_a_model_that_is_away_is_asked_once(code: str, n_asked: int) -> None:
+    chat = Scripted(*[ChatError(code, "no")] * 3)
+    understood, _ = plan("copper?", chat, rewrite=True, step_back=True, translate=True)
+    assert len(chat.asked) == n_asked and len(understood.skipped) == 3
+    assert ("just before" in understood.skipped[-1]) is (n_asked == 1)
+
+
+def test_all_steps_share_one_time() -> None:
+    class Late(Scripted):
+        limits: list[float] = []
+
+        def stream(self, messages: Sequence[Message], **options: Any) -> Iterator[ChatDelta]:
+            self.limits.append(options["deadline_s"])
+            time.sleep(0.06)
+            yield from super().stream(messages, max_tokens=options["max_tokens"])
+
+    chat, budget = Late(*[says("query", "copper")] * 3), Budget(0.1)
+    options = UnderstandOptions(rewrite=True, step_back=True, multi_query=2)
+    understood = [
+        understand(
+            "copper?", parts=UnderstandParts(chat=chat, deadline_s=9, budget=budget), options=options, trace=Trace()
+        )
+        for _ in range(2)
+    ]
+    assert len(chat.asked) == 2 and chat.limits[0] == 0.1 and 0 < chat.limits[1] < 0.05
+    assert understood[0].skipped == understood[1].skipped[-1:]
+    assert "understand.deadline_s" in understood[0].skipped[0] and len(understood[1].skipped) == 3
 
 
 def test_a_follow_up_is_made_standalone_and_other_questions_are_not_touched() -> None:
@@ -132,20 +178,93 @@ def test_a_follow_up_is_made_standalone_and_other_questions_are_not_touched() ->
         ("Why is that so hard to clean?", True),
         ("At what temperature does copper melt?", False),
         ("铜在多少度熔化？", False),
+        ("四分卫是谁？", True),
+        ("价格是多少？", True),
+        ("2016年超级碗的冠军是哪支球队？", False),
     ],
 )
 def test_which_questions_lean_on_the_conversation(question: str, depends: bool) -> None:
     assert depends_on_context(question) is depends
 
 
-def test_conditions_must_be_valid_and_name_fields_that_there_are() -> None:
-    fields = lambda: {"type": ["pdf", "docx"], "year": ["2024"]}  # noqa: E731
-    chat = Scripted(says("conditions", "type == 'pdf'", "secret == 'x'", "drop table", "none"))
-    understood, _ = plan("what do the PDFs say?", chat, auto_filter=True, fields=fields)
+FIELDS = {"type": ["pdf", "docx", "text"], "year": [2024, 2016], "lang": ["en", "zh"], "author": ["Ann", "王伟"],
+          "date": ["2016-02-15", "2024-05-01"], "code": ["2020"], "draft": [True, False]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("question", "condition", "applied"),
+    [
+        ("what do the PDFs say?", "type == 'PDF'", "type == 'pdf'"),
+        ("what do Word documents say?", "type == docx", "type == 'docx'"),
+        ("2024年的中文文档", "lang = 'ZH'", "lang == 'zh'"),
+        ("documents in Chinese", "Lang == zh", "lang == 'zh'"),
+        ("王伟写的文章", "author == 王伟", "author == '王伟'"),
+        ("not by Ann", "not author == 'ann'", "not author == 'Ann'"),
+        ("by Ann or 王伟", "author in ['ann', '王伟']", "author in ['Ann', '王伟']"),
+        ("since 2020", "year >= '2020'", "year >= 2020"),
+        ("after 2020", "year >= 2021", "year >= 2021"),
+        ("二〇二〇年以来", "year >= 2020", "year >= 2020"),
+        ("before March 2017", "year < 2017", "year <= 2017"),
+        ("2018年5月之后", "year > 2018", "year >= 2018"),
+        ("before 2017", "year < 2017", "year < 2017"),
+        ("since 2020", "date >= 2020", "date >= '2020'"),
+        ("after 2020", "date > '2020'", "date >= '2021'"),
+        ("until December 2020", "date <= 2020-12", "date < '2021-01'"),
+        ("in 2020", "date == '2020'", "(date >= '2020' and date < '2021')"),
+        ("not of 2020", "date != 2020", "(not date >= '2020' or not date < '2021')"),
+        ("2020年3月的", "date like '2020-03%'", "(date >= '2020-03' and date < '2020-04')"),
+        ("of 2021-07-15", "date == 2021-07-15", "date == '2021-07-15'"),
+        ("with code 2020", "code == 2020", "code == '2020'"),
+        ("what stands on page 3?", "page == 3", "page == 3"),
+        ("the file notes/tea.md", "source like '%tea.md'", "source like '%tea.md'"),
+        ("drafts about tea", "draft == true", "draft == True"),
+        ("since 2020 in Chinese", "year >= 2020 and lang == 'zh'", "year >= 2020; lang == 'zh'"),
+        ("PDFs by Ann", "type == 'pdf' and lang == 'en'", "type == 'pdf'"),
+        ("PDFs or Word files", "type == 'pdf' or type == 'docx'", "(type == 'pdf' or type == 'docx')"),
+        ("PDFs", "type == 'pdf' or lang == 'en'", ""),
+    ],
+)
+def test_conditions_are_written_as_the_documents_have_it(question: str, condition: str, applied: str) -> None:
+    found = auto_filter.conditions([condition], question, FIELDS)
+    assert "; ".join(map(shown, found.applied)) == applied
+
+
+@pytest.mark.parametrize(
+    ("question", "condition", "reason"),
+    [
+        ("Who won the Super Bowl 50?", "type == 'text'", "does not say so"),
+        ("Who won the Super Bowl 50?", "page == 50", "does not ask for a page"),
+        ("Who won the Super Bowl 50?", "title like '%Super Bowl%'", "does not ask for a title"),
+        ("谁赢得了第五十届超级碗？", "year == 2019", "does not say so"),
+        ("text files", "source == 'text'", "no file name"),
+        ("What is context?", "type == 'text'", "does not say so"),
+        ("2020 tea", "price == 2020", "no document has the field 'price'"),
+        ("tea, not by A", "not author like 'A%'", "cannot test it"),
+        ("tea by a\u0001b", "author == 'a\u0001b'", "cannot test it"),
+        ("tea of 2020", "year contains 2020", "is a number"),
+        ("tea of 2020", "year == 'tea'", "is no number"),
+        ("tea", "drop table", "no condition"),
+        ("tea", "date == 'tea'", "is no date"),
+        ("tea of 2020-99", "date > '2020-99-99'", "is no date"),
+    ],
+)
+def test_conditions_that_the_question_does_not_put_are_dropped(question: str, condition: str, reason: str) -> None:
+    found = auto_filter.conditions([condition], question, FIELDS)
+    assert found.filter is None and [text for text, _ in found.dropped] == [condition]
+    assert reason in found.dropped[0][1]
+
+
+def test_what_is_applied_and_what_is_not_is_in_the_trace() -> None:
+    chat = Scripted(says("conditions", "type == 'pdf'", "lang == 'en'", "year == 2016", "none"))
+    understood, trace = plan("what do the PDFs say?", chat, auto_filter=True, fields=lambda: FIELDS)
     assert understood.filter == Compare("type", "==", "pdf")
-    assert "type (pdf, docx), year (2024)" in chat.asked[0]
-    nothing, _ = plan("copper?", Scripted(says("conditions", "none")), auto_filter=True, fields=fields)
-    assert nothing.filter is None
+    assert "type (pdf, docx, text), year (2024, 2016)" in chat.asked[0] and "title" not in chat.asked[0]
+    assert understood.skipped == ("filter: lang == 'en', year == 2016 (the question does not say so)",)
+    assert trace.steps[0].detail["applied"] == ["type == 'pdf'"] and len(trace.steps[0].detail["dropped"]) == 2
+    objects = Scripted('{"conditions": [{"field": "year", "operator": ">=", "value": 2020}]}')
+    assert plan("since 2020", objects, auto_filter=True, fields=lambda: FIELDS)[0].filter == Compare("year", ">=", 2020)
+    nothing, _ = plan("copper?", Scripted(says("conditions", "none")), auto_filter=True, fields=lambda: FIELDS)
+    assert nothing.filter is None and nothing.skipped == ()
 
 
 def test_control_tokens_in_a_question_are_broken_up() -> None:
@@ -164,6 +283,28 @@ def test_control_tokens_in_a_question_are_broken_up() -> None:
         ('{"queries": ["a", 3, null, "a", " "]}', ["a"]),
         ('{"queries": [', []),
         ("", []),
+        ('<think>\nuse {about} {"queries": ["x"]}\n</think>\n{"queries": ["a1", "a2"]}', ["a1", "a2"]),
+        ("<think>\nOkay, so the user wants a query.\n</think>\n\ngreen tea temperature", ["green tea temperature"]),
+        ('Here you go:\n```json\n{"queries": ["a1", "a2"]}\n```\nHope {this} helps', ["a1", "a2"]),
+        ('{"reason": "they differ", "queries": ["a"]} and {"note": "b"}', ["a"]),
+        ('["a", "b"]', ["a", "b"]),
+        ('[{"query": "a"}, {"query": "b"}]', ["a", "b"]),
+        ('{"queries": [{"query": "a"}, {"query": "b"}]}', ["a", "b"]),
+        ('{"queries": ["a"]}\n{"queries": ["b"]}', ["a", "b"]),
+        ('{"queries": ["a", "b",]}', ["a", "b"]),
+        ("{'queries': ['a', 'b']}", ["a", "b"]),
+        ('{\n  "queries": [\n    "melting point",\n    "how \\"hot\\"",\n    "how', ["melting point", 'how "hot"']),
+        ('```json\n["melting point", "how', ["melting point"]),
+        ('{"queries": ["the "best" tea"]}', []),  # broken, not cut: its pieces are no queries
+        ("Here are 3 search queries:\n\n1. first\n2. second\n\nI hope this helps!", ["first", "second"]),
+        ("以下是检索语句：\n- 铜的熔点\n- 铜多少度熔化", ["铜的熔点", "铜多少度熔化"]),
+        ("I'm sorry, but I can't help with that request.", []),
+        ('{"queries": ["抱歉，我无法回答这个问题。"]}', []),
+        ("I can't log in, what now?", ["I can't log in, what now?"]),
+        ("sorry day in Australia", ["sorry day in Australia"]),
+        ('{"type": "object", "properties": {"queries": {"type": "array"}}}', []),
+        ("1990. was a good year", ["1990. was a good year"]),
+        ("the temperature of tea [2]", ["the temperature of tea [2]"]),
     ],
 )
 def test_replies_of_small_models_are_understood(reply: str, texts: list[str]) -> None:
@@ -174,14 +315,30 @@ def test_replies_of_small_models_are_understood(reply: str, texts: list[str]) ->
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_examples_parse_as_replies(task: prompts.Task, language: str) -> None:
     messages = prompts.task_messages(task, "x", language, n=3)
-    assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
-    assert prompts.task_reply(task, messages[2].content) == list(task.examples[language][1])
+    examples = [task.examples[language], *task.more_examples.get(language, ())]
+    assert [message.role for message in messages] == ["system", *["user", "assistant"] * len(examples), "user"]
+    for message, (_, wanted) in zip(messages[2::2], examples, strict=False):
+        assert prompts.task_reply(task, message.content) == list(wanted)
 
 
-def test_order_replies() -> None:
-    assert prompts.order_reply('{"order": [3, 1, 3, 9, "2"]}', 3) == [3, 1, 2]
-    assert prompts.order_reply("[2] > [1]", 2) == [2, 1]
-    assert prompts.order_reply("I cannot", 2) == []
+@pytest.mark.parametrize(
+    ("reply", "n", "order"),
+    [
+        ('{"order": [3, 1, 3, 9, "2"]}', 3, [3, 1, 2]),
+        ('<think>use {x} 7</think>{"order": [3, 1]}', 9, [3, 1]),
+        ('{"order": ["[3]", 1.0, "Passage 2", 1.5, true, null]}', 3, [3, 1, 2]),
+        ("[2, 1]", 2, [2, 1]),
+        ("[2] > [1]", 2, [2, 1]),
+        ("Best first: 3, 1, 2.", 3, [3, 1, 2]),
+        ("[3]\n[1]", 3, [3, 1]),
+        ('{"order": [4, 2, 1', 4, [4, 2, 1]),
+        ("2", 3, [2]),
+        ("The best passage is 2 of 20.", 20, []),
+        ("I cannot", 2, []),
+    ],
+)
+def test_order_replies(reply: str, n: int, order: list[int]) -> None:
+    assert prompts.order_reply(reply, n) == order
 
 
 def test_distinct_keeps_the_first_of_equal_queries() -> None:

@@ -85,6 +85,7 @@ WORDS = {
     "follow_ups_soon": ("Looking for what to ask next …", "正在想可以接着问什么……"),
     "conflict_number": ("The sources give different figures", "各来源的数字不一致"),
     "conflict_date": ("The sources give different dates", "各来源的日期不一致"),
+    "conflict_name": ("The sources name different people", "各来源所说的人不一致"),
     "conflict_negation": ("One source says it, another denies it", "有的来源肯定，有的来源否定"),
     "conflict_newest": ("The newest stands first.", "较新的排在前面。"),
     "no_date": ("no date", "未注明日期"),
