@@ -36,7 +36,7 @@ DENIED = re.compile(
     r"\b(is|are|was|were|can|could|will|would|did|does|do) not\b|(?<=[\u4e00-\u9fff])(不|没有)(?=[是能会可存得被])"
 )
 STATED = re.compile(
-    r"\b(is|are|was|were|can|could|will|would)\b(?! not)|(?<![不没但总还就也只都若正])[是能会](?=[\u4e00-\u9fff])(?!否|不|议|员|力|计|源|量)"
+    r"\b(is|are|was|were|can|could|will|would)\b(?! not)|(?<![不没但总还就也只都若正于协议员国大社机委])[是能会](?=[\u4e00-\u9fff])(?!否|不|议|员|力|计|源|量)"
 )
 
 

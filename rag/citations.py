@@ -15,12 +15,17 @@ from itertools import pairwise
 from rag.names import missing_names as missing_names
 from rag.names import names as names
 from rag.names import other_name
+from rag.negation import affirmed as affirmed
+from rag.negation import negation_differs as negation_differs
+from rag.negation import negation_lost
 from rag.numerals import date_key as date_key
 from rag.numerals import found_dates as found_dates
 from rag.numerals import found_numbers as found_numbers
 from rag.numerals import missing_numbers, readings, without_numbers
 from rag.numerals import numbers_and_dates as numbers_and_dates
-from rag.text import is_han, language, sentences, words
+from rag.text import DENYING, is_han, language, sentences
+from rag.text import FUNCTION_WORDS as FUNCTION_WORDS
+from rag.text import terms as terms
 from rag.types import Citation, Hit
 
 STRONG_SUPPORT = 0.6  # share of a sentence's terms that a passage must hold for a marker to be added
@@ -28,7 +33,6 @@ WEAK_SUPPORT = 0.4  # below it, the passage does not bear the sentence out
 FEW_TERMS = 1  # of an answer's sentence beyond the question's words
 NEAR_QUESTION = 0.25  # share of the question's words that then must stand beside them
 FACT_WEIGHT = 3  # of a number or date against a word
-NEGATION_OVERLAP = 0.6  # of a claim with a clause, for their negations to be compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +262,7 @@ def is_supported(sentence: str, passage: Passage, quote: str, question: str = ""
     if missing_facts(sentence, whole, question):
         return False
     if spoken(sentence, question) != language(passage.text):
-        return True
+        return not negation_lost(sentence, quote)
     if not _says_something(sentence, question) and not numbers_and_dates(
         sentence
     ):  # "Yes." says what the question asks
@@ -357,20 +361,6 @@ def _held(text: str) -> frozenset[str]:
     return evidence(text) | meant | {f"#{number}" for number in meant}
 
 
-def terms(text: str) -> set[str]:
-    """Index terms that carry meaning: without stop words, in Chinese too, and without "not", which is compared apart."""
-    return {term for term in words(text) if term not in FUNCTION_WORDS and not term.endswith("n't")}
-
-
-_FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
-FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-_DENYING_EN = (
-    "never cannot none nobody nothing neither without unable hardly scarcely barely prohibit forbidden forbid banned"
-)
-_DENYING_ZH = "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
-DENYING = frozenset({*words(_DENYING_EN), *_DENYING_ZH.split()})  # denials are compared apart, not looked up
-
-
 def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]) -> float:
     facts = sum(1 for key in claimed & held if key[0] == "#")
     return (
@@ -384,41 +374,3 @@ def _shared(claimed: frozenset[str], held: frozenset[str], asked: frozenset[str]
 def missing_facts(sentence: str, text: str, question: str = "") -> set[str]:
     """Numbers, dates and names of a sentence that `text` does not hold. Names that the question brings up count as held."""
     return missing_numbers(sentence, text) | missing_names(sentence, text, question)
-
-
-# ---------------------------------------------------------------- negation
-
-_NOT = re.compile(
-    r"\b(?:not(?!\s+only\b)|no|never|none|neither|nor|cannot|without|unable|lack(?:s|ed|ing)?|fail(?:s|ed|ing)?)\b|n['’]t\b"
-    r"|不(?![仅但断少过管论久止只料])|没有?(?![收落])|未(?![来必])|并非|无法|从未",
-    re.IGNORECASE,
-)
-_CLAUSE = re.compile(r"[,;:，；：—]|\s-\s")
-NEGATED_TERMS = 2  # behind a negation, taken to be what it denies
-
-
-def negation_differs(sentence: str, quote: str) -> bool:
-    """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
-    claimed = terms(affirmed(sentence))
-    clauses = [quote[start:end] for start, end in sentences(quote)]
-    clauses = [clause for one in clauses for clause in (one, *_CLAUSE.split(one)) if clause.strip()]
-    scored = [(len(claimed & terms(affirmed(clause))), -len(clause), clause) for clause in clauses]
-    if not scored or max(scored)[0] < NEGATION_OVERLAP * len(claimed):
-        return False
-    clause = max(scored)[2]
-    denied, denied_there = negated_terms(sentence), negated_terms(clause)
-    return bool((denied - denied_there) & terms(affirmed(clause)) or (denied_there - denied) & claimed)
-
-
-def affirmed(text: str) -> str:
-    """A text without its negations: in Chinese they run into the words behind them, 不适用于 into 不适 and 用于."""
-    return _NOT.sub(" ", text)
-
-
-def negated_terms(text: str) -> set[str]:
-    """The terms right behind a negation, up to the end of its clause."""
-    found: set[str] = set()
-    for match in _NOT.finditer(text):
-        clause = _CLAUSE.split(text[match.end() : match.end() + 60])[0]
-        found.update([term for term in words(clause) if term not in FUNCTION_WORDS][:NEGATED_TERMS])
-    return found

@@ -56,6 +56,17 @@ _STOP = _set(
     "until up very was we were what when where which while who whom why will with would you your yours"
 )
 
+_FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
+FUNCTION_WORDS = _set(_FUNCTION_WORDS)
+_DENYING_EN = (
+    "never cannot none nobody nothing neither without unable hardly scarcely barely prohibit forbidden forbid banned"
+)
+_DENYING = (
+    "never cannot none nobody noth neither without unabl hard scarc bare prohibit forbidden forbid ban "  # stemmed
+    "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
+)
+DENYING = _set(_DENYING)  # denials are compared apart, not looked up
+
 
 def sentences(text: str) -> list[Span]:
     """Spans of the sentences of `text`, in order, without the white space around them.
@@ -91,6 +102,11 @@ def words(text: str) -> list[str]:
         elif (term := run.replace("’", "'")) not in _STOP:
             terms.append(_stem(term.removesuffix("'s")))
     return terms
+
+
+def terms(text: str) -> set[str]:
+    """Index terms that carry meaning: without stop words, in Chinese too, and without "not", which is compared apart."""
+    return {term for term in words(text) if term not in FUNCTION_WORDS and not term.endswith("n't")}
 
 
 def spaced(text: str, *, pairs: bool = True, asking: bool = True) -> str:
