@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag.prompts import neutral, without_thinking
+from rag.prompts import json_object, neutral
 from rag.types import Message
 
 MOST = 30  # entities and relations of one reply
@@ -103,13 +103,8 @@ def schema(ontology: Ontology) -> dict[str, Any]:
 
 def reply(text: str) -> Found | None:
     """What a reply lists; None when it is not the JSON that was asked for. Rows of another shape are left out."""
-    text = without_thinking(text)
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        tree = json.loads(text[start : end + 1]) if 0 <= start < end else None
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(tree, dict) or not ("entities" in tree or "relations" in tree):
+    tree = json_object(text, "entities")
+    if not ("entities" in tree or "relations" in tree):
         return None
     return Found(
         entities=_rows(tree.get("entities"), ("name",)), relations=_rows(tree.get("relations"), ("subject", "object"))
@@ -166,12 +161,10 @@ def point(question: str, title: str, sentences: Sequence[str], language: str) ->
 
 def point_reply(text: str) -> tuple[str, int] | None:
     """(point, score); None when the reply is not the JSON that was asked for."""
-    text = without_thinking(text)
-    start, end = text.find("{"), text.rfind("}")
+    tree = json_object(text, "point")
     try:
-        tree = json.loads(text[start : end + 1]) if 0 <= start < end else None
-        said, score = str(tree["point"]).strip(), int(tree["score"])  # type: ignore[index]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        said, score = str(tree["point"]).strip(), int(tree["score"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
     return (said, min(max(score, 0), 100)) if said else None
 

@@ -134,7 +134,7 @@ def understand(question: str, *, parts: UnderstandParts, options: UnderstandOpti
         passages = model.many("hyde", prompts.HYPOTHETICAL, asked, n=options.hyde, limit=MAX_PASSAGE_CHARS)
         queries[0] = Query(text=question, passages=tuple(passages))
     found = _filter(question, model, parts.fields()) if options.auto_filter else None
-    return Understood(question=question, queries=distinct(queries), filter=found, skipped=tuple(model.skipped))
+    return Understood(question=question, queries=distinct(queries), filter=found, skipped=model.skipped)
 
 
 def depends_on_context(question: str) -> bool:
@@ -166,7 +166,7 @@ class _Model:
     def __init__(self, parts: UnderstandParts, trace: Trace) -> None:
         self._chat, self._trace = parts.chat, trace
         self._budget = parts.budget or Budget(parts.deadline_s)
-        self.skipped: list[str] = []
+        self._skipped: dict[str, list[str]] = {}  # reason → the steps
 
     def one(self, name: str, task: Task, text: str, fits: Fits = bool) -> str:
         return next(iter(self.many(name, task, text, fits=fits)), "")
@@ -184,7 +184,11 @@ class _Model:
         return texts
 
     def skip(self, name: str, reason: str) -> None:
-        self.skipped.append(f"{name}: {reason}")
+        self._skipped.setdefault(reason, []).append(name)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return tuple(f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in self._skipped.items())
 
     def note(self, **detail: object) -> None:
         """Add to the last step of the trace."""
