@@ -352,7 +352,9 @@ def test_a_filter_read_from_the_question_is_named(rooms: Path, embedder: Embedde
     with opened(rooms, embedder) as kb:
         reply = json.dumps({"conditions": ["kind == 'metal'"], "query": ["a kind of metal"]})
         kb._chat, kb._chat_opened = ScriptedChat(lambda _messages: reply), True
-        told = kb.explain("what kind of metal?", chunk_id(kb, "thing-3"), auto_filter=True, mode="bm25", rewrite=True)
+        told = kb.explain(
+            "which metal lamp gives light?", chunk_id(kb, "thing-3"), auto_filter=True, mode="bm25", rewrite=True
+        )
         assert told.lost_at == "auto-filter" and told.remedies[0].options["auto_filter"] is False
 
 
