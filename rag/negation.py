@@ -50,6 +50,8 @@ _FAINT = re.compile(
 
 def negation_differs(sentence: str, quote: str) -> bool:
     """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
+    if sentence.strip() in quote:
+        return False
     sentence = plainly(sentence)
     claimed = terms(affirmed(sentence))
     clauses = [plainly(quote[start:end]) for start, end in sentences(quote)]

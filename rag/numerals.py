@@ -20,6 +20,8 @@ Date = tuple[int | None, int, int | None]
 Unit = tuple[str, float]
 """what it measures, and how much of the common unit of that it is: a kilometre is ("length", 1000)"""
 
+_LETTERS = str.maketrans("İıſK", "IisK")  # re.IGNORECASE takes them for i, s and k, a dict does not
+
 SPELLED_FROM = 10  # smaller numbers in words ("one", 一) claim little by themselves
 
 
@@ -162,6 +164,7 @@ _MONTH_ALONE = re.compile(
 
 def _dates(text: str) -> tuple[list[tuple[Date, ...]], str]:
     """The dates in a text, each with all its readings, and the text with blanks in their place."""
+    text = text.translate(_LETTERS)
     found: list[tuple[Date, ...]] = []
     for pattern in _DATES:
         for match in pattern.finditer(text):
@@ -192,7 +195,7 @@ def _date_part(written: str | None) -> int | None:
 def _months(text: str, *, loosely: bool) -> set[int]:
     """Months named without a day and a year. "May" and "March" are words, too: `loosely` takes any with a capital."""
     found = set()
-    for match in _MONTH_ALONE.finditer(text):
+    for match in _MONTH_ALONE.finditer(text.translate(_LETTERS)):
         if match["n"] or (match["m"][0].isupper() and (loosely or (match["before"] and not _name_follows(match)))):
             found.add(_date_part(match["m"] or match["n"]) or 0)
     return {month for month in found if 1 <= month <= 12}
@@ -280,6 +283,7 @@ def _signed(value: float, text: str, start: int, end: int, unit: Unit | None) ->
 @lru_cache(maxsize=2000)
 def numbers(text: str) -> tuple[Number, ...]:
     """The numbers of a folded text, in order; none inside another."""
+    text = text.translate(_LETTERS)
     found: list[Number] = []
     taken = [False] * len(text)
     for read in _READERS:
@@ -603,7 +607,7 @@ def _han_sum(parts: Sequence[str | float]) -> float:
 
 def _held_numbers(text: str) -> list[Number]:
     """The numbers of a text, in dates too, and those that can be read out of it another way."""
-    return [*numbers(text), *_loose(text)]
+    return [*numbers(text), *_loose(text.translate(_LETTERS))]
 
 
 def _is_held(number: Number, held: Sequence[Number]) -> bool:

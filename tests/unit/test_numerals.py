@@ -233,6 +233,11 @@ def test_found_numbers_say_where_they_stand() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["5 mİles", "5 mıles", "fİve thİrds", "5 miſ", "May ı5, aprİl 2024", "٣٤ km"])
+def test_letters_that_are_the_same_but_for_case_are_no_trouble(text: str) -> None:
+    assert missing_numbers(text, text) == set()
+
+
 @given(st.text(max_size=200))
 def test_any_text_holds_its_own_numbers(text: str) -> None:
     assert missing_numbers(text, text) == set()
