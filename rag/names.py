@@ -29,7 +29,7 @@ _NEVER_NAMES = (
     "four five six seven eight nine ten first second third another other such with without under over between among "
     "is are was were be been do does did has have had can could may might must shall should will would passage "
     "passages answer question document documents only then than once today overall additionally furthermore finally "
-    "instead"
+    "instead celsius fahrenheit"
 )
 _NO_NAMES = frozenset(_NEVER_NAMES.split())
 _ENDINGS = ("s", "n", "an", "ian", "ese", "ish", "y")  # India, Indian; German, Germany

@@ -25,7 +25,7 @@ _PLAINLY = tuple(
         (r"\b(?:accepts?|approve[sd]?)\b", "accepted"),
         (r"\b(?:un|in|im|il)(safe|suitable|available|likely|successful|necessary|effective|correct|valid|sufficient|possible|legal)\b", r"not \1"),
         ("不禁止", " 可以 "),
-        ("不允许|不可以|不得|不能|不可(?!能)|不许|不准|不要|禁止|严禁|请勿|切勿|勿", " 不 可以 "),
+        ("不允许|不可以|不得|不能|不可(?![能行])|不许|不准|不要|禁止|严禁|请勿|切勿|勿", " 不 可以 "),
         ("允许|准许|可以|能够|获准", " 可以 "),
         ("不接受|不同意|拒绝|反对|否决", " 不 接受 "),
         ("接受|同意|批准|赞成", " 接受 "),
@@ -36,7 +36,7 @@ _PLAINLY = tuple(
 )  # fmt: skip
 _NOT = re.compile(
     r"\b(?:not(?!\s+only\b)|no|never|none|neither|nor|nobody|nothing|nowhere|hardly|scarcely|cannot|without|unable|lack(?:s|ed|ing)?"
-    r"|fail(?:s|ed|ing)?)\b|n['’]t\b"
+    r"|fail(?:s|ed|ing)?|avoid(?:s|ed|ing)?)\b|n['’]t\b"
     r"|不(?![仅但断少过管论久止只料同时惜愧乏妨锈])|没有?(?![收落])|未(?![来必])|并非|无法|(?P<lone>无)",
     re.IGNORECASE,
 )
@@ -50,6 +50,8 @@ _FAINT = re.compile(
 
 def negation_differs(sentence: str, quote: str) -> bool:
     """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
+    if sentence.strip() in quote:
+        return False
     sentence = plainly(sentence)
     claimed = terms(affirmed(sentence))
     clauses = [plainly(quote[start:end]) for start, end in sentences(quote)]

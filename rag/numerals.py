@@ -20,6 +20,8 @@ Date = tuple[int | None, int, int | None]
 Unit = tuple[str, float]
 """what it measures, and how much of the common unit of that it is: a kilometre is ("length", 1000)"""
 
+_LETTERS = str.maketrans("İıſK", "IisK")  # re.IGNORECASE takes them for i, s and k, a dict does not
+
 SPELLED_FROM = 10  # smaller numbers in words ("one", 一) claim little by themselves
 
 
@@ -162,6 +164,7 @@ _MONTH_ALONE = re.compile(
 
 def _dates(text: str) -> tuple[list[tuple[Date, ...]], str]:
     """The dates in a text, each with all its readings, and the text with blanks in their place."""
+    text = text.translate(_LETTERS)
     found: list[tuple[Date, ...]] = []
     for pattern in _DATES:
         for match in pattern.finditer(text):
@@ -192,7 +195,7 @@ def _date_part(written: str | None) -> int | None:
 def _months(text: str, *, loosely: bool) -> set[int]:
     """Months named without a day and a year. "May" and "March" are words, too: `loosely` takes any with a capital."""
     found = set()
-    for match in _MONTH_ALONE.finditer(text):
+    for match in _MONTH_ALONE.finditer(text.translate(_LETTERS)):
         if match["n"] or (match["m"][0].isupper() and (loosely or (match["before"] and not _name_follows(match)))):
             found.add(_date_part(match["m"] or match["n"]) or 0)
     return {month for month in found if 1 <= month <= 12}
@@ -224,16 +227,16 @@ _UNITS: dict[str, Unit] = {
         ("mass", 1e3, "ton tonne 吨"), ("area", 1e4, "hectare ha 公顷"),
         ("time", 1.0, "second 秒"), ("time", 60.0, "minute min 分钟"), ("time", 3600.0, "hour h 小时"),
         ("time", 86400.0, "day 天"), ("time", 604800.0, "week 周"),
-        ("months", 1.0, "month 个月"), ("months", 12.0, "year"),
-        ("%", 1.0, "% percent 个百分点"), ("%", 0.1, "‰"), ("degrees", 1.0, "° degree ℃ °C 度 摄氏度"), ("people", 1.0, "people person 人"),
+        ("months", 1.0, "month 个月"), ("months", 12.0, "year 年"),
+        ("%", 1.0, "% percent 个百分点"), ("%", 0.1, "‰"), ("degrees", 1.0, "° degree °c 度 摄氏度"), ("degrees F", 1.0, "°f"), ("people", 1.0, "people person 人"),
     )
     for name in names_.split()
 }  # fmt: skip
 _SQUARES = {"length": "area"}
 _UNIT = re.compile(
     r"\s?-?\s?(?P<power>square\s|sq\.?\s|平方|cubic\s|立方)?"
-    rf"(?P<unit>per\s?cent(?:age points?)?|(?:{'|'.join(sorted((re.escape(n) for n in _UNITS if n.isascii() and n.isalpha()), key=len, reverse=True))})s?(?![\w/])(?!\s+per\b)"
-    rf"|%|‰|°\s?C|°|{'|'.join(sorted((n for n in _UNITS if is_han(n[0])), key=len, reverse=True))}|℃)",
+    rf"(?P<unit>per\s?cent(?:age points?)?|degrees?\s+fahrenheit|(?:{'|'.join(sorted((re.escape(n) for n in _UNITS if n.isascii() and n.isalpha()), key=len, reverse=True))})s?(?![\w/])(?!\s+per\b)"
+    rf"|%|‰|°\s?[CF]\b|°|{'|'.join(sorted((n for n in _UNITS if is_han(n[0])), key=len, reverse=True))})",
     re.IGNORECASE,
 )
 _NOT_PEOPLE = re.compile("民币|次|均|工|类|体|口|物|才|员|事|文|权|种|格")
@@ -248,8 +251,10 @@ def _unit(text: str, start: int, end: int, digits: str) -> Unit | None:
     match = _UNIT.match(text, end)
     if not match or (match["unit"] == "人" and _NOT_PEOPLE.match(text, match.end())):
         return None
-    name = match["unit"].lower().replace(" ", "")
-    name = "%" if name.startswith("percent") else "℃" if name[0] == "°" else name
+    name = re.sub(r"\s", "", match["unit"].lower())
+    if name == "年" and end - start == 4:  # 1998年 is a year, 20年 may be a time
+        return None
+    name = "%" if name.startswith("percent") else "°f" if "fahrenheit" in name else name
     measure, size = _UNITS.get(name) or _UNITS[name.removesuffix("s")]
     power = (match["power"] or "").lower()
     if power:
@@ -265,7 +270,7 @@ def _signed(value: float, text: str, start: int, end: int, unit: Unit | None) ->
         return -value
     if (
         unit is not None
-        and unit[0] == "degrees"
+        and unit[0].startswith("degrees")
         and re.search(r"(?:(?<![A-Za-z\d)])-|\bminus\s|负)$", before, re.IGNORECASE)
     ):
         return -value
@@ -278,6 +283,7 @@ def _signed(value: float, text: str, start: int, end: int, unit: Unit | None) ->
 @lru_cache(maxsize=2000)
 def numbers(text: str) -> tuple[Number, ...]:
     """The numbers of a folded text, in order; none inside another."""
+    text = text.translate(_LETTERS)
     found: list[Number] = []
     taken = [False] * len(text)
     for read in _READERS:
@@ -407,7 +413,7 @@ _TENTHS = "成(?![立为功员本长果语分绩人年都吉熟因就交])"
 _DIGITS = re.compile(
     r"(?<![A-Za-z])(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*)"
     r"(?:\s*(?P<scale>(?i:hundred|thousand|million|billion|trillion)\b)|(?P<letter>[kKM]|mn|bn|m(?!\w)|B)\b"
-    r"|\s*(?P<han>[十百千万亿萬億]+(?:(?:\d+(?:\.\d+)?|[一二三四五六七八九两])[十百千万亿萬億]+)*)|\s*(?P<tenths>"
+    r"|\s*(?P<han>(?!千[米克瓦卡赫字帕])[十百千万亿萬億]+(?:(?:\d+(?:\.\d+)?|[一二三四五六七八九两])[十百千万亿萬億]+)*)|\s*(?P<tenths>"
     + _TENTHS
     + "))?"
 )
@@ -601,7 +607,7 @@ def _han_sum(parts: Sequence[str | float]) -> float:
 
 def _held_numbers(text: str) -> list[Number]:
     """The numbers of a text, in dates too, and those that can be read out of it another way."""
-    return [*numbers(text), *_loose(text)]
+    return [*numbers(text), *_loose(text.translate(_LETTERS))]
 
 
 def _is_held(number: Number, held: Sequence[Number]) -> bool:
@@ -644,6 +650,8 @@ def _another_counted(number: Number, sentence: str, text: str, held: Sequence[Nu
         if other.loose or other.ordinal != number.ordinal or other.unit and other.unit[0] == "%":
             continue
         shared = mine & _counted(text, other)
+        if number.unit and number.unit == other.unit and other.values[0] >= 2:
+            return True
         if other.values[0] < 2:
             shared = {term for term in shared if number.ordinal and len(term) >= _LONG_TERM and is_han(term[0])}
         if shared:

@@ -58,9 +58,6 @@ _STOP = _set(
 
 _FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
 FUNCTION_WORDS = _set(_FUNCTION_WORDS)
-_DENYING_EN = (
-    "never cannot none nobody nothing neither without unable hardly scarcely barely prohibit forbidden forbid banned"
-)
 _DENYING = (
     "never cannot none nobody noth neither without unabl hard scarc bare prohibit forbidden forbid ban "  # stemmed
     "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"

@@ -421,6 +421,140 @@ def test_a_denial_is_not_supported_by_what_states_it(text: str, sentence: str, s
     assert [citation.supported for citation in cited] == [supported]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence", "supported"),
+    [
+        (
+            "The museum, opened in 1893 by Queen Victoria, holds about 2.3 million objects in 145 galleries.",
+            "Queen Victoria opened the museum in 1893.",
+            True,
+        ),
+        (
+            "The museum, opened in 1893 by Queen Victoria, holds about 2.3 million objects in 145 galleries.",
+            "It has 145 galleries and more than two million objects.",
+            False,
+        ),
+        (
+            "The battery lasts up to 12 hours and charges in 45 minutes.",
+            "The battery lasts for as long as half a day, that is twelve hours.",
+            True,
+        ),
+        (
+            "Employees receive 25 days of annual leave, plus public holidays.",
+            "Staff get twenty-five days of annual leave per year.",
+            True,
+        ),
+        (
+            "The warranty covers two years from the date of purchase.",
+            "The warranty is valid for 2 years after purchase.",
+            True,
+        ),
+        (
+            "The warranty covers two years from the date of purchase.",
+            "The warranty covers 24 months from purchase.",
+            True,
+        ),
+        (
+            "The warranty covers two years from the date of purchase.",
+            "The warranty covers three years from purchase.",
+            False,
+        ),
+        (
+            "The meeting is at 3 pm on Friday, 4 July 2025 in Room 12.",
+            "The meeting takes place on July 4th, 2025 at 15:00 in Room 12.",
+            True,
+        ),
+        (
+            "The meeting is at 3 pm on Friday, 4 July 2025 in Room 12.",
+            "The meeting takes place on July 5th, 2025 in Room 12.",
+            False,
+        ),
+        (
+            "Profit rose 12% to €4.5bn in 2023, from €4.0bn a year earlier.",
+            "In 2023 profit increased by 12 percent to 4.5 billion euros.",
+            True,
+        ),
+        (
+            "Profit rose 12% to €4.5bn in 2023, from €4.0bn a year earlier.",
+            "In 2023 profit increased by 12 percent to 4.5 million euros.",
+            False,
+        ),
+        (
+            "The firm has offices in Berlin, Paris and Rome.",
+            "The firm has three offices: Berlin, Paris and Rome.",
+            True,
+        ),
+        (
+            "Dr. Jane Goodall studied chimpanzees in Tanzania for 60 years.",
+            "Goodall studied chimpanzees for 60 years.",
+            True,
+        ),
+        (
+            "Dr. Jane Goodall studied chimpanzees in Tanzania for 60 years.",
+            "Tanzania is where Jane Goodall studied chimpanzees.",
+            True,
+        ),
+        (
+            "The program was written in Python 3 and runs on Linux.",
+            "Linux is required; the program is written in Python 3.",
+            True,
+        ),
+        ("You cannot cancel after 24 hours.", "Cancellation is not possible after 24 hours.", True),
+        (
+            "Refunds are available within 30 days unless the item is damaged.",
+            "Refunds are available within 30 days.",
+            True,
+        ),
+        ("Do not use bleach.", "Bleach must not be used.", True),
+        ("Do not use bleach.", "Avoid using bleach.", True),
+        ("Do not use bleach.", "Bleach may be used.", False),
+        (
+            "公司成立于2010年3月，总部位于杭州，现有员工三千余人。",
+            "该公司2010年3月成立，总部在杭州，员工超过3000人。",
+            True,
+        ),
+        ("公司成立于2010年3月，总部位于杭州，现有员工三千余人。", "该公司总部在上海。", False),
+        ("试用期为三个月，期间工资为正式工资的80%。", "试用期是3个月，工资为正式的百分之八十。", True),
+        ("试用期为三个月，期间工资为正式工资的80%。", "试用期是6个月。", False),
+        ("试用期为三个月，期间工资为正式工资的80%。", "试用期是六个月。", False),
+        ("试用期为三个月，期间工资为正式工资的80%。", "试用期内工资打八折。", True),
+        ("李明于1990年出生在四川成都，2012年毕业于清华大学。", "李明是四川成都人，1990年出生。", True),
+        ("李明于1990年出生在四川成都，2012年毕业于清华大学。", "他2012年从清华毕业。", True),
+        ("会议于2024年5月1日上午9点在北京召开。", "会议时间为五月一日上午九点，地点在北京。", True),
+        ("会议于2024年5月1日上午9点在北京召开。", "会议于5月2日在北京召开。", False),
+        ("产品保修期两年，人为损坏不在保修范围内。", "人为损坏不保修。", True),
+        ("产品保修期两年，人为损坏不在保修范围内。", "产品保修期为24个月。", True),
+        ("产品保修期两年，人为损坏不在保修范围内。", "人为损坏也在保修范围内。", False),
+        ("员工不得在办公区吸烟。", "办公区内禁止吸烟。", True),
+        ("员工不得在办公区吸烟。", "办公区内可以吸烟。", False),
+        ("第一步，关闭电源；第二步，拆下螺丝。", "首先关闭电源，然后拆下螺丝。", True),
+        ("分为甲、乙、丙三类。", "共分三类：甲、乙、丙。", True),
+        ("包括甲、乙、丙。", "包括三类：甲、乙、丙。", True),
+        ("长江全长6300公里，是亚洲第一长河。", "长江长约6,300千米，是亚洲最长的河流。", True),
+        ("长江全长6300公里，是亚洲第一长河。", "长江全长6300米。", False),
+        ("该病由结核分枝杆菌引起，主要通过空气传播。", "该病由结核杆菌引起，通过空气传播。", True),
+        (
+            "The law was passed in May 2019 and took effect on 1 January 2020.",
+            "The law took effect at the start of January 2020.",
+            True,
+        ),
+        (
+            "The recipe needs 2 cups of flour and 1/2 cup of sugar.",
+            "The recipe needs two cups of flour and half a cup of sugar.",
+            True,
+        ),
+        ("Mount Everest is 8,849 m high.", "Mount Everest has a height of 8849 metres (8.849 km).", True),
+        ("Sales were 1.2 million units in Q3.", "Sales were 1,200,000 units in the third quarter.", True),
+        ("Water boils at 100 °C.", "Water boils at 100 degrees Celsius.", True),
+        ("Water boils at 100 °C.", "Water boils at 100 °F.", False),
+        ("The trip takes 1 h 30 min.", "The trip takes one and a half hours.", True),
+    ],
+)
+def test_right_rewordings_hold_and_wrong_ones_do_not(text: str, sentence: str, supported: bool) -> None:
+    cited = check(f"{sentence[:-1]}[1]{sentence[-1]}", [passage(1, text)], question="?").citations
+    assert [citation.supported for citation in cited] == [supported]
+
+
 def test_support_is_the_share_of_terms_with_facts_counting_more() -> None:
     assert support("The Eiffel Tower is tall.", PARIS) == 1.0
     assert support("Bananas are yellow.", PARIS) == 0.0

@@ -160,6 +160,15 @@ def test_a_chinese_numeral_written_by_rule_reads_back(value: int) -> None:
         ("三四十人", "三四十人"),
         ("Windows 3.11", "3.11"),
         ("April Smith", "x"),
+        ("两年", "24个月"),
+        ("6300千米", "6300公里"),
+        ("100 degrees Celsius", "100°C"),
+        ("100℃", "100摄氏度"),
+        ("1998年", "1998"),
+        ("20年", "20 years"),
+        ("2020年", "2020年"),
+        ("第三年", "the third year"),
+        ("三年级", "grade 3"),
         ("in 12 June", "12 June"),
     ],
 )
@@ -195,6 +204,10 @@ def test_a_number_is_held_however_it_is_written(claimed: str, text: str) -> None
         ("六月开幕", "五月开幕"),
         ("二〇二四年六月一日", "1 May 2024"),
         ("二〇二四年五月八日", "2024年5月1日"),
+        ("三年", "两年保修"),
+        ("六个月", "三个月"),
+        ("100 °F", "100 °C"),
+        ("九十年", "1990"),
     ],
 )
 def test_another_number_unit_date_or_count_is_missing(claimed: str, text: str) -> None:
@@ -218,6 +231,11 @@ def test_found_numbers_say_where_they_stand() -> None:
         (1_500_000.0, "1.5 million"),
         (5.0, "百分之五"),
     ]
+
+
+@pytest.mark.parametrize("text", ["5 mİles", "5 mıles", "fİve thİrds", "5 miſ", "May ı5, aprİl 2024", "٣٤ km"])
+def test_letters_that_are_the_same_but_for_case_are_no_trouble(text: str) -> None:
+    assert missing_numbers(text, text) == set()
 
 
 @given(st.text(max_size=200))
