@@ -160,6 +160,11 @@ class LocalEmbedder:
         self._lock = threading.Lock()
         self._asked: OrderedDict[str, Matrix] = OrderedDict()
 
+    @property
+    def runs_in(self) -> str:
+        """The back end with the versions of what it computes with: another one may give the same model other vectors."""
+        return " ".join([self.backend, *map(_version, ("openvino", "torch", "transformers"))])
+
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of texts to be found, float32 of shape (n, dim).
 

@@ -1125,7 +1125,7 @@ class KnowledgeBase:
         """The vector of the fixed text, embedded once for each model and what runs it."""
         from rag.reply_cache import cached_vector
 
-        runs_in = getattr(embedder, "backend", "")
+        runs_in = getattr(embedder, "runs_in", "")
 
         def make() -> Any:
             return embedder.embed_passages([PROBE_TEXT])[0]
