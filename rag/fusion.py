@@ -102,9 +102,11 @@ def fuse(parts: Sequence[Part], *, method: str, rrf_k: int) -> Ranking:
 
 def followed_by(head: Ranking, more: Ranking) -> Ranking:
     """`head`, then what `more` holds beyond it in its order, with scores below those of the head."""
+    if not head:
+        return more
     chosen = {key for key, _ in head}
     tail = [(key, score) for key, score in more if key not in chosen]
-    drop = (tail[0][1] - head[-1][1]) if tail and head else 0.0
+    drop = (tail[0][1] - head[-1][1]) if tail else 0.0
     return head + [(key, score - max(drop, 0.0) - 1e-9) for key, score in tail]
 
 

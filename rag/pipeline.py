@@ -207,8 +207,9 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
     recalled = [replace(one, live=frozenset(rows)) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
-    first = len({pk for one in recalled for pk, _ in one.round(0).ranking})
-    options = replace(options, depth=min(options.depth, first), rerank_depth=min(options.rerank_depth, first))
+    if options.rounds > 1:
+        first = len({pk for one in recalled for pk, _ in one.round(0).ranking})
+        options = replace(options, depth=min(options.depth, first), rerank_depth=min(options.rerank_depth, first))
     if parts.reranker is not None and options.rerank_depth and final:
         final = lists["rerank"] = rerank(plan.question, final, recalled, parts, options, trace)
         if reason := trace.steps[-1].detail.get("skipped"):
@@ -369,12 +370,14 @@ def fuse(recalled: Sequence[Recalled], options: SearchOptions, trace: Trace) -> 
     """One ranking out of several, round by round; a single one passes as it is."""
     if len(recalled) == 1:
         return recalled[0].ranking
+    n_in = 0
     with trace.span("fuse") as step:
         fused: Ranking = []
         for at in range(options.rounds):
             parts = [one.round(at) for one in recalled]
+            n_in += sum(len(part.ranking) for part in parts)
             fused = fusion.followed_by(fused, fusion.fuse(parts, method=options.fusion, rrf_k=options.rrf_k))
-        step.n_in, step.n_out = sum(len(one.ranking) for one in recalled), len(fused)
+        step.n_in, step.n_out = n_in, len(fused)
         trust = {one.name: round(one.trust, 3) for one in recalled if one.trust < 1}
         step.detail = {
             "method": options.fusion, "weights": {one.name: one.weight for one in recalled}, **({"trust": trust} if trust else {}),
@@ -512,7 +515,7 @@ def load(
     """Read the chunks that are shown. One that was deleted since it was resolved is left out."""
     with trace.span("load") as step:
         chunks = read([pk for pk, _ in final])
-        scores = {one.name: dict(one.ranking) for one in recalled}
+        scores = {one.name: dict(one.found) for one in recalled}
         there = [(pk, score) for pk, score in final if pk in chunks]
         hits = tuple(_hit(rank, pk, score, chunks[pk], scores) for rank, (pk, score) in enumerate(there, start=1))
         step.n_in, step.n_out = len(final), len(hits)
