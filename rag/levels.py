@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from rag.filters import Expr
 from rag.pipeline import Live, Retriever
 from rag.store import MAX_DEPTH
-from rag.types import Query, is_summary
+from rag.types import Query
 
 
 def searched(retrievers: Mapping[str, Retriever], summaries: str, live: Live) -> Mapping[str, Retriever]:
@@ -27,7 +27,7 @@ def _only(retriever: Retriever, summaries: bool, live: Live) -> Retriever:
         while True:
             found = list(retriever(query, wanted, where))
             rows = live([pk for pk, _ in found])
-            kept = [(pk, score) for pk, score in found if pk in rows and is_summary(rows[pk].chunk_id) is summaries]
+            kept = [(pk, score) for pk, score in found if pk in rows and (rows[pk].level > 0) is summaries]
             if len(kept) >= depth or len(found) < wanted or wanted >= MAX_DEPTH:
                 return kept[:depth]
             wanted = min(4 * wanted, MAX_DEPTH)

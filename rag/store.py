@@ -42,10 +42,10 @@ ANALYZER: dict[str, Any] = {
         {"type": "stemmer", "language": "english"},
     ],
 }
-ENGLISH_STOP = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or "
-    "such that the their then there these they this to was will with".split()
-)
+ENGLISH_STOP = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not",
+    "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+})  # fmt: skip
 BM25 = {"bm25_k1": 1.2, "bm25_b": 0.75}
 
 # With blanks in place of punctuation "covid" finds "COVID-19", too. Dots inside numbers stay, and so do the marks of C++ and C#.
