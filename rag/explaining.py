@@ -317,16 +317,14 @@ class _Case:
         self._deeper = {one.step: rank for one, rank in deeper}
         if deeper:
             told = "; ".join(
-                f"{one.name} has it at rank {rank} and was asked for {self._depth(one)}" for one, rank in deeper
+                f"{one.name} has it at rank {rank} and was asked for {one.depth * self._options.rounds}"
+                for one, rank in deeper
             )
             plain = [] if self._options.mmr is None else [Remedy(text="Turn diversification off", options={"mmr": 1.0})]
             return _Loss(step="recall", reason=f"It is further down than what the retrievers were asked for: {told}.",
                          tries=[*self._more_candidates(deeper), *plain, *elsewhere], hints=hints)  # fmt: skip
         reasons = dict.fromkeys(self._absent(one) for one in self._ranked.recalled)
         return _Loss(step="recall", reason=" ".join(reasons), tries=elsewhere, hints=hints)
-
-    def _depth(self, one: Recalled) -> int:
-        return max(self._options.depths.get(one.retriever, self._options.depth), self._options.top_k)
 
     def _more_candidates(self, deeper: Sequence[tuple[Recalled, int]]) -> Iterator[Remedy]:
         for one, rank in sorted(deeper, key=lambda item: item[1]):

@@ -602,7 +602,8 @@ class KnowledgeBase:
             changed.settings = self.settings.with_values(
                 **{key.replace(".", "__"): value for key, value in settings.items()}
             )
-            chosen = changed._chosen(**{**asked, **options})
+            kept = {name: value for name, value in asked.items() if f"search.{name}" not in settings}
+            chosen = changed._chosen(**{**kept, **options})
             with turns.taken():
                 return changed._routed(query, collection, chosen, trace, planned)
 

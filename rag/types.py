@@ -107,11 +107,6 @@ def chunk_id(doc_id: str, start: int, end: int, level: int = 0) -> str:
     return f"{doc_id}#{start}-{end}" + (f"~{level}" if level else "")
 
 
-def is_summary(chunk_id: str) -> bool:
-    """Whether the chunk of that name is a summary, not the document's own text."""
-    return "~" in chunk_id.rpartition("#")[2]
-
-
 # ---------------------------------------------------------------- import steps
 
 

@@ -184,6 +184,18 @@ def test_settings_of_a_search_can_be_asked_for_in_one_search(kb: KnowledgeBase) 
     assert found(kb, "tea", expand="parent")
 
 
+def test_a_remedy_for_what_was_asked_of_one_search_is_a_setting(kb: KnowledgeBase) -> None:
+    question, options = "green tea water report visitors", {"mode": "bm25", "depth": 1, "top_k": 1}
+    lost = kb.explain(question, chunk_id(kb, "black"), **options)
+    assert lost.rank is None and lost.remedies
+    for one in lost.remedies:
+        changed = kb.view(
+            settings=kb.settings.with_values(**{k.replace(".", "__"): v for k, v in one.settings.items()})
+        )
+        left = {name: value for name, value in options.items() if f"search.{name}" not in one.settings}
+        assert "black" in found(changed, question, **{**left, **one.options})
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
