@@ -64,7 +64,7 @@ def assert_same(came: dict[str, object], expected: dict[str, object]) -> None:
     assert came["vectors"].keys() == expected["vectors"].keys()  # type: ignore[attr-defined]
     assert all(np.allclose(vector, expected["vectors"][key], atol=1e-5) for key, vector in came["vectors"].items())  # type: ignore[index, attr-defined]
     for mine, theirs in zip(came["found"], expected["found"], strict=True):  # type: ignore[call-overload]
-        assert mine == pytest.approx(theirs, abs=1e-4)
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-4)
 
 
 def state(home: Path, settings) -> dict[str, object]:  # type: ignore[no-untyped-def]
