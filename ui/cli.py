@@ -566,7 +566,7 @@ def _imagined(text: str) -> int:
     """The number of --hyde, which may be left out: then the next word is taken for it."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(
-            f"{text[:60]!r} is no number. Put the question before --hyde, or write --hyde=1."
+            f"{text[:60]!r} is no number. Put the question before --hyde, or write --hyde=1"
         )
     return int(text)
 
