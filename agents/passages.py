@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rag.answering import content_terms, estimate_tokens, rarity
-from rag.citations import Passage, terms
-from rag.text import sentences
+from rag.citations import Passage
+from rag.text import sentences, terms
 from rag.types import Hit
 
 FOCUS_TOKENS = 90  # of a passage that a small model is shown

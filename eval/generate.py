@@ -17,8 +17,8 @@ from eval.evaluation import Progress
 from eval.prompts import QUESTION_SCHEMA, QUESTION_TOKENS, Kind, question_messages, question_of
 from rag.answering import short_answer
 from rag.chat import complete
-from rag.citations import names
 from rag.errors import ChatError, UsageError
+from rag.names import names
 from rag.settings import AnswerSettings
 from rag.text import language
 from rag.types import Answer, ChatModel, Chunk, DocumentInfo, Hit

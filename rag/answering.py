@@ -10,13 +10,14 @@ from functools import partial
 from math import log
 
 from rag import prompts
-from rag.citations import Checked, Passage, check, is_wide, missing_names, terms, with_markers
+from rag.citations import Checked, Passage, check, is_wide, with_markers
 from rag.conflicts import conflicts
 from rag.errors import ChatError
+from rag.names import missing_names
 from rag.numerals import missing_numbers
 from rag.reply_cache import complete_as
 from rag.settings import AnswerSettings
-from rag.text import language, nouns, sentences, words
+from rag.text import language, nouns, sentences, terms, words
 from rag.trace import Trace
 from rag.turns import turns
 from rag.types import Answer, ChatModel, Citation, Event, Hit, Usage

@@ -15,6 +15,7 @@ from typing import Any
 
 from rag.errors import FilterError
 from rag.filters import All, Any_, Compare, Expr, negate, parse, to_milvus
+from rag.numerals import han_value
 
 Known = Mapping[str, Sequence[Any]]
 """Values that documents have, by field, most frequent first."""
@@ -33,7 +34,6 @@ _BARE_VALUE = re.compile(
 _ISO = re.compile(r"\d{4}-\d{2}(?:-\d{2}.*)?")
 _DATE = re.compile(r"(\d{4})(?:[-/.年]\s?(\d{1,2})(?:[-/.月]\s?(\d{1,2}))?)?[年月日号]?")
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)\s*年?")
-_HAN_DIGITS = str.maketrans("〇零一二三四五六七八九", "00123456789")
 _HAN_YEAR = re.compile(r"[〇零一二三四五六七八九]{4}(?=\s?年)")
 _MONTHS = "|".join(f"{name[:3]}(?:{name[3:]})?" if name[3:] else name for name in calendar.month_name[1:])
 
@@ -125,7 +125,7 @@ def _checked(read: Expr, question: str, known: Known) -> Expr:
 
 def _stands_in(question: str, value: Any, op: str) -> bool:
     """Whether the question names the value: as it stands, in another form of writing, or as the number beside it."""
-    question = _HAN_YEAR.sub(lambda year: year.group().translate(_HAN_DIGITS), question).casefold()
+    question = _HAN_YEAR.sub(lambda year: f"{han_value(year.group()):04.0f}", question).casefold()
     said = {int(one) for one in re.findall(r"\d{1,9}", question)}
     text = str(value).casefold().strip("% ")
     if when := _DATE.fullmatch(text[:10]):

@@ -12,20 +12,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
-from rag.names import missing_names as missing_names
-from rag.names import names as names
-from rag.names import other_name
-from rag.negation import affirmed as affirmed
-from rag.negation import negation_differs as negation_differs
-from rag.negation import negation_lost
-from rag.numerals import date_key as date_key
-from rag.numerals import found_dates as found_dates
-from rag.numerals import found_numbers as found_numbers
-from rag.numerals import missing_numbers, readings, without_numbers
-from rag.numerals import numbers_and_dates as numbers_and_dates
-from rag.text import DENYING, is_han, language, sentences
-from rag.text import FUNCTION_WORDS as FUNCTION_WORDS
-from rag.text import terms as terms
+from rag.names import missing_names, names, other_name
+from rag.negation import negation_differs, negation_lost
+from rag.numerals import missing_numbers, numbers_and_dates, readings, without_numbers
+from rag.text import DENYING, is_han, language, sentences, terms
 from rag.types import Citation, Hit
 
 STRONG_SUPPORT = 0.6  # share of a sentence's terms that a passage must hold for a marker to be added

@@ -13,8 +13,10 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from rag.citations import affirmed, evidence, names, negation_differs
+from rag.citations import evidence
 from rag.dates import iso_date
+from rag.names import names
+from rag.negation import affirmed, negation_differs
 from rag.numerals import folded, found_dates, found_numbers
 from rag.text import is_han, language, sentences
 from rag.types import Citation, Conflict, Hit, Side

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from rag.numerals import folded, han_value
+from rag.numerals import MONTHS, folded, han_value
 
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
 _HAN_PART = re.compile(r"[〇零一二三四五六七八九十]{1,4}(?=[年月日号])")
 _NUMBERED = (
     re.compile(r"(?<!\d)(?P<y>[12]\d{3})(?P<m>[01]\d)(?P<d>[0-3]\d)(?:\d{4}|\d{6})?(?!\d)"),  # 20210301, a PDF's D:20210301120000
@@ -38,7 +35,7 @@ def iso_date(value: object) -> str:
             return _iso(int(found["y"]), int(found["m"]), int(found["d"] or 0))
     for pattern in _NAMED:
         for found in pattern.finditer(text):
-            if month := _month(found["m"]):
+            if month := MONTHS.get(found["m"].lower()):
                 return _iso(int(found["y"]), month, int(found["d"] or 0))
     if found := _YEAR_LAST.search(text):
         return _iso(int(found["y"]), *_month_and_day(int(found["a"]), int(found["b"]), found["sign"]))
@@ -50,11 +47,6 @@ def first_day(value: object) -> date | None:
     """The day that a date of metadata names, the first one of a month or year; None where it names none."""
     written = iso_date(value)
     return date.fromisoformat(f"{written}-01-01"[:10]) if written else None
-
-
-def _month(word: str) -> int:
-    low = "sep" if word.lower() == "sept" else word.lower()
-    return next((number for number, name in enumerate(_MONTHS, start=1) if low in (name, name[:3])), 0)
 
 
 def _month_and_day(first: int, second: int, sign: str) -> tuple[int, int]:

@@ -16,12 +16,11 @@ from math import log
 from typing import Any, Protocol
 
 from rag import prompts
-from rag.citations import terms
 from rag.errors import ChatError
 from rag.prompts import Task
 from rag.reply_cache import CachedChat, ReplyCache, complete_as
 from rag.settings import EnrichSettings, Settings
-from rag.text import grapheme_cut, language, sentences, words
+from rag.text import grapheme_cut, language, sentences, terms, words
 from rag.types import ChatModel, Chunk, Embedder, Enricher, ParsedDocument
 
 DEFAULT_SIZE = 512  # as in an import: tokens per chunk at most, when the settings leave it open

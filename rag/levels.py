@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from rag.filters import Expr
 from rag.pipeline import Live, Retriever
-from rag.store import MAX_DEPTH
+from rag.settings import MOST_CANDIDATES
 from rag.types import Query
 
 
@@ -28,8 +28,8 @@ def _only(retriever: Retriever, summaries: bool, live: Live) -> Retriever:
             found = list(retriever(query, wanted, where))
             rows = live([pk for pk, _ in found])
             kept = [(pk, score) for pk, score in found if pk in rows and (rows[pk].level > 0) is summaries]
-            if len(kept) >= depth or len(found) < wanted or wanted >= MAX_DEPTH:
+            if len(kept) >= depth or len(found) < wanted or wanted >= MOST_CANDIDATES:
                 return kept[:depth]
-            wanted = min(4 * wanted, MAX_DEPTH)
+            wanted = min(4 * wanted, MOST_CANDIDATES)
 
     return asked

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import accumulate, product
 
-from rag.numerals import MONTH_NAMES
+from rag.numerals import MONTHS
 from rag.text import is_han, is_stop_word, language, sentences, tagged
 
 _TITLE = re.compile(r"《([^》]{1,60})》")
@@ -70,7 +70,7 @@ def names(sentence: str) -> set[str]:
         at_start = any(start <= match.start() <= start + 2 for start in starts)
         if not parts or (at_start and len(parts) == 1 and parts[0] == match.group() and not _is_code(parts[0])):
             continue
-        kept = " ".join(part for part in parts if part.lower() not in MONTH_NAMES)
+        kept = " ".join(part for part in parts if part.lower() not in MONTHS)
         if kept:
             found.add(kept.removesuffix("'s").removesuffix("’s"))
     return found

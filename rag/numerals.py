@@ -129,7 +129,7 @@ def _key(value: float) -> str:
 
 # ---------------------------------------------------------------- dates
 
-_MONTHS = {
+MONTHS = {
     name: number
     for number, names_ in enumerate(
         ["january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug",
@@ -137,8 +137,7 @@ _MONTHS = {
     )
     for name in names_.split()
 }  # fmt: skip
-MONTH_NAMES = frozenset(_MONTHS)
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _TH = r"(?:st|nd|rd|th)?"
 _UPTO = r"\s*(?:[-–—~]|to|until|至|到)\s*"
 _SMALL_HAN = "[〇零一二三四五六七八九十廿卅]{1,3}"
@@ -187,8 +186,8 @@ def _dates(text: str) -> tuple[list[tuple[Date, ...]], str]:
 def _date_part(written: str | None) -> int | None:
     if not written:
         return None
-    if written.lower() in _MONTHS:
-        return _MONTHS[written.lower()]
+    if written.lower() in MONTHS:
+        return MONTHS[written.lower()]
     return int(written) if written.isdigit() else int(han_value(written) or 0)
 
 

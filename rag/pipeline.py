@@ -22,7 +22,7 @@ from rag.dates import first_day
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches, shown
 from rag.fusion import Part, Ranking, checked_scores
-from rag.settings import FORMS
+from rag.settings import FORMS, MOST_CANDIDATES
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
 from rag.understanding import Understood
@@ -41,7 +41,6 @@ Trust = Callable[[Query, Mapping[str, Part], Expr | None], Mapping[str, float]]
 
 NEED_NO_MODEL = frozenset({"bm25"})  # they begin while a question is still being embedded for the others
 STORED = frozenset({"dense", "bm25"})  # the store's own: they give as much of one order as they are asked for
-MOST = 16_384  # candidates that a retriever is asked for
 TIES = 1e-9  # weight of the first ranking where a reranker has all of it: it decides between equal scores
 SHOWN_CANDIDATES = 20  # per step, when the trace explains
 
@@ -142,7 +141,9 @@ def searched(query: str, *, parts: SearchParts, options: SearchOptions, trace: T
     while len(found.final) < options.top_k and found.was_cut and options.rerank_threshold is None:
         if tried.depth < options.depth:
             tried = options
-        elif tried.rounds * tried.depth < MOST:  # many of the candidates are not live, or a retriever has a small depth
+        elif (
+            tried.rounds * tried.depth < MOST_CANDIDATES
+        ):  # many of the candidates are not live, or a retriever has a small depth
             tried = replace(tried, times=2 * tried.times)
         else:
             break
@@ -203,7 +204,7 @@ def rank(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace
         recalled = recall(plan.queries, {"words": parts.fallback}, words_only, where, trace, live, parts.trust)
         notes = (f"{error} Until then passages are found by their words alone, in the catalog.",)
     rows = resolve(recalled, live, trace)
-    was_cut = any(len(one.found) >= min(one.depth * options.rounds, MOST) for one in recalled)
+    was_cut = any(len(one.found) >= min(one.depth * options.rounds, MOST_CANDIDATES) for one in recalled)
     recalled = [replace(one, live=frozenset(rows)) for one in recalled]
     lists = {one.step: one.ranking for one in recalled}
     final = lists["fuse"] = fuse(recalled, options, trace)
@@ -276,13 +277,15 @@ class Recalled:
     @property
     def ranking(self) -> Ranking:
         """What is live of it."""
-        return self.found if self.live is None else [one for one in self.found if one[0] in self.live]
+        return self._live_of(self.found)
 
     def round(self, at: int) -> Part:
         """What is live of the candidates at `at` times the depth, from 0."""
         found = self.found[at * self.depth : (at + 1) * self.depth]
-        ranking = found if self.live is None else [one for one in found if one[0] in self.live]
-        return Part(ranking, self.weight * self.trust, ended=len(found) < self.depth)
+        return Part(self._live_of(found), self.weight * self.trust, ended=len(found) < self.depth)
+
+    def _live_of(self, found: Ranking) -> Ranking:
+        return found if self.live is None else [one for one in found if one[0] in self.live]
 
 
 def recall(
@@ -297,7 +300,7 @@ def recall(
     """Ask each retriever for its best rows for each query; those that need no model, while the others wait for theirs."""
 
     def ask(retriever: str, query: Query) -> Ranking:
-        return retrievers[retriever](query, min(options.depth_of(retriever) * options.rounds, MOST), where)
+        return retrievers[retriever](query, min(options.depth_of(retriever) * options.rounds, MOST_CANDIDATES), where)
 
     def ask_ahead(retriever: str, query: Query) -> Ranking:
         found = ask(retriever, query)

@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from rag import filters
 from rag.errors import UsageError
 from rag.pipeline import Recency, SearchOptions
-from rag.settings import MODES, SENTENCES, SUMMARIES, RerankSettings, SearchSettings
+from rag.settings import MODES, MOST_CANDIDATES, SENTENCES, SUMMARIES, RerankSettings, SearchSettings
 
-MAX_TOP_K = 16_384
 SENTENCES_WEIGHT, SENTENCES_DENSE, TOKENS_WEIGHT = 0.1, 0.1, 0.4  # docs/ablation.md; the fused scores get the rest
 OTHER_WEIGHT = 0.5  # of a retriever beside dense and BM25, unless search.weights has one
 
@@ -103,8 +102,8 @@ def with_graph(weights: Mapping[str, float], graph_weight: float) -> dict[str, f
 
 
 def _check_top_k(top_k: Any) -> int:
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MAX_TOP_K:
-        raise UsageError(f"top_k must be a whole number from 1 to {MAX_TOP_K}, not {top_k!r}.")
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MOST_CANDIDATES:
+        raise UsageError(f"top_k must be a whole number from 1 to {MOST_CANDIDATES}, not {top_k!r}.")
     return top_k
 
 

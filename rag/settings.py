@@ -23,7 +23,9 @@ FORMS = ("fields", "keywords", "hierarchical", "tree", "list")  # see rag/index_
 Expansion = Literal["implied", "none", "parent", "neighbours", "window", "auto"]  # see rag/expand.py
 EXPANSIONS: tuple[str, ...] = get_args(Expansion)
 SENTENCES = "sentences"  # the reranker that needs no model
-SUMMARIES = ("all", "none", "only")
+Summaries = Literal["all", "none", "only"]
+SUMMARIES: tuple[str, ...] = get_args(Summaries)
+MOST_CANDIDATES = 16_384  # of one search: Milvus gives no more
 MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
 RETRIEVERS = ("dense", "bm25", "graph", *FORMS)
 
@@ -164,8 +166,8 @@ class SearchSettings(_Section):
         description="hybrid, dense, bm25, graph, auto (hybrid, the graph where it helps, the chat model where that does not find enough), or retrievers "
         "joined by +: hybrid+keywords",
     )
-    top_k: int = Field(10, ge=1, le=16384, description="hits shown")
-    depth: int = Field(100, ge=1, le=16384, description="candidates per retriever")
+    top_k: int = Field(10, ge=1, le=MOST_CANDIDATES, description="hits shown")
+    depth: int = Field(100, ge=1, le=MOST_CANDIDATES, description="candidates per retriever")
     cache: bool = Field(
         True,
         description="keep what models said for the next time: replies about questions, their vectors, scores of rerankers",
@@ -173,7 +175,7 @@ class SearchSettings(_Section):
     cross_language: bool = Field(
         True, description="move a question's vector into the language of the documents where that is another one"
     )
-    depths: dict[str, Annotated[int, Field(ge=1, le=16384)]] = Field(
+    depths: dict[str, Annotated[int, Field(ge=1, le=MOST_CANDIDATES)]] = Field(
         {}, description='of single retrievers, in place of depth: {"bm25": 200}'
     )
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
@@ -198,7 +200,7 @@ class SearchSettings(_Section):
         0.75, ge=0, le=1, description="weight of the graph in hybrid+graph; hybrid gets the rest"
     )
     rrf_k: int = Field(60, ge=1)
-    summaries: Literal["all", "none", "only"] = Field(
+    summaries: Summaries = Field(
         "all", description="chunks that are summaries: all beside the others, none of them, or only they"
     )
     mmr: float = Field(

@@ -22,12 +22,12 @@ import numpy as np
 from rag.errors import StoreAwayError, StoreError
 from rag.filters import literal
 from rag.principals import MAX_NAMES
+from rag.settings import MOST_CANDIDATES
 from rag.text import spaced, stem
 from rag.together import Together
 from rag.turns import turns
 
 BATCH = 500  # rows per write: the embedded engine collapses at 5,000
-MAX_DEPTH = 16_384  # Milvus refuses more
 MAX_TEXT_BYTES = 60_000  # a VARCHAR holds 65,535 bytes
 MAX_META_BYTES = 60_000
 MAX_NAME = 100  # bytes of a name on an access list
@@ -290,12 +290,12 @@ class MilvusStore:
                 index,
                 filter=expression,
                 output_fields=["pk"],
-                limit=MAX_DEPTH,
+                limit=MOST_CANDIDATES,
                 consistency_level="Strong",
             )
             batch = sorted(row["pk"] for row in rows)
             yield from batch
-            if len(batch) < MAX_DEPTH:
+            if len(batch) < MOST_CANDIDATES:
                 return
             last = batch[-1]
 
@@ -331,7 +331,7 @@ class MilvusStore:
     def _search(self, index: str, asked: Any, field: str, depth: int, expression: str) -> list[tuple[str, float]]:
         def ask(data: list[Any]) -> Any:
             return self._call(  # measured as the index says: older ones say COSINE
-                self._client.search, index, data=data, anns_field=field, limit=min(depth, MAX_DEPTH), filter=expression,
+                self._client.search, index, data=data, anns_field=field, limit=min(depth, MOST_CANDIDATES), filter=expression,
                 patience_s=0.0,
             )  # fmt: skip
 

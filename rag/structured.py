@@ -15,9 +15,11 @@ from typing import Any
 
 from rag import prompts
 from rag.answering import abstention, finished, pack
-from rag.citations import NEAR_QUESTION, Passage, cite, names, numbers_and_dates, support, with_markers
+from rag.citations import NEAR_QUESTION, Passage, cite, support, with_markers
 from rag.dates import iso_date
 from rag.errors import ChatError, ModelError, UsageError
+from rag.names import names
+from rag.numerals import numbers_and_dates
 from rag.settings import AnswerSettings
 from rag.text import language
 from rag.trace import Trace

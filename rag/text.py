@@ -143,10 +143,15 @@ def tokens(text: str) -> list[str]:
     return found
 
 
+def tagged(text: str) -> list[tuple[str, str, bool]]:
+    """The words of Chinese text, each with jieba's tag of its part of speech, and whether the dictionary has it."""
+    return [(word, tag, _jieba().has_word(word)) for word, tag in _jieba().tag(text)]
+
+
 def nouns(text: str) -> list[tuple[str, bool]]:
     """The Chinese nouns of two characters and more in a text, in order, and whether each is a name. Parts of a person's name are one."""
     found: list[tuple[str, str]] = []
-    for word, tag in _jieba().tag(unicodedata.normalize("NFKC", text)):
+    for word, tag, _ in tagged(unicodedata.normalize("NFKC", text)):
         if tag == "nr" and found and found[-1][1] == "nr":
             found[-1] = found[-1][0] + word, tag
         else:
@@ -155,11 +160,6 @@ def nouns(text: str) -> list[tuple[str, bool]]:
 
 
 _NAME_TAGS = frozenset({"nr", "nrt", "nrfg", "ns", "nt", "nz"})  # persons, places, organisations, others
-
-
-def tagged(text: str) -> list[tuple[str, str, bool]]:
-    """The words of Chinese text, each with jieba's tag of its part of speech, and whether the dictionary has it."""
-    return [(word, tag, _jieba().has_word(word)) for word, tag in _jieba().tag(text)]
 
 
 def language(text: str) -> str:

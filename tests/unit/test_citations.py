@@ -11,13 +11,12 @@ from rag.citations import (
     best_quote,
     check,
     missing_facts,
-    missing_names,
-    names,
-    negation_differs,
     strip_markers,
     support,
     with_markers,
 )
+from rag.names import missing_names, names
+from rag.negation import negation_differs
 from rag.types import Hit
 
 BRONCOS = "The Denver Broncos won Super Bowl 50. They beat the Carolina Panthers 24–10 on February 7, 2016. Von Miller was named MVP."
