@@ -114,6 +114,7 @@ class MilvusStore:
             ):  # its import sets levels, and it logs a traceback per error
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             _trust_strings()
+            _without_sparse_matrices()
             # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
             options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
             return MilvusClient(self._uri, token=token, timeout=min(self._timeout_s, CONNECT_S), **options)
@@ -413,6 +414,18 @@ def _trust_strings() -> None:
 
     if hasattr(entity_helper, "CHECK_STR_ARRAY"):  # an internal: where it is gone, so may be the check
         entity_helper.CHECK_STR_ARRAY = False
+
+
+def _without_sparse_matrices() -> None:
+    """Keep pymilvus from looking for scipy.sparse, which no row of ours holds.
+
+    It loads a second copy of that package past Python's import lock: when a model's library imports the package at the same
+    moment in another thread, one of the two fails ("Unexpected error, message=<'scipy.sparse'>"). And it takes 0.2 s.
+    """
+    from pymilvus.client.utils import SciPyHelper
+
+    if hasattr(SciPyHelper, "_checked"):
+        SciPyHelper._checked = True
 
 
 @contextmanager

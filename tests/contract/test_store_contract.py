@@ -289,3 +289,17 @@ def test_a_milvus_uri_in_the_environment_does_not_matter(tmp_path: Path, repo: P
     environment = {**os.environ, "MILVUS_URI": "./milvus.db"}
     ended = subprocess.run(command, cwd=repo, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.stdout.split() == ["False", "./milvus.db"], ended.stderr
+
+
+def test_a_write_and_a_search_leave_sparse_matrices_alone(tmp_path: Path, repo: Path) -> None:
+    """pymilvus loads scipy.sparse past the import lock, and fails where a model's library imports it at that moment."""
+    script = (
+        "import sys; from pathlib import Path; from rag.lite import LiteServer; from rag.store import MilvusStore\n"
+        "from tests.contract.test_store_contract import DIM, rows, vectors\n"
+        "server = LiteServer(Path(sys.argv[1])); store = MilvusStore(server.uri); store.create('x', dim=DIM)\n"
+        "store.upsert('x', rows(3), vectors(3)); store.flush('x')\n"
+        "print(len(store.dense('x', vectors(1)[0], depth=3)), 'scipy.sparse' in sys.modules); store.close(); server.close()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
+    ended = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.split() == ["3", "False"], ended.stderr
