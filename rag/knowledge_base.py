@@ -711,7 +711,7 @@ class KnowledgeBase:
             search, self.settings.rerank if reranker else None,
             mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain, summaries=summaries,
         )  # fmt: skip
-        wanted = self._understanding(understanding, history)
+        wanted = replace(self._understanding(understanding, history), filter=filter)
         return _Chosen(mode=mode, wanted=wanted, reranker=reranker, options=options)
 
     def _search(self, query: str, trace: Trace, **asked: Any) -> Hits:

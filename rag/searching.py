@@ -128,7 +128,7 @@ class Searcher:
                 chat=kb.remembering_chat,
                 deadline_s=kb.settings.understand.deadline_s,
                 fields=lambda: kb.catalog.field_samples(self._name, FIELD_VALUES),
-                answer=self._short_answer,
+                answer=partial(self._short_answer, where=wanted.filter),
                 budget=self._budget,
             )
             return understand(question, parts=parts, options=wanted, trace=trace)
@@ -277,8 +277,8 @@ class Searcher:
         parts = {name: replace(part, weight=part.weight * shares.get(name, 1.0)) for name, part in parts.items()}
         return fusion.fuse([*parts.values()], method=settings.fusion, rrf_k=settings.rrf_k)[:most]
 
-    def _short_answer(self, question: str) -> str:
-        """A sub-question answered from the documents; "" when they do not say."""
+    def _short_answer(self, question: str, *, where: str | None) -> str:
+        """A sub-question answered from the documents that meet the filter; "" when they do not say."""
         from rag.answering import short_answer
 
         kb, budget = self._kb, self._budget
@@ -286,7 +286,13 @@ class Searcher:
             return ""
         expand = kb.settings.search.expand
         hits = kb.search(
-            question, top_k=SUB_QUESTION_HITS, mode="hybrid", rerank=False, expand=expand, **NO_UNDERSTANDING
+            question,
+            top_k=SUB_QUESTION_HITS,
+            mode="hybrid",
+            rerank=False,
+            expand=expand,
+            filter=where,
+            **NO_UNDERSTANDING,
         )
         with budget.counted():
             return short_answer(

@@ -47,7 +47,10 @@ Answerer = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnderstandOptions:
-    """Which steps run. history: (question, answer) pairs of the conversation so far, oldest first."""
+    """Which steps run. history: (question, answer) pairs of the conversation so far, oldest first.
+
+    filter: the caller's condition, which the documents that answer a sub-question meet as well.
+    """
 
     rewrite: bool = False
     multi_query: int = 0  # how many reworded queries
@@ -57,6 +60,7 @@ class UnderstandOptions:
     translate: bool = False
     auto_filter: bool = False
     history: tuple[tuple[str, str], ...] = ()
+    filter: str | None = None
 
     @property
     def needs_chat(self) -> bool:

@@ -337,3 +337,17 @@ def test_the_mode_auto_asks_only_models_that_are_quick(
         kb._chat, kb._chat_opened = chat, True
         assert kb.search("what did airships over Friedrichshafen carry?", mode="auto")
     assert bool(chat.asked) is bool(n_asked)
+
+
+def test_sub_questions_are_answered_from_documents_that_meet_the_filter(
+    tmp_path: Path, tiny_settings: Settings
+) -> None:
+    parts = '{"questions": ["Who designed the lighthouse?", "Where was #1 born?"]}'
+    chat = ScriptedChat(lambda messages: parts if "#1" in messages[0].content else '{"answer": "Anna Verhoeven"}')
+    with KnowledgeBase.open(tmp_path / "home", settings=tiny_settings) as kb:
+        told = {"old": "Anna Verhoeven designed the lighthouse.", "new": "Olaf Brandt designed the lighthouse."}
+        kb.ingest(Document(doc_id=name, text=text, metadata={"kind": name}) for name, text in told.items())
+        kb._chat, kb._chat_opened = chat, True
+        kb.search("Where was the lighthouse's designer born?", decompose=True, filter="kind == 'old'")
+    read = str(chat.asked[1])
+    assert "Verhoeven" in read and "Brandt" not in read
