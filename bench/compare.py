@@ -75,6 +75,7 @@ def side_by_side(
     embedder = open_embedder(settings.embedding, settings.models)
     job = {
         "model": str(folder),
+        "models_dir": str(models_dir(settings.models.dir)),
         "prompts": prompts(folder),
         "chunk_tokens": chunk_size(settings.chunk, embedder),
         "depth": DEPTH,

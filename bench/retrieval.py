@@ -37,6 +37,7 @@ from eval.evaluation import latency_summary
 from rag import Document, KnowledgeBase, Settings
 from rag.embedding import open_embedder
 from rag.ingest import chunk_size
+from rag.models import models_dir
 from rag.searching import Searcher, SearchMemory
 from rag.types import Query
 
@@ -91,7 +92,7 @@ def peers(
     embedder = open_embedder(settings.embedding, settings.models)
     folder = model_folder(settings)
     job = {
-        "model": str(folder), "prompts": prompts(folder), "chunk_tokens": chunk_size(settings.chunk, embedder), "dim": HashedPassages.dim,
+        "model": str(folder), "models_dir": str(models_dir(settings.models.dir)), "prompts": prompts(folder), "chunk_tokens": chunk_size(settings.chunk, embedder), "dim": HashedPassages.dim,
         "depth": TOP_K, "again": False, "hashed": True,
         "passages": [{"id": f"p{at}", "text": text} for at, text in enumerate(texts)],
         "questions": [{"id": f"q{at}", "text": text} for at, text in enumerate(_queries(texts, n_queries))],

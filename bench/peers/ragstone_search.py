@@ -16,7 +16,9 @@ class Ragstone:
         from rag.knowledge_base import KnowledgeBase
         from rag.settings import Settings
 
-        settings = Settings().with_values(embedding__model=job["model"], llm__model="none", search__cache=False)
+        settings = Settings().with_values(
+            embedding__model=job["model"], llm__model="none", search__cache=False, models__dir=job["models_dir"]
+        )
         self._kb = KnowledgeBase.open(job["home"], settings=settings)
         if job.get("hashed"):
             from bench.hashing import HashedPassages
@@ -41,4 +43,4 @@ class Ragstone:
 
 
 if __name__ == "__main__":
-    main(Ragstone)
+    main(Ragstone, patch=False)  # the export of a model is compared with what sentence-transformers gives

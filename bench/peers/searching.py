@@ -27,17 +27,19 @@ class Engine(Protocol):
     def search(self, question: str, depth: int) -> list[tuple[str, float]]: ...
 
 
-def main(start: Callable[[dict[str, Any]], Engine]) -> None:
-    """stdin: {"launched", "model", "prompts", "chunk_tokens", "home", "passages", "questions", "depth", "again"[, "vectors"]
+def main(start: Callable[[dict[str, Any]], Engine], *, patch: bool = True) -> None:
+    """patch: whether sentence-transformers gives shared or hashed vectors where the job says so; else `start` sees to it.
+
+    stdin: {"launched", "model", "models_dir", "prompts", "chunk_tokens", "home", "passages", "questions", "depth", "again"[, "vectors"]
     [, "hashed"]}. hashed: passages get vectors that cost nothing, for times in large collections; the vector store is then FAISS,
     flat, where the framework has an integration for it.
 
     stdout: start_s (process to model loaded), import_s, entries, runs, latency_ms, rss_mb; if asked again_s, entries_again.
     """
     job: dict[str, Any] = json.load(sys.stdin)
-    if job.get("vectors"):
+    if patch and job.get("vectors"):
         share_vectors(job["vectors"])
-    if job.get("hashed"):
+    if patch and job.get("hashed"):
         hash_vectors()
     engine = start(job)
     start_s = time.time() - job["launched"]
