@@ -155,14 +155,8 @@ class Catalog:
         with self._engine.connect() as db:
             return str(db.execute(sa.select(meta_table.c.value).where(meta_table.c.key == "id")).scalar_one())
 
-    def last_write(self, collection: str) -> float:
-        """The clock's time when the collection was last written to, in seconds; 0 if it never was."""
-        with self._engine.connect() as db:
-            found = db.execute(_META, {"of": f"written:{collection}"}).scalar()
-        return float(found or 0)
-
     def note_write(self, collection: str, now: float) -> None:
-        key = f"written:{collection}"
+        key = f"{_WRITTEN}{collection}"
         with self._engine.begin() as db:
             db.execute(sa.delete(meta_table).where(meta_table.c.key == key))
             insert_rows(db, meta_table, [{"key": key, "value": str(now)}])
@@ -171,7 +165,7 @@ class Catalog:
 
     def collection(self, name: str) -> Collection | None:
         with self._engine.connect() as db:
-            row = db.execute(_COLLECTION, {"name": name}).first()
+            row = db.execute(_COLLECTION, {"name": name, "key": f"{_WRITTEN}{name}"}).first()
         if row is None:
             return None
         probe = np.frombuffer(row.probe, "<f4") if row.probe else None
@@ -182,6 +176,7 @@ class Catalog:
             model=row.model,
             dim=row.dim,
             probe=probe,
+            written=float(row.written or 0),
         )
 
     def collections(self) -> list[str]:
@@ -1068,9 +1063,13 @@ _LIVE_ROWS = sa.select(
 ).join(documents_table, _SAME_VERSION)
 _ALL_ROWS = sa.func.json_group_array(sa.func.json_array(*_LIVE_ROWS.selected_columns))
 # Asked by every search, so built once.
-_COLLECTION = sa.select(collections_table).where(collections_table.c.name == sa.bindparam("name"))
+_WRITTEN = "written:"
+_COLLECTION = (
+    sa.select(collections_table, meta_table.c.value.label("written"))
+    .outerjoin(meta_table, meta_table.c.key == sa.bindparam("key"))
+    .where(collections_table.c.name == sa.bindparam("name"))
+)
 _GENERATION = sa.select(collections_table.c.generation).where(collections_table.c.name == sa.bindparam("name"))
-_META = sa.select(meta_table.c.value).where(meta_table.c.key == sa.bindparam("of"))
 
 
 def _values(row: Any) -> dict[str, Any]:

@@ -17,12 +17,15 @@ from rag.types import Chunk, DocumentInfo, chunk_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
+    """written: the clock's time when it was last written to, in seconds; 0 if it never was."""
+
     name: str
     generation: int
     fingerprint: str
     model: str
     dim: int
     probe: np.ndarray | None = None
+    written: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -771,7 +771,7 @@ class KnowledgeBase:
 
     def _notes(self, collection: Collection) -> tuple[str, ...]:
         """What people should know of a collection that they search."""
-        return self._model_warnings(collection) + ((CLOCK_WARNING,) if self._clock_went_back() else ())
+        return self._model_warnings(collection) + ((CLOCK_WARNING,) if self._clock_went_back(collection) else ())
 
     def _expanded(self, hits: Hits, mode: str, trace: Trace) -> Hits:
         """The hits as a reader gets them: summaries give way to what they sum up, small chunks to what surrounds them."""
@@ -916,14 +916,14 @@ class KnowledgeBase:
         """
         from rag.verify import verify
 
-        if self._clock_went_back():
+        if self._clock_went_back(collection):
             self._notify("The clock was set back since the last import; the index is written anew.")
             self.store.drop(self.index_name(collection.generation))
             verify(self._verify_parts(collection), repair=True)
         self.catalog.note_write(self.collection, time.time())
 
-    def _clock_went_back(self) -> bool:
-        return not self.settings.milvus.uri and time.time() < self.catalog.last_write(self.collection) - CLOCK_SLACK_S
+    def _clock_went_back(self, collection: Collection) -> bool:
+        return not self.settings.milvus.uri and time.time() < collection.written - CLOCK_SLACK_S
 
     def forget_store(self) -> None:
         """Open the store anew when it is next needed: an embedded one may have died."""

@@ -207,10 +207,10 @@ class Searcher:
         except ValueError:  # a snapshot may hold anything
             return None
 
-    @cached_property
+    @property
     def _state(self) -> tuple[Any, ...]:
-        """Differs when the collection was written to; looked up once in a search."""
-        return (self._collection.generation, self._kb.catalog.last_write(self._name))
+        """Differs when the collection was written to."""
+        return (self._collection.generation, self._collection.written)
 
     def trust(self, query: Query, rankings: Mapping[str, Part], where: Expr | None) -> dict[str, float]:
         """Shares of their weights that dense and BM25 get where both are asked.

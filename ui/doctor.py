@@ -142,7 +142,7 @@ def _agrees(kb: KnowledgeBase) -> str:
     found = kb.verify()
     if not found.ok:
         raise StoreError(f"{len(found.problems)} problems, such as: {found.problems[0].message}.")
-    if time.time() < kb.catalog.last_write(kb.collection) - CLOCK_SLACK_S and not kb.settings.milvus.uri:
+    if time.time() < collection.written - CLOCK_SLACK_S and not kb.settings.milvus.uri:
         raise StoreError(CLOCK_WARNING)
     return f"{found.n_chunks} chunks, in the index as in the catalog"
 
