@@ -16,7 +16,7 @@ from rag.background import SAMPLE as SAMPLED
 from rag.background import Background
 from rag.crossing import PAIRS, SAMPLE, Crossing, main_language, shift
 from rag.settings import FORMS
-from rag.text import language
+from rag.text import language, without_shouting
 from rag.trace import Trace
 from rag.turns import turns
 from rag.types import Embedder, Query, Reranker
@@ -193,6 +193,7 @@ class Searcher:
         from rag.reply_cache import cached_tokens
 
         kb = self._kb
+        question = without_shouting(question)  # as it was embedded
         embedder = kb.query_embedder(self._collection)
         keeper = with_tokens(embedder)
         kept = kb.catalog.tokens(keys) if keeper else {}
@@ -327,7 +328,7 @@ def query_vector(query: Query, made: Callable[[str, Sequence[str]], Any]) -> Any
     made: gives the vector of a text of a kind, as `vector_of` does.
     Source: Gao et al., ACL 2023, arXiv:2212.10496 (HyDE).
     """
-    vector = made("query", [query.text])
+    vector = made("query", [without_shouting(query.text)])
     if not query.passages:
         return vector
     import numpy as np

@@ -35,6 +35,7 @@ _HAN_OR_KANA = re.compile(rf"[{_HAN}{_KANA}]")
 _HAN_CHAR = re.compile(f"[{_HAN}]")
 _UNSPACED = re.compile(rf"[{_HAN}{_KANA}]++")  # runs that are written without blanks between words
 _LATIN_WORD = re.compile(rf"(?:(?![{_HAN}{_KANA}])[^\W\d_])++")
+SHOUTED_WORDS = 3
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
 
 
@@ -122,6 +123,15 @@ def spaced(text: str, *, pairs: bool = True, asking: bool = True) -> str:
         return f" {' '.join(term for term in found if asking or term not in _ASKING)} "
 
     return _UNSPACED.sub(terms, _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)))
+
+
+def without_shouting(text: str) -> str:
+    """The text in small letters where it is words in capitals alone; three make it more than a name.
+
+    Embedding models that tell capitals apart find far less for "HOW IS TEA BREWED" (docs/ablation.md).
+    """
+    shouted = len(text.split()) >= SHOUTED_WORDS and all(char.isupper() for char in text if char.isalpha())
+    return text.lower() if shouted else text
 
 
 def stem(word: str) -> str:

@@ -7,7 +7,16 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rag.text import MAX_GRAPHEME, grapheme_cut, grapheme_end, is_word_boundary, language, sentences, words
+from rag.text import (
+    MAX_GRAPHEME,
+    grapheme_cut,
+    grapheme_end,
+    is_word_boundary,
+    language,
+    sentences,
+    without_shouting,
+    words,
+)
 from tests.ends import ends
 
 MIXED = st.text(
@@ -110,3 +119,18 @@ def test_word_boundaries() -> None:
         "字。",
         "3.14",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("HOW IS TEA BREWED?", "how is tea brewed?"),
+        ("NASA ESA", "NASA ESA"),
+        ("What does NASA do?", "What does NASA do?"),
+        ("USB HDMI VGA 接口的区别", "USB HDMI VGA 接口的区别"),
+        ("1 2 3", "1 2 3"),
+        ("КАК ЗАВАРИВАТЬ ЧАЙ", "как заваривать чай"),
+    ],
+)
+def test_words_in_capitals_alone_are_made_small(text: str, expected: str) -> None:
+    assert without_shouting(text) == expected
