@@ -647,7 +647,8 @@ class KnowledgeBase:
         with suppress(RagstoneError):
             _ = self.store
         if self.settings.llm.base_url:
-            load_client()
+            with suppress(OSError):  # the first call says which certificates are not there
+                load_client()
 
     def _structured(
         self, question: str, schema: Mapping[str, Any], *, expand: str | None = None, **options: Any
