@@ -17,7 +17,7 @@ from rag.errors import UsageError
 from rag.text import language
 
 YES, NO = "yes", "no"
-_ADDING = threading.Lock()
+_WRITING = threading.Lock()  # from reading a table to having it written: people review at the same time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,14 @@ def decide(path: Path, question_id: str, keep: str, *, question: str, answer: st
 
     Raises: UsageError when there is no such question, or the file cannot be written.
     """
-    rows = _rows(path)
-    own = [row for row in rows if row["id"] == question_id]
-    if not own:
-        raise UsageError(f"{path} has no question {question_id!r}. It was changed meanwhile; load it again.")
-    for row in own:
-        row |= {"keep": keep, "question": " ".join(question.split()), "answer": " ".join(answer.split())}
-    _write(path, rows)
+    with _WRITING:
+        rows = _rows(path)
+        own = [row for row in rows if row["id"] == question_id]
+        if not own:
+            raise UsageError(f"{path} has no question {question_id!r}. It was changed meanwhile; load it again.")
+        for row in own:
+            row |= {"keep": keep, "question": " ".join(question.split()), "answer": " ".join(answer.split())}
+        _write(path, rows)
 
 
 def add_question(path: Path, question: str, answer: str, places: Sequence[tuple[str, str]]) -> str:
@@ -75,7 +76,7 @@ def add_question(path: Path, question: str, answer: str, places: Sequence[tuple[
     text = " ".join(question.split())
     if not text or not places:
         raise UsageError("A test question needs its text and at least one passage that answers it.")
-    with _ADDING:
+    with _WRITING:
         rows = _rows(path) if path.exists() else []
         numbers = [int(row["id"][1:]) for row in rows if row["id"][:1] == "q" and row["id"][1:].isdigit()]
         question_id = f"q{max(numbers, default=0) + 1}"

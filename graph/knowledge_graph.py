@@ -99,8 +99,10 @@ class KnowledgeGraph:
             problems={**counted, **{kind: n + counted.get(kind, 0) for kind, n in report.problems.items()}},
             examples={**report.examples, **examples},
         )
-        if old is None or old.lines != graph.lines or old.header != graph.header:
-            store.save(path, graph)
+        with store.changing(path):
+            graph = _as_of_now(kb, graph, path)
+            if old is None or old.lines != graph.lines or old.header != graph.header:
+                store.save(path, graph)
         return cls(kb, graph, report)
 
     @classmethod
@@ -199,16 +201,18 @@ class KnowledgeGraph:
     def _decide(self, left: str, right: str, *, apart: bool) -> KnowledgeGraph:
         if not names.is_name(left) or not names.is_name(right) or left == right:
             raise UsageError(f"Two different names are needed, not {left[:80]!r} and {right[:80]!r}.")
-        pair, header = tuple(sorted((left, right))), self._file.header
-        others_apart = {one for one in header.apart if one != pair}
-        others_together = {one for one in header.together if one != pair}
-        decided = replace(
-            header,
-            apart=tuple(sorted(others_apart | ({pair} if apart else set()))),  # type: ignore[arg-type]
-            together=tuple(sorted(others_together | (set() if apart else {pair}))),  # type: ignore[arg-type]
-        )
-        file = GraphFile(decided, self._file.lines)
-        store.save(store.path_of(self._kb.home, self._kb.collection), file)
+        pair, path = tuple(sorted((left, right))), store.path_of(self._kb.home, self._kb.collection)
+        with store.changing(path):
+            now = store.load(path)  # it may have been brought up to date since it was opened
+            others_apart = {one for one in now.header.apart if one != pair}
+            others_together = {one for one in now.header.together if one != pair}
+            decided = replace(
+                now.header,
+                apart=tuple(sorted(others_apart | ({pair} if apart else set()))),  # type: ignore[arg-type]
+                together=tuple(sorted(others_together | (set() if apart else {pair}))),  # type: ignore[arg-type]
+            )
+            file = GraphFile(decided, now.lines)
+            store.save(path, file)
         return KnowledgeGraph(self._kb, file)
 
     # ------------------------------------------------------------ searching
@@ -390,6 +394,15 @@ def _existing(path: Path, fresh: bool) -> GraphFile | None:
             return None
         raise
     return GraphFile(old.header, {}) if fresh else old
+
+
+def _as_of_now(kb: KnowledgeBase, graph: GraphFile, path: Path) -> GraphFile:
+    """A graph whose making took a while: without documents that were deleted meanwhile, and with what was decided meanwhile."""
+    known, there = documents.live(kb), _existing(path, fresh=True)
+    header = graph.header
+    if there is not None:
+        header = replace(header, apart=there.header.apart, together=there.header.together)
+    return GraphFile(header, {doc_id: line for doc_id, line in graph.lines.items() if doc_id in known})
 
 
 def _choose(

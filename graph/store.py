@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,20 @@ def forget(path: Path, doc_ids: Sequence[str]) -> None:
     """Take documents out of a graph, when there is one that holds them. Nothing else changes."""
     if not path.exists():
         return
-    graph = load(path)
-    if graph.lines.keys() & set(doc_ids):
-        save(path, GraphFile(graph.header, {one: line for one, line in graph.lines.items() if one not in doc_ids}))
+    with changing(path):
+        graph = load(path)
+        if graph.lines.keys() & set(doc_ids):
+            save(path, GraphFile(graph.header, {one: line for one, line in graph.lines.items() if one not in doc_ids}))
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """From reading a graph to having it written: one thread at a time, of all processes."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 # ---------------------------------------------------------------- lines

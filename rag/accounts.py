@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag.database import create_tables
+from rag.database import create_tables, insert_rows
 from rag.errors import UsageError
 from rag.principals import Principal, checked_names, checked_tenant
 
@@ -148,11 +148,11 @@ class Accounts:
         if len(parts) != 3 or parts[0] != PREFIX or len(parts[1]) != 12 or len(parts[2]) < 32 or not secret.isascii():
             raise UsageError("RAGSTONE_FIRST_KEY does not hold a key. `python deploy/make_env.py` makes one.")
         with self._engine.begin() as db:
-            if db.execute(sa.select(keys_table.c.key_id).where(keys_table.c.key_id == parts[1])).first() is None:
-                db.execute(sa.insert(keys_table).values(
-                    key_id=parts[1], digest=_digest(secret), name=name, tenant="", names="[]", scopes=json.dumps(["admin"]),
-                    owner=True, per_minute=0, tokens_per_day=0, created_at=_iso(datetime.now(UTC)), expires_at="", revoked_at="",
-                ))  # fmt: skip
+            insert_rows(db, keys_table, [{
+                "key_id": parts[1], "digest": _digest(secret), "name": name, "tenant": "", "names": "[]", "scopes": json.dumps(["admin"]),
+                "owner": True, "per_minute": 0, "tokens_per_day": 0, "created_at": _iso(datetime.now(UTC)), "expires_at": "",
+                "revoked_at": "",
+            }], ignore=True)  # fmt: skip
 
     def all(self) -> list[Key]:
         """All keys, those that are no longer good, too; oldest first."""
@@ -196,7 +196,8 @@ class Accounts:
         more = {"n_requests": u.n_requests + n_requests, "n_tokens": u.n_tokens + n_tokens}
         with self._engine.begin() as db:
             if not db.execute(sa.update(usage_table).where(mine).values(more)).rowcount:
-                db.execute(sa.insert(usage_table).values(key_id=key_id, day=_today(), n_requests=0, n_tokens=0))
+                first = {"key_id": key_id, "day": _today(), "n_requests": 0, "n_tokens": 0}
+                insert_rows(db, usage_table, [first], ignore=True)  # another process may have had the first one
                 db.execute(sa.update(usage_table).where(mine).values(more))
 
     def spent(self, key_id: str) -> tuple[int, int]:

@@ -43,7 +43,7 @@ _loading = threading.Lock()
 
 
 def load_client() -> None:
-    """Import what a call of an endpoint needs, in one thread at a time: so that the first call does not wait for it."""
+    """Import what a call of an endpoint needs, in one thread at a time. Raises: OSError for certificates that are not there."""
     with _loading:  # two threads that import parts of one library crosswise may each see the other's half done
         import httpx2  # noqa: F401
         import openai.resources.chat.chat  # the package loads its parts only when they are asked for
@@ -205,18 +205,14 @@ class OpenAIChat:
         """
         limit = self._settings.deadline_s if deadline_s is None else min(deadline_s, self._settings.deadline_s)
         request = _Request(tuple(messages), max_tokens, temperature, json_schema, tuple(tools))
-        return run_call(
-            Call(limit), lambda call: self._work(call, request), who=f"The chat endpoint {self._host}", daemon=True
-        )
+        return self._called(lambda call: self._work(call, request), limit)
 
     def identity(self, deadline_s: float | None = None) -> str:
         """The address and the model, for which the endpoint is asked once where llm.model does not name it. Raises: ChatError."""
         if not self._model:
             limit = min(CHECK_S, self._settings.deadline_s, deadline_s or CHECK_S)
             nothing = _Request((), 1, 0.0, None)
-            for _ in run_call(
-                Call(limit), lambda call: self._work(call, nothing), who=f"The chat endpoint {self._host}", daemon=True
-            ):
+            for _ in self._called(lambda call: self._work(call, nothing), limit):
                 pass
         return f"{self._settings.base_url.rstrip('/')} {self._model}"
 
@@ -226,8 +222,18 @@ class OpenAIChat:
     def check(self) -> None:
         """Ask the endpoint which models it has, once. Raises ChatError when it cannot be reached or does not know us."""
         limit = min(CHECK_S, self._settings.deadline_s)
-        for _ in run_call(Call(limit), self._look, who=f"The chat endpoint {self._host}", daemon=True):
+        for _ in self._called(self._look, limit):
             pass
+
+    def _called(
+        self, work: Callable[[Call], None], limit: float, who: str = "The chat endpoint"
+    ) -> Iterator[ChatDelta]:
+        """What `work` puts. What it needs is imported before its time begins: on a busy machine that takes seconds."""
+        try:
+            load_client()
+        except OSError as error:  # the certificates that the environment names
+            raise self._broken(error, begun=False) from error
+        return run_call(Call(limit), work, who=f"{who} {self._host}", daemon=True)
 
     def _look(self, call: Call) -> None:
         import httpx2
@@ -248,10 +254,7 @@ class OpenAIChat:
 
     def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """One exchange with the same server beside the chat, under the same guards. Not repeated. Raises ChatError."""
-        limit = self._settings.deadline_s
-        deltas = run_call(
-            Call(limit), lambda call: self._post(call, path, body), who=f"The endpoint {self._host}", daemon=True
-        )
+        deltas = self._called(lambda call: self._post(call, path, body), self._settings.deadline_s, who="The endpoint")
         return _parsed_body("".join(delta.text for delta in deltas), self._host)
 
     def _post(self, call: Call, path: str, body: Mapping[str, Any]) -> None:
@@ -298,7 +301,6 @@ class OpenAIChat:
                 call.cancelled.wait(wait)
 
     def _attempt(self, call: Call, request: _Request) -> None:
-        load_client()
         import httpx2
         import openai
 

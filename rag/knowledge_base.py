@@ -647,7 +647,8 @@ class KnowledgeBase:
         with suppress(RagstoneError):
             _ = self.store
         if self.settings.llm.base_url:
-            load_client()
+            with suppress(OSError):  # the first call says which certificates are not there
+                load_client()
 
     def _structured(
         self, question: str, schema: Mapping[str, Any], *, expand: str | None = None, **options: Any
@@ -926,10 +927,13 @@ class KnowledgeBase:
         return not self.settings.milvus.uri and time.time() < collection.written - CLOCK_SLACK_S
 
     def forget_store(self) -> None:
-        """Open the store anew when it is next needed: an embedded one may have died."""
+        """Open the store anew when it is next needed if its embedded engine has died.
+
+        Many searches may have met its end, and the first of them to say so has started another one.
+        """
         owner = self._owner
         with owner._store_lock:
-            if owner._lite is not None and owner._store is not None:
+            if owner._lite is not None and owner._store is not None and not owner._lite.answers():
                 owner._lite.close()
                 owner._lite = owner._store = None
 

@@ -49,6 +49,10 @@ class LiteServer:
             self._holds = False
             _let_go(self._folder / "milvus.lock")
 
+    def answers(self) -> bool:
+        """Whether the server is there."""
+        return _accepts(self.uri.removeprefix("unix:"))
+
     def _socket(self) -> str:
         """Path of the running server's socket, starting the server if there is none."""
         note = self._folder / "milvus.json"

@@ -104,17 +104,9 @@ class MilvusStore:
 
     def _connect(self, token: str) -> Any:
         try:
-            os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log lines are no messages for people
-            with _without_milvus_uri():
-                from pymilvus import MilvusClient
+            _load()
+            from pymilvus import MilvusClient
 
-            for name in (
-                "pymilvus",
-                "pymilvus.milvus_client",
-            ):  # its import sets levels, and it logs a traceback per error
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-            _trust_strings()
-            _without_sparse_matrices()
             # A local socket needs no keep-alive, and the embedded engine hangs up on clients that send many pings.
             options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}} if self._embedded else {}
             return MilvusClient(self._uri, token=token, timeout=min(self._timeout_s, CONNECT_S), **options)
@@ -406,6 +398,23 @@ class MilvusStore:
             f"Milvus at {self._uri} cannot be reached ({_first_line(error)}). Start it, or correct milvus.uri; "
             "empty uses the embedded one."
         )
+
+
+_loading = threading.Lock()  # the environment and the library are all threads'
+
+
+def _load() -> None:
+    """Import pymilvus as we want it, in one thread at a time: two homes may be opened at once."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log lines are no messages for people
+    with _loading:
+        with _without_milvus_uri():
+            import pymilvus  # noqa: F401
+
+        # Its import sets levels, and it logs a traceback per error.
+        for name in ("pymilvus", "pymilvus.milvus_client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _trust_strings()
+        _without_sparse_matrices()
 
 
 def _trust_strings() -> None:

@@ -291,6 +291,22 @@ def test_a_milvus_uri_in_the_environment_does_not_matter(tmp_path: Path, repo: P
     assert ended.stdout.split() == ["False", "./milvus.db"], ended.stderr
 
 
+def test_homes_that_are_opened_at_the_same_moment_do_not_trip_over_each_other(tmp_path: Path, repo: Path) -> None:
+    """Both find MILVUS_URI taken away by the other, and pymilvus half loaded."""
+    script = (
+        "import sys; from concurrent.futures import ThreadPoolExecutor; from pathlib import Path; from threading import Barrier\n"
+        "from rag.lite import LiteServer; from rag.store import MilvusStore\n"
+        "folders = [Path(sys.argv[1], name) for name in 'abc']; [folder.mkdir() for folder in folders]\n"
+        "servers, together = [LiteServer(folder) for folder in folders], Barrier(3)\n"
+        "def opened(server): together.wait(); store = MilvusStore(server.uri); found = store.exists('x'); store.close(); return found\n"
+        "with ThreadPoolExecutor(3) as threads: print(*threads.map(opened, servers))\n"
+        "[server.close() for server in servers]"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
+    ended = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.split() == ["False"] * 3, ended.stderr
+
+
 def test_a_write_and_a_search_leave_sparse_matrices_alone(tmp_path: Path, repo: Path) -> None:
     """pymilvus loads scipy.sparse past the import lock, and fails where a model's library imports it at that moment."""
     script = (

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rag import chat as chats
 from rag.chat import OpenAIChat, complete, decoded, read_reply
 from rag.errors import ChatError
 from rag.settings import Settings
@@ -173,6 +174,35 @@ def test_retry_after_may_be_a_date() -> None:
     with OpenAIServer([status(429, retry_after=date)]) as server:
         message = str(failure(client(server.url)))
     assert any(f"in {seconds} s" in message for seconds in range(7190, 7202)) and "UTC" in message
+
+
+def test_what_a_call_needs_is_imported_before_its_time_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine that takes seconds, and none of them are the endpoint's."""
+    happened: list[str] = []
+
+    class Timed(chats.Call):
+        def __init__(self, deadline_s: float) -> None:
+            happened.append("its time begins")
+            super().__init__(deadline_s)
+
+    monkeypatch.setattr(chats, "Call", Timed)
+    monkeypatch.setattr(chats, "load_client", lambda: happened.append("imported"))
+    with OpenAIServer([says("a"), fake.json_reply({})]) as server:
+        chat = client(server.url)
+        chat.identity()  # asks which model there is
+        chat.check()
+        complete(chat, QUESTION, max_tokens=5)
+        chat.post_json("/rerank", {})
+    assert happened == ["imported", "its time begins"] * 4
+
+
+def test_certificates_that_are_not_there_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    chats._tls.cache_clear()
+    try:
+        assert failure(client("https://localhost/v1")).code == "E_LLM_UNREACHABLE"
+    finally:
+        chats._tls.cache_clear()
 
 
 def test_a_refused_connection_is_tried_within_the_deadline() -> None:

@@ -52,6 +52,21 @@ def test_the_graph_finds_what_only_a_chain_leads_to(films: KnowledgeBase) -> Non
         films.graph.show("Leo Fang")
 
 
+def test_what_is_deleted_and_decided_while_a_graph_is_built_is_not_undone_by_it(films: KnowledgeBase) -> None:
+    KnowledgeGraph.build(films)
+    opened_before = KnowledgeGraph.open(films)
+
+    def meanwhile(_done: int, _total: int) -> None:
+        if films.delete("kong"):
+            KnowledgeGraph.open(films).keep_apart("Leo Fong", "Fong")
+
+    KnowledgeGraph.build(films, fresh=True, progress=meanwhile)
+    opened_before.keep_apart("Canton", "Canton City")
+    file = store.load(store.path_of(films.home, films.collection))
+    assert "kong" not in file.lines and len(file.lines) == len(DOCUMENTS) - 1
+    assert file.header.apart == (("Canton", "Canton City"), ("Fong", "Leo Fong"))
+
+
 def test_filters_hold_in_the_graph_and_in_its_summaries(films: KnowledgeBase) -> None:
     graph = KnowledgeGraph.build(films)
     for mode in ("graph", "hybrid+graph"):

@@ -324,6 +324,18 @@ def test_an_embedded_engine_that_died_is_started_again(tiny_kb: KnowledgeBase) -
     assert tiny_kb.verify().ok
 
 
+def test_a_search_that_met_the_end_of_an_engine_leaves_the_next_one_alone(tiny_kb: KnowledgeBase) -> None:
+    """Of many searches that fail with an engine the last may say so when another one answers already."""
+    tiny_kb.ingest(documents(2))
+    note = tiny_kb.home / "milvus.json"
+    os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
+    assert tiny_kb.search("tea").warnings  # it starts another one
+    fresh, running = tiny_kb.store, note.read_text()
+    tiny_kb.forget_store()
+    assert tiny_kb.store is fresh and note.read_text() == running
+    assert tiny_kb.search("tea").warnings == ()
+
+
 @pytest.mark.parametrize(
     ("values", "n_asked"),
     [({}, 0), ({"understand__auto": "always"}, 1), ({"llm__base_url": "http://127.0.0.1:9/v1"}, 1), ({"llm__base_url": "http://127.0.0.1:9/v1", "understand__auto": "never"}, 0)],

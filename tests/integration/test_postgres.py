@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from rag import Document, KnowledgeBase
+from rag.accounts import Accounts
+from rag.catalog import Catalog
 from rag.errors import CatalogError, LockedError
 from tests.milvus_server import tcp_server
 from tests.postgres_server import Server, running
@@ -74,6 +78,22 @@ def test_reindex_on_postgresql(postgres: Server, tiny_settings, other_settings, 
     with KnowledgeBase.open(tmp_path / "one", settings=other_settings.with_values(catalog__url=url)) as kb:
         assert kb.reindex().n_documents == 25 and kb.verify().ok
         assert kb.ingest(documents()).unchanged == 25
+
+
+def test_what_a_key_uses_adds_up_from_the_first_moment_of_a_day(postgres: Server) -> None:
+    n, n_keys, together = 8, 5, Barrier(8)
+    catalog = Catalog(postgres.database())
+    accounts = Accounts(catalog.engine)
+
+    def spend(key_id: str) -> None:
+        together.wait()
+        accounts.spend(key_id, n_requests=1, n_tokens=2)
+
+    with ThreadPoolExecutor(n) as threads:
+        for at in range(n_keys):
+            list(threads.map(spend, [f"key{at}"] * n))
+    assert [accounts.spent(f"key{at}") for at in range(n_keys)] == [(n, 2 * n)] * n_keys
+    catalog.close()
 
 
 def test_a_server_that_goes_away_is_one_sentence(tiny_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
-from rag.accounts import Accounts
+from rag.accounts import PREFIX, Accounts
 from rag.catalog import Catalog
 from rag.errors import UsageError
 from rag.jobs import Jobs
@@ -60,6 +62,22 @@ def test_revoking_by_name_ends_all_keys_of_that_name(accounts: Accounts) -> None
     assert len(accounts.revoke("ann")) == 2 and accounts.revoke("ann") == []
     assert [accounts.find(secret) for secret in secrets] == [None, None] and accounts.find(bob[1]) == bob[0]
     assert len(accounts.revoke(bob[0].key_id)) == 1 and accounts.any_keys()
+
+
+def test_servers_that_start_at_the_same_moment_let_the_same_first_key_in(tmp_path: Path) -> None:
+    n, together, secret = 8, Barrier(8), f"{PREFIX}_0123456789ab_{'x' * 40}"
+    catalogs = [Catalog(tmp_path / "catalog.sqlite3") for _ in range(n)]
+
+    def adopt(catalog: Catalog) -> None:
+        accounts = Accounts(catalog.engine)
+        together.wait()
+        accounts.adopt(secret, "first")
+
+    with ThreadPoolExecutor(n) as servers:
+        list(servers.map(adopt, catalogs))
+    assert [key.name for key in Accounts(catalogs[0].engine).all()] == ["first"]
+    for catalog in catalogs:
+        catalog.close()
 
 
 def test_use_adds_up(accounts: Accounts) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -52,6 +54,19 @@ def test_questions_that_people_keep_make_a_test_set(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least one passage"):
         add_question(path, "Why?", "", [])
     assert add_question(path, "Next?", "", [("a", "a#0-1")]) == "q3"
+
+
+def test_decisions_of_several_people_at_the_same_moment_are_all_kept(tmp_path: Path) -> None:
+    path, n, together = tmp_path / "saved.csv", 12, Barrier(12)
+    names = [add_question(path, f"How hot is tea {at}?", "", [("green.md", "g#0-9")]) for at in range(n)]
+
+    def decided(name: str) -> None:
+        together.wait()
+        decide(path, name, "no", question="x", answer="")
+
+    with ThreadPoolExecutor(n) as people:
+        list(people.map(decided, names))
+    assert [one.keep for one in read_review(path)] == ["no"] * n
 
 
 def test_test_sets_and_results_have_names_of_their_own(tmp_path: Path) -> None:
