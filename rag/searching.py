@@ -136,7 +136,8 @@ class Searcher:
         return plan
 
     def retrievers(self) -> Mapping[str, Retriever]:
-        from rag.filters import to_milvus
+        from rag.filters import is_exact, to_milvus
+        from rag.sieve import sieved
 
         kb, index = self._kb, self._kb.index_name(self._collection.generation)
         readers = kb.principal.readers if kb.principal else None
@@ -156,8 +157,24 @@ class Searcher:
             passages = self.fused(query, depth, where, once)
             return list(kb.graph.ranking(query, depth, where, passages=passages))
 
-        once: dict[str, Retriever] = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
+        def exactly(retriever: Retriever) -> Retriever:
+            """What it gives is tested here where the store does not test the filter as it is meant."""
+
+            def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+                if where is None or is_exact(where):
+                    return retriever(query, depth, where)
+                return sieved(retriever, partial(self._meeting, where))(query, depth, where)
+
+            return asked
+
+        once: dict[str, Retriever] = {"dense": _remembered(exactly(dense)), "bm25": _remembered(exactly(bm25))}
         return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
+
+    def _meeting(self, where: Expr, pks: Sequence[str]) -> set[str]:
+        """Which of these rows meet the filter, by the catalog."""
+        from rag.filters import matches
+
+        return {pk for pk, one in self._kb.catalog.live_chunks(self._name, pks).items() if matches(where, one.row)}
 
     def vector(self, query: Query) -> Any:
         """The vector to search with, moved into the language of the documents where that is another one."""
