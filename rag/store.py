@@ -330,11 +330,28 @@ class MilvusStore:
             raise
 
     def _search(self, index: str, asked: Any, field: str, depth: int, expression: str) -> list[tuple[str, float]]:
+        """The best `depth` rows, equal scores by key.
+
+        The engine gives any of the rows with equal scores where it cuts, and others for another depth: it is asked on until
+        all that are as good as the last one are there.
+        """
+        wanted = depth + 1
+        while True:
+            found = self._found(index, asked, field, min(wanted, MOST_CANDIDATES), expression)
+            found.sort(key=lambda one: (-one[1], one[0]))
+            if (
+                len(found) < min(wanted, MOST_CANDIDATES)
+                or wanted >= MOST_CANDIDATES
+                or found[-1][1] < found[depth - 1][1]
+            ):
+                return found[:depth]
+            wanted *= 4
+
+    def _found(self, index: str, asked: Any, field: str, depth: int, expression: str) -> list[tuple[str, float]]:
         def ask(data: list[Any]) -> Any:
             return self._call(  # measured as the index says: older ones say COSINE
-                self._client.search, index, data=data, anns_field=field, limit=min(depth, MOST_CANDIDATES), filter=expression,
-                patience_s=0.0,
-            )  # fmt: skip
+                self._client.search, index, data=data, anns_field=field, limit=depth, filter=expression, patience_s=0.0
+            )
 
         def ask_loaded(data: list[Any]) -> Any:
             try:
