@@ -240,7 +240,9 @@ def without_filter(plan: Understood) -> Understood:
 
 
 def check_query(query: str) -> None:
-    """Raises UsageError for a query without a word."""
+    """Raises UsageError for a query without a word, and for one that is no text."""
+    if not isinstance(query, str):
+        raise UsageError(f"The query must be text, not {query!r:.100}.")
     if not query.strip():
         raise UsageError("The query is empty. Type a question or some words to look for.")
 

@@ -146,6 +146,8 @@ def test_more_hits_than_documents_and_none_at_all(tiny_kb: KnowledgeBase) -> Non
     ("call", "error"),
     [
         (lambda kb: kb.search("   "), UsageError),
+        (lambda kb: kb.search(None), UsageError),
+        (lambda kb: kb.ask(5), UsageError),
         (lambda kb: kb.search("tea", mode="magic"), UsageError),
         (lambda kb: kb.search("tea", top_k=0), UsageError),
         (lambda kb: kb.search("tea", filter="type =="), UsageError),
