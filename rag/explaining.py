@@ -337,7 +337,7 @@ class _Case:
     def _absent(self, one: Recalled) -> str:
         """Why a retriever does not have it at all."""
         if one.retriever in FORMS and self._stage.parts.forms is not None:
-            return self._stage.parts.forms().why(one.retriever, one.query, self._stored)
+            return self._stage.parts.forms().why(one.retriever, one.query, self._stored, one.where)
         if one.retriever == "bm25":
             asked = search_terms(one.query.text, question=True)
             if not asked:

@@ -202,7 +202,7 @@ class KnowledgeBase:
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
         seen._other_chat = chat or self._other_chat
-        seen._kept_graph, seen._memory = {}, self._memory.for_view()
+        seen._kept_graph = {}
         return seen
 
     @property
@@ -470,6 +470,7 @@ class KnowledgeBase:
             if collection is None or not self.documents(doc_id):
                 return False
             set_access(self.catalog, self.store, self.collection, self.index_name(collection.generation), doc_id, names)
+            self.catalog.note_write(self.collection, time.time())
         return True
 
     def collections(self) -> list[str]:

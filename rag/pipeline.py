@@ -543,7 +543,7 @@ def _explain(trace: Trace, found: Ranked, parts: SearchParts) -> None:
     rows, lists = found.rows, found.lists
     forms = parts.forms
     followed = {
-        one.step: forms().followed(one.retriever, one.query)
+        one.step: forms().followed(one.retriever, one.query, one.where)
         for one in found.recalled
         if forms and one.retriever in FORMS
     }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rag.catalog_rows import Collection
     from rag.filters import Expr
     from rag.fusion import Part
-    from rag.index_forms import IndexForms
+    from rag.index_forms import FormsIndex, IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
     from rag.understanding import Budget, UnderstandOptions, Understood
@@ -37,28 +37,25 @@ SUB_QUESTION_HITS = 5
 FIELD_VALUES = 200  # of each field, as documents write them, that a condition's value is looked for in
 MOST_VIEWS = 500  # whose collections have their language remembered
 MOST_BACKGROUNDS = 50  # collections of which a sample of vectors is kept, 0.8 MB each at 384 dimensions
+MOST_FORMS = 4  # readers' collections of which the texts are kept for index forms
 NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
 }  # fmt: skip
 
 
 class SearchMemory:
-    """What searches need again. Threads share it; each thing is kept with the state of the collection that it is of."""
+    """What searches need again. Threads and views share it, as each request has its own view.
+
+    Each thing is kept with the state of the collection that it is of, and by its reader where it was read with their rights.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
-        # of each reader's collection; views share it, as each request has its own view
+        # of each reader's collection
         self._languages: dict[tuple[Any, ...], tuple[tuple[Any, ...], str]] = {}
         self._backgrounds: dict[str, tuple[tuple[Any, ...], Background]] = {}  # by collection
-        self._forms: tuple[tuple[Any, ...], IndexForms] | None = None
-
-    def for_view(self) -> SearchMemory:
-        """The same for another view of the home: what was read from the catalog with other rights stays behind."""
-        seen = SearchMemory()
-        seen._lock, seen._crossings, seen._languages = self._lock, self._crossings, self._languages
-        seen._backgrounds = self._backgrounds
-        return seen
+        self._forms: dict[tuple[Any, ...], tuple[tuple[Any, ...], FormsIndex]] = {}
 
     def crossing(self, fingerprint: str, shift: Callable[[], Any]) -> Crossing:
         with self._lock:
@@ -72,11 +69,9 @@ class SearchMemory:
     def background(self, name: str, state: tuple[Any, ...], sample: Callable[[], Background]) -> Background:
         return _as_of(self._backgrounds, name, state, sample, most=MOST_BACKGROUNDS)
 
-    def forms(self, state: tuple[Any, ...], build: Callable[[], IndexForms]) -> IndexForms:
+    def forms(self, of: tuple[Any, ...], state: tuple[Any, ...], build: Callable[[], FormsIndex]) -> FormsIndex:
         with self._lock:
-            if self._forms is None or self._forms[0] != state:
-                self._forms = state, build()
-            return self._forms[1]
+            return _as_of(self._forms, of, state, build, most=MOST_FORMS)
 
 
 def _as_of(
@@ -330,12 +325,12 @@ class Searcher:
 
     def _forms(self) -> IndexForms:
         """Index forms that are built in memory: anew when documents have changed since."""
-        from rag.index_forms import IndexForms
+        from rag.index_forms import FormsIndex, IndexForms
 
-        catalog, principal = self._kb.catalog, self._kb.principal
-        state = (principal, self._name, self._collection.generation, *catalog.revision(self._name))
-        vector = lambda query: self.vector(query)  # noqa: E731
-        return self._memory.forms(state, lambda: IndexForms(catalog, self._name, vector))
+        catalog, name = self._kb.catalog, self._name
+        state = (*self._state, *catalog.revision(name))
+        index = self._memory.forms((self._kb.principal, name), state, lambda: FormsIndex(catalog, name))
+        return IndexForms(index, self.vector)
 
 
 def query_vector(query: Query, made: Callable[[str, Sequence[str]], Any]) -> Any:

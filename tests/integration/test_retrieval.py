@@ -130,11 +130,45 @@ def test_index_forms_obey_filters_and_changes(home: Path, embedder: Embedder, tm
         assert "new" in found(kb, query, mode=mode)
 
 
+@pytest.mark.parametrize("mode", ["hierarchical", "tree"])
+def test_documents_that_a_filter_leaves_are_looked_into_however_far_they_are(
+    rooms: Path, embedder: Embedder, mode: str
+) -> None:
+    with opened(rooms, embedder) as kb:
+        question, few = "which pot holds tea?", "kind == 'paper' and year > 1725"
+        hits = kb.search(question, mode=mode, filter=few, explain=True)
+        assert {hit.doc_id for hit in hits} == {"thing-28", "thing-29"}
+        step = next(one for one in hits.trace if one.name == f"recall:{mode}")
+        assert set(step.detail["documents"]) == {"thing-28", "thing-29"}
+        assert kb.explain(question, hits[-1].chunk_id, mode=mode, filter=few).rank == len(hits)
+
+
+def test_views_share_what_the_forms_are_built_of_and_readers_do_not(embedder: Embedder, tmp_path: Path) -> None:
+    with opened(tmp_path, embedder) as kb:
+        kb.ingest([Document(f"Note {n} about tea.", doc_id=f"d{n}", title=f"Note {n}") for n in range(3)])
+        kb.set_access("d0", ["u:ann"])
+        bob = Principal(names=("u:bob",))
+        for _ in range(2):
+            assert set(found(kb.view(), "tea", mode="keywords")) == {"d0", "d1", "d2"}
+            assert set(found(kb.view(principal=bob), "tea", mode="keywords")) == {"d1", "d2"}
+        built = [index for _, index in kb._memory._forms.values()]
+        assert len(built) == 2
+        kb.set_access("d1", ["u:ann"])  # as many documents as before, of the same versions
+        kb.set_access("d0", ["u:bob"])
+        assert set(found(kb.view(principal=bob), "note tea", mode="fields")) == {"d0", "d2"}
+        kb.search("tea", mode="keywords")
+        kb.delete("d2")
+        kb.ingest([Document("Note 3 about tea.", doc_id="d3", title="Note 3")])
+        assert set(found(kb, "tea", mode="keywords")) == {"d0", "d1", "d3"}
+
+
 def test_the_list_holds_all_in_order_or_says_why_not(home: Path, embedder: Embedder) -> None:
     with opened(home, embedder) as kb:
         assert sorted(found(kb, "anything", mode="list")) == sorted(one.doc_id for one in DOCUMENTS)
     with opened(home, embedder, search__depth=3) as kb, pytest.raises(UsageError, match="5 chunks.*reads 3 at most"):
         kb.search("anything", mode="list", top_k=3)
+    with opened(home, embedder, search__depth=3) as kb:
+        assert set(found(kb, "anything", mode="list", filter="department == 'Kitchen'")) == {"green", "black"}
 
 
 def test_an_unknown_mode_names_the_known_ones(kb: KnowledgeBase) -> None:
