@@ -563,24 +563,35 @@ class KnowledgeBase:
 
         if principal is not None and self._principal is not None:
             raise UsageError("Only the home's owner may ask what somebody else finds.")
-        seen = self.view(collection=shown_name(self.collection), principal=principal) if principal else self
-        collection = self.catalog.collection(seen.collection)
+        name = shown_name(self.collection)
+        kept = self.collection if principal is None else stored_name(principal.tenant, name)
+        collection = self.catalog.collection(kept)
         doc_id = chunk_id.rpartition("#")[0]
-        stored = self.catalog.stored_chunks(seen.collection, doc_id) if collection else []
-        known = self.catalog.documents(seen.collection, doc_id) if collection else []
+        stored = self.catalog.stored_chunks(kept, doc_id) if collection else []
+        known = self.catalog.documents(kept, doc_id) if collection else []
         found = next((one for one in stored if one.chunk.chunk_id == chunk_id), None)
         if collection is None or found is None:
             why = f"Its document is {known[0].state}." if known else "No document of that id is in it."
             if stored:
                 why = f"Its document has {len(stored)} chunks, none of that span; `ragstone docs show {doc_id} --chunks` lists them."
             raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
+        if principal is not None and not principal.may_see(name):
+            only = f"The collection {name!r} is not among those that are there for them: {', '.join(principal.collections)}."
+            return refused(
+                found, query, "access", only, "Open the collection to them: `ragstone users set NAME --only …`."
+            )
         if principal is not None and not set(principal.readers) & set(found.acl):
             names = f"The access list of its document ({', '.join(found.acl) or 'the owner alone'}) lets none of {', '.join(principal.readers)} in."
             return refused(found, query, "access", names, f"Put one of them on the list: kb.set_access({doc_id!r}, …).")
         if known and known[0].state == "disabled":
             return refused(
-                found, query, "disabled", "Its document is switched off.", "Switch it on: kb.edit(…, disabled=False)."
+                found,
+                query,
+                "disabled",
+                "Its document is switched off.",
+                f"Switch it on: kb.edit({doc_id!r}, enabled=True).",
             )
+        seen = self.view(collection=name, principal=principal) if principal else self
         shown = ("expand", "highlight", "explain")  # how hits are shown; what is found does not hang on it
         asked = {name: value for name, value in options.items() if name not in shown}
         return explain(found, seen._attempts(query, collection, asked))

@@ -68,7 +68,7 @@ def with_options(search: SearchSettings, asked: Mapping[str, Any]) -> tuple[Sear
         return SearchSettings.model_validate({**search.model_dump(), **changes}), others
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}.") from None
 
 
 def weights(mode: str, search: SearchSettings) -> Mapping[str, float]:

@@ -578,4 +578,6 @@ def _validate(tree: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         origin = origins.get(key, "code")
         given = "" if "api_key" in key or "token" in key or "passwords" in key else f" Given: {first.get('input')!r}."
-        raise SettingsError(f"Setting {key} (from {origin}): {first['msg']}.{given}") from error
+        raise SettingsError(
+            f"Setting {key} (from {origin}): {first['msg'].removeprefix('Value error, ')}.{given}"
+        ) from error

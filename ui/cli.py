@@ -543,7 +543,9 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
     parser.add_argument(
-        "--expand", choices=("none", "parent", "neighbours", "window", "auto"), help="show more than the chunks found"
+        "--expand",
+        choices=("implied", "none", "parent", "neighbours", "window", "auto"),
+        help="show more than the chunks found",
     )
     parser.add_argument("--explain", action="store_true", help="show what every step did")
     model = parser.add_argument_group("with the chat model's help (each costs one call)")

@@ -12,6 +12,7 @@ import pytest
 
 from rag import Document, KnowledgeBase, Settings
 from rag.errors import UsageError
+from rag.explaining import _words as told_words
 from rag.principals import Principal
 from rag.searching import Searcher, SearchMemory
 from rag.types import Embedder
@@ -233,7 +234,7 @@ def test_a_remedy_for_what_was_asked_of_one_search_is_a_setting(kb: KnowledgeBas
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"fusion": "sum"}, "fusion: "), ({"depths": {"bm52": 3}}, "no retriever 'bm52'"), ({"depths": {"bm25": 0}}, "depths.bm25"),
+        ({"fusion": "sum"}, "fusion: "), ({"depths": {"bm52": 3}}, "depths: there is no retriever 'bm52'"), ({"depths": {"bm25": 0}}, "depths.bm25"),
         ({"weights": {"keyword": 1}}, "no retriever 'keyword'"), ({"weights": {"bm25": float("nan")}}, "weights.bm25"),
         ({"weights": {"fields": -1}}, "weights.fields"), ({"boosts": {"type == 'pdf'": float("inf")}}, "boosts"), ({"mmr": "0.5"}, "MMR"),
         ({"mode": 5}, "mode must be"), ({"filter": 5}, "filter must be"), ({"expand": "bogus"}, "expand must be one of"),
@@ -394,6 +395,21 @@ def test_the_words_shown_are_those_that_full_text_search_compares(
         assert bool(told.lost_at == "analyser") is not bool(told.shared_words or told.missing_words)
 
 
+@pytest.mark.parametrize(
+    ("question", "text", "shared", "missing", "dropped"),
+    [
+        ("什么是绿茶的水温？", "绿茶的水温是八十度", ("是", "绿茶", "的", "水温"), (), ("什么",)),
+        ("北京大学在哪里", "北京大学生很多", ("北京大学",), ("在",), ("哪里",)), ("绿茶水温", "茶水很热", ("茶水",), ("绿茶", "水温"), ()),
+        ("茶", "绿茶很香", (), (), ()), ("hot tea 的温度", "tea is hot", ("hot", "tea"), ("的", "温度"), ()),
+    ],
+)  # fmt: skip
+def test_words_are_told_whole(
+    question: str, text: str, shared: tuple[str, ...], missing: tuple[str, ...], dropped: tuple[str, ...]
+) -> None:
+    """Pairs of characters, which the index has beside them, are no words to a person."""
+    assert told_words(question, text) == (shared, missing, dropped)
+
+
 def test_a_filter_read_from_the_question_is_named(rooms: Path, embedder: Embedder) -> None:
     with opened(rooms, embedder) as kb:
         reply = json.dumps({"conditions": ["kind == 'metal'"], "query": ["a kind of metal"]})
@@ -417,6 +433,11 @@ def test_the_owner_asks_why_somebody_does_not_find_it(embedder: Embedder, tmp_pa
             kb.view(principal=bob).explain("launch code", wanted, principal=Principal(names=("u:ann",)))
         kb.set_access("secret", ["u:ann", "u:bob"])
         assert kb.explain("launch code", wanted, principal=bob).rank == 1
+        told = kb.explain("launch code", wanted, principal=Principal(names=("u:bob",), collections=("tea",)))
+        assert told.lost_at == "access" and "'default' is not among those" in told.reason
+        kb.edit("secret", enabled=False)
+        told = kb.explain("launch code", wanted)
+        assert told.lost_at == "disabled" and "kb.edit('secret', enabled=True)" in told.advice[0]
 
 
 def test_the_search_that_won_in_the_mode_auto_is_explained(rooms: Path, embedder: Embedder) -> None:
