@@ -410,6 +410,9 @@ def rerank(
         chunks = parts.load([pk for pk, _ in head])
         read = [(pk, score) for pk, score in head if pk in chunks]
         step.n_in, step.detail = len(read), {"reranker": parts.reranker.name, "weight": options.rerank_weight}
+        if not read:  # they were deleted since they were resolved
+            step.n_out = len(fused)
+            return fused
         try:
             scores = checked_scores(
                 parts.reranker.scores(question, [chunks[pk].chunk.indexed_text for pk, _ in read]), len(read)
