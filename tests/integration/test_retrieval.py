@@ -236,7 +236,8 @@ def test_a_remedy_for_what_was_asked_of_one_search_is_a_setting(kb: KnowledgeBas
     [
         ({"fusion": "sum"}, "fusion: "), ({"depths": {"bm52": 3}}, "depths: there is no retriever 'bm52'"), ({"depths": {"bm25": 0}}, "depths.bm25"),
         ({"weights": {"keyword": 1}}, "no retriever 'keyword'"), ({"weights": {"bm25": float("nan")}}, "weights.bm25"),
-        ({"weights": {"fields": -1}}, "weights.fields"), ({"boosts": {"type == 'pdf'": float("inf")}}, "boosts"), ({"mmr": "0.5"}, "MMR"),
+        ({"weights": {"fields": -1}}, "weights.fields"), ({"boosts": {"type == 'pdf'": float("inf")}}, "boosts"), ({"boosts": {"year > 1": 1e308}}, "boosts"), ({"recency": 1e308}, "recency: "),
+        ({"weights": {"bm25": 1e308}}, "weights.bm25"), ({"mmr": "0.5"}, "MMR"),
         ({"mode": 5}, "mode must be"), ({"filter": 5}, "filter must be"), ({"expand": "bogus"}, "expand must be one of"),
         ({"rerank": "maybe"}, "rerank must be"), ({"rewrite": "yes"}, "rewrite must be"), ({"multi_query": True}, "multi_query must be"),
         ({"history": "abc"}, "history must hold"), ({"history": [("a",)]}, "history must hold"), ({"colour": 1}, "no option 'colour'"),
