@@ -545,8 +545,8 @@ class KnowledgeBase:
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
-        depth, depths, weights, dense_weight, dense_trust, fusion, rrf_k, boosts, recency, recency_days, recency_field, collapse: as
-            in the settings of [search], for this search.
+        depth, depths, weights, dense_weight, dense_trust, graph_weight, fusion, rrf_k, boosts, recency, recency_days, recency_field,
+            collapse, neighbours, cross_language, cache: as in the settings of [search], for this search.
         expand: what is shown in place of the chunks found, as in search.expand; left out: the chunks. `ask` reads the setting.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
@@ -615,7 +615,8 @@ class KnowledgeBase:
                 **{key.replace(".", "__"): value for key, value in settings.items()}
             )
             kept = {name: value for name, value in asked.items() if f"search.{name}" not in settings}
-            chosen = changed._chosen(**{**kept, **options})
+            changed, left = changed._for_one_search({**kept, **options})
+            chosen = changed._chosen(**left)
             with turns.taken():
                 return changed._routed(query, collection, chosen, trace, planned)
 
@@ -714,21 +715,33 @@ class KnowledgeBase:
         **others: Any,
     ) -> _Chosen:
         """What the caller asked for, else what the settings say, checked. Raises: UsageError, FilterError."""
-        from rag.search_options import search_options, with_options
+        from rag.search_options import search_options
 
-        search, understanding = with_options(self.settings.search, others)
+        search = self.settings.search
         mode = mode or search.mode
         reranker = self._reranker_for(rerank, mode)
         options = search_options(
             search, self.settings.rerank if reranker else None,
             mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain, summaries=summaries,
         )  # fmt: skip
-        wanted = replace(self._understanding(understanding, history), filter=filter)
+        wanted = replace(self._understanding(others, history), filter=filter)
         return _Chosen(mode=mode, wanted=wanted, reranker=reranker, options=options)
 
     def _search(self, query: str, trace: Trace, **asked: Any) -> Hits:
+        seen, options = self._for_one_search(asked)
         with turns.taken():
-            return self._found(query, trace, **asked)
+            return seen._found(query, trace, **options)
+
+    def _for_one_search(self, asked: Mapping[str, Any]) -> tuple[KnowledgeBase, dict[str, Any]]:
+        """The same with the settings of [search] that a caller asked for, and what else was asked for. Raises: UsageError."""
+        from rag.search_options import with_options
+
+        search, options = with_options(self.settings.search, asked)
+        if search is self.settings.search:
+            return self, options
+        seen = copy.copy(self)
+        seen.settings = self.settings.model_copy(update={"search": search})
+        return seen, options
 
     def _found(
         self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any

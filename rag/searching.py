@@ -110,6 +110,7 @@ class Searcher:
             reranker=reranker,
             fallback=self._without_store,
             forms=self._forms,
+            followed=self._followed,
         )
 
     def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
@@ -179,14 +180,26 @@ class Searcher:
 
     def _vector(self, query: Query) -> Any:
         vector = query_vector(query, self._made)
-        into = self.main_language() if self._kb.settings.search.cross_language else ""
-        if not into or language(query.text) == into:
+        into = self._moved_into(query)
+        if not into:
             return vector
         crossing = self._memory.crossing(
             self._collection.fingerprint,
             lambda: self._made("crossing", [text for pair in PAIRS for text in pair]),
         )
         return crossing.moved(vector, query.text, into)
+
+    def _moved_into(self, query: Query) -> str:
+        """The language of the documents where the question's is another one; "" where nothing is moved."""
+        into = self.main_language() if self._kb.settings.search.cross_language else ""
+        return "" if language(query.text) == into else into
+
+    def _followed(self, name: str, query: Query, where: Expr | None) -> Mapping[str, Any]:
+        """What a retriever looked into for a query: see `IndexForms.followed`; of dense, whether the question was moved."""
+        if name in FORMS:
+            return self._forms().followed(name, query, where)
+        into = self._moved_into(query) if name == "dense" else ""
+        return {"moved_into": into} if into else {}
 
     def _made(self, kind: str, texts: Sequence[str]) -> Any:
         """A vector of the collection's model, from the cache where it may be."""

@@ -531,7 +531,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode",
         metavar="MODE",
-        help="hybrid (the default), dense, bm25, auto, fields, keywords, hierarchical, tree, list; several joined by +",
+        help="hybrid (the default), dense, bm25, auto, graph, fields, keywords, hierarchical, tree, list; several joined by +",
     )
     parser.add_argument(
         "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"

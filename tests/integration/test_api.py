@@ -482,7 +482,7 @@ def test_an_unknown_mode_names_the_known_ones(api: Api) -> None:
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {"top_k": 1}, {"mode": "hybrid+keywords"}, {"filter": "year == 2024"}, {"mmr": 0.2}, {"summaries": "none"}, {"rerank": True, "mode": "bm25"},
-    {"expand": "neighbours"}, {"highlight": True, "explain": True}, {"fusion": "rrf", "rrf_k": 5}, {"depth": 1}, {"depths": {"bm25": 1}},
+    {"expand": "neighbours", "neighbours": 0}, {"cross_language": False, "cache": False}, {"graph_weight": 0.5}, {"highlight": True, "explain": True}, {"fusion": "rrf", "rrf_k": 5}, {"depth": 1}, {"depths": {"bm25": 1}},
     {"weights": {"bm25": 3.0}}, {"dense_weight": 0.9, "dense_trust": False}, {"boosts": {"year == 2024": 9.0}}, {"collapse": 0.1},
     {"recency": 9.0, "recency_days": 30.0, "recency_field": "year"}, {"rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False},
     {"step_back": False, "translate": False, "auto_filter": False, "history": []},

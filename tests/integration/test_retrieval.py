@@ -219,6 +219,17 @@ def test_settings_of_a_search_can_be_asked_for_in_one_search(kb: KnowledgeBase) 
     assert found(kb, "tea", expand="parent")
 
 
+def test_every_setting_of_a_search_holds_in_that_search_alone(rooms: Path, embedder: Embedder) -> None:
+    with opened(rooms, embedder) as kb:
+        question = "which pot holds tea?"
+        wide, narrow = (kb.search(question, top_k=1, expand="neighbours", neighbours=n)[0] for n in (2, 0))
+        assert len(wide.text) > len(narrow.text)
+        given = {"top_k", "mode", "mmr", "summaries", "expand"}  # options themselves
+        for name in Settings().search.model_dump().keys() - given:
+            kb.search(question, top_k=2, **{name: getattr(kb.settings.search, name)})
+        assert kb.settings.search == Settings().search
+
+
 def test_a_remedy_for_what_was_asked_of_one_search_is_a_setting(kb: KnowledgeBase) -> None:
     question, options = "green tea water report visitors", {"mode": "bm25", "depth": 1, "top_k": 1}
     lost = kb.explain(question, chunk_id(kb, "black"), **options)
@@ -471,7 +482,11 @@ def test_a_chinese_question_over_english_documents_is_moved_and_no_other(embedde
     with opened(tmp_path / "english", embedder) as kb:
         kb.ingest([one for one in DOCUMENTS if one.doc_id != "classic"])
         assert Searcher(kb, kb.catalog.collection("default"), SearchMemory()).main_language() == "en"
-        moved = {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")}
+        hits = kb.search(question, mode="dense", explain=True)
+        moved = {hit.doc_id: hit.score for hit in hits}
+        assert hits.trace[0].name == "recall:dense" and hits.trace[0].detail["moved_into"] == "en"
+        as_it_is = kb.search(question, mode="dense", explain=True, cross_language=False)
+        assert "moved_into" not in as_it_is.trace[0].detail and as_it_is[0].score != hits[0].score
         own = {hit.doc_id: hit.score for hit in kb.search("green tea", mode="dense")}
         kb.settings = kb.settings.with_values(search__cross_language=False)
         assert {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")} != moved

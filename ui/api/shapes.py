@@ -44,6 +44,7 @@ class SearchOptions(_Shape):
     mmr: float | None = Field(None, ge=0, le=1, description="1 is relevance alone, 0 diversity alone")
     summaries: Summaries | None = Field(None, description="chunks that are summaries")
     expand: Expansion | None = Field(None, description="what is shown in place of the chunks found")
+    neighbours: int | None = Field(None, ge=0, le=20, description="chunks or sentences on each side, with expand")
     highlight: bool = Field(False, description="mark the sentences that speak to the query")
     rerank: bool | None = None
     fusion: Literal["zscore", "minmax", "rrf"] | None = None
@@ -54,12 +55,15 @@ class SearchOptions(_Shape):
     )
     dense_weight: float | None = Field(None, ge=0, le=1)
     dense_trust: bool | None = None
+    graph_weight: float | None = Field(None, ge=0, le=1)
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(None, description='such as {"keywords": 0.2}')
     boosts: dict[str, float] | None = Field(None, max_length=20, description="such as {\"type == 'pdf'\": 0.5}")
     recency: float | None = Field(None, ge=0)
     recency_days: float | None = Field(None, gt=0)
     recency_field: str | None = Field(None, max_length=100)
     collapse: float | None = Field(None, ge=0, le=1)
+    cross_language: bool | None = None
+    cache: bool | None = Field(None, description="false: models are asked anew")
     rewrite: bool | None = None
     multi_query: int | None = Field(None, ge=0, le=8)
     hyde: int | None = Field(None, ge=0, le=8)
