@@ -18,6 +18,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +29,10 @@ FIELDS = {"doc_id": str, "source": str, "title": str, "type": str, "page": int}
 Value = str | int | float | bool
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
-    r"""|(?P<op>==|!=|<=|>=|&&|\|\||[<>=()\[\],!.])|(?P<name>[^\W\d][\w-]*))""",
+    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|“[^”]*”|‘[^’]*’)|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
+    r"""|(?P<op>==|!=|<=|>=|&&|\|\||[！＜＞＝]＝|[<>=()\[\],!.（），＜＞＝！])|(?P<name>[^\W\d][\w-]*))""",
     re.DOTALL,
-)
+)  # quotation marks and operators also as a Chinese keyboard writes them
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 MAX_LENGTH = 10_000
 MAX_DEPTH = 50
@@ -308,7 +309,7 @@ class _Reader:
             kind, text, _ = self.tokens[self.at]
             if kind == "string":
                 self.at += 1
-                return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+                return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[0] in "'\"" else text[1:-1]
             if kind == "number" and not math.isfinite(float(text)):
                 self.fail("a number up to 1e308")
             if kind == "number":
@@ -332,7 +333,9 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
                 f"The filter does not parse at character {start + 1}: {text[start : start + 10]!r}. "
                 "Example: type == 'pdf' and year >= 2024"
             )
-        yield match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)
+        found = match.group(match.lastgroup)
+        plain = unicodedata.normalize("NFKC", found) if match.lastgroup == "op" else found
+        yield match.lastgroup, plain, match.start(match.lastgroup)
         at = match.end()
 
 

@@ -39,6 +39,8 @@ ROW = {
         ("absent != 1", True),
         ("not absent > 1", False),
         ("year == '2024'", False),
+        ("（type ＝＝ ‘pdf’ and lang in [“en”，“zh”]） and year ＞＝ 2024", True),
+        ("lang ！＝ “en”", False),
         ("author < 3", False),
         ("author != 'x'", True),
     ],
