@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -386,7 +387,10 @@ def _version() -> str:
 
 
 def file_name(system: str) -> str:
-    return re.sub(r"[^\w+.-]+", "_", system)
+    """A name for its files, another one for each system."""
+    plain = re.sub(r"[^\w+.-]+", "_", system)
+    lost = re.search(r"[^\w+.\-(),=@]", system)  # such as <, of which nothing is left
+    return f"{plain}{hashlib.sha256(system.encode()).hexdigest()[:8]}" if lost else plain
 
 
 def written_json(tree: Any) -> str:

@@ -3,7 +3,8 @@
     MODE(KEY=VALUE,…)+SWITCH@VALUE+…
 
 MODE is how the knowledge base is searched. A KEY is any setting, `chunk.size`; a setting of [search] may leave its
-section out, `depth`. A SWITCH is a step of the pipeline; all that are not named are off, whatever the settings say.
+section out, `depth`; a table is written as JSON, `weights={"dense": 2}`. A SWITCH is a step of the pipeline; all that are
+not named are off, whatever the settings say.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag.errors import SettingsError, UsageError
-from rag.settings import FORMS, MODES
+from rag.prompts import MOST_ITEMS
+from rag.settings import MODES, RETRIEVERS
 
 # What a switch passes to the search. A value behind @ takes the place of the default; None: it takes no value.
 _SWITCHES: dict[str, tuple[str, Any]] = {
@@ -34,9 +36,16 @@ _SWITCHES: dict[str, tuple[str, Any]] = {
 _OFF: dict[str, Any] = {"mmr": 1.0, "rerank": False, "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False,
                         "translate": False, "auto_filter": False}  # fmt: skip
 BUILT_IN = ("bm25", "dense", "hybrid", *(f"hybrid+{name}" for name in _SWITCHES), "graph", "hybrid+graph", "auto")
-BESIDE = ("graph", *FORMS)
+BESIDE = RETRIEVERS
 _INDEXED = ("chunk", "embedding", "enrich", "parse", "ingest")  # sections that change what is in the index
-_SYSTEM = re.compile(r"(?P<mode>[a-z0-9-]+)(?:\((?P<settings>[^()]*)\))?(?P<switches>(?:\+[^+()]+)*)")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'  # in the JSON of a table: a comma, bracket or blank in it is its own
+_TABLE = rf'\{{(?:{_QUOTED}|[^{{}}"])*\}}'
+_BRACKETS = rf'\((?:{_QUOTED}|[^()"])*\)'
+_SYSTEM = re.compile(rf"(?P<mode>[a-z0-9-]+)(?P<settings>{_BRACKETS})?(?P<switches>(?:\+[^+()]+)*)")
+# What a system says of itself elsewhere, so that as a setting it would be passed over in silence.
+_ELSEWHERE = {"search.mode": "Write the mode before the brackets", "search.top_k": "All systems are asked for as many, see --depth"} | {
+    f"{'search' if option == 'mmr' else 'understand'}.{option}": f"Write +{name}" for name, (option, _) in _SWITCHES.items() if option != "rerank"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +70,7 @@ class System:
 
 def split_names(text: str) -> list[str]:
     """The names in `A,B(depth=5,fusion=rrf),C`: commas inside brackets separate settings."""
-    return [name.strip() for name in re.split(r",(?![^()]*\))", text) if name.strip()]
+    return [name.strip() for name in re.findall(rf"(?:{_QUOTED}|{_BRACKETS}|[^,])+", text) if name.strip()]
 
 
 def parse_systems(names: Sequence[str]) -> dict[str, System]:
@@ -75,7 +84,7 @@ def parse_systems(names: Sequence[str]) -> dict[str, System]:
 
 def parse_system(text: str) -> System:
     """Raises: UsageError, naming the nearest switch or setting, when the name cannot be a system."""
-    name = re.sub(r"\s+", "", text)
+    name = re.sub(rf"({_QUOTED})|\s+", lambda match: match[1] or "", text)
     match = _SYSTEM.fullmatch(name)
     if match is None or match["mode"] not in MODES:
         raise UsageError(f"System {text!r} cannot be run by this version. It runs: {', '.join(BUILT_IN)}, and settings in brackets: hybrid(depth=50).")  # fmt: skip
@@ -86,7 +95,11 @@ def parse_system(text: str) -> System:
             continue
         option, value = _switch(text, switch)
         options[option] = value
-    return System(name=name, options=options, settings=_settings(text, match["settings"] or ""))
+    settings = parse_settings(text, (match["settings"] or "()")[1:-1])
+    if found := settings.keys() & _ELSEWHERE.keys():
+        key = min(found)
+        raise UsageError(f"System {text!r}: {key} cannot stand in the brackets. {_ELSEWHERE[key]}.")
+    return System(name=name, options=options, settings=settings)
 
 
 def _switch(system: str, text: str) -> tuple[str, Any]:
@@ -100,22 +113,24 @@ def _switch(system: str, text: str) -> tuple[str, Any]:
         return option, True if default is None else default
     if default is None:
         raise UsageError(f"System {system!r}: {name} takes no value. Write +{name}.")
+    most = 1 if option == "mmr" else MOST_ITEMS
     try:
         value = type(default)(given)
     except ValueError:
         value = -1
-    if value < 0 or (option == "mmr" and value > 1):
-        wanted = "a number from 0 to 1" if option == "mmr" else "a whole number"
+    if not 0 <= value <= most:
+        wanted = "a number from 0 to 1" if option == "mmr" else f"a whole number from 0 to {most}"
         raise UsageError(f"System {system!r}: {name}@{given} wants {wanted}, such as {name}@{default}.")
     return option, value
 
 
-def _settings(system: str, text: str) -> dict[str, str]:
+def parse_settings(system: str, text: str) -> dict[str, str]:
+    """Dotted keys and values of `KEY=VALUE,…`. system: whose, for messages. Raises: UsageError for what is no setting."""
     from rag.settings import Settings
 
     found: dict[str, str] = {}
-    for pair in filter(None, text.split(",")):
-        key, equals, value = pair.partition("=")
+    for pair in re.findall(rf"(?:{_QUOTED}|{_TABLE}|[^,])+", text):
+        key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
             raise UsageError(f"System {system!r}: wanted KEY=VALUE in the brackets, such as depth=50, not {pair!r}.")
         found[key if "." in key else f"search.{key}"] = value

@@ -14,7 +14,7 @@ from eval.dataset import Dataset
 from eval.evaluation import Search, evaluate
 from eval.metrics import Scores, parse_metric, score
 from eval.runs import Run
-from eval.systems import System, parse_system
+from eval.systems import System, parse_settings, parse_system
 from rag.errors import UsageError
 
 Settings = Mapping[str, str]  # dotted key -> value that differs from the user's
@@ -119,7 +119,7 @@ def parse_space(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
         if not equals or not listed:
             raise UsageError(f"--try {text!r}: wanted KEY=VALUE|VALUE, such as chunk.size=128|256.")
         for value in listed:
-            (key,) = parse_system(f"hybrid({key.strip()}={value})").settings
+            (key,) = parse_settings(text, f"{key}={value}")
         space[key] = listed
     return space
 
@@ -128,12 +128,12 @@ def system_of(settings: Settings, mode: str) -> System:
     """The system that searches with these settings."""
     rest = {key: value for key, value in settings.items() if key not in ("search.mode", "search.mmr")}
     inside = f"({','.join(f'{key}={value}' for key, value in rest.items())})" if rest else ""
-    system = parse_system(settings.get("search.mode", mode) + inside)
+    system = parse_system(settings.get("search.mode", mode))
     # Tuned is what the user will run: what the settings say of rerankers and rewriting stays as it is.
     options: dict[str, Any] = {"mode": system.options["mode"]}
     if "search.mmr" in settings:
         options["mmr"] = float(settings["search.mmr"])
-    return replace(system, options=options)
+    return replace(system, name=system.name + inside, options=options, settings=rest)
 
 
 def tune(

@@ -20,6 +20,7 @@ from rag.pipeline import Recalled
 from rag.routing import Routed, Stage
 from rag.settings import FORMS
 from rag.store import search_terms
+from rag.text import is_han
 from rag.trace import Trace
 
 FURTHEST = 5000  # how deep a retriever is asked for a passage that it did not bring
@@ -56,7 +57,7 @@ class Explanation:
     """rank: among the hits, None when it is not shown. lost_at: the step that lost it, "" when none did.
 
     searched: which of the searches of the mode auto gave the hits: search, graph or escalated.
-    shared_words, missing_words: of the question, as keyword search compares them, in the passage and not in it.
+    shared_words, missing_words: of the question, as keyword search compares them, in the passage and not in it; whole words.
     dropped_words: of the question, which keyword search leaves out.
     remedies: what was tried and brings it back, the simplest first. advice: the same as sentences, and what else may help.
     """
@@ -98,14 +99,11 @@ def explain(stored: StoredChunk, attempt: Attempt) -> Explanation:
     loss = _Loss(step="", reason=case.why_found()) if rank else case.loss()
     remedies = () if rank else _tried(stored, attempt, loss)
     question = routed.won.ranked.plan.question
-    asked = search_terms(question, question=True)
-    held = search_terms(stored.chunk.indexed_text)
+    shared, missing, dropped = _words(question, stored.chunk.indexed_text)
     return Explanation(
         chunk_id=stored.chunk.chunk_id, question=question, rank=rank, lost_at=loss.step, reason=loss.reason,
         advice=(*(one.text for one in remedies), *loss.hints), standings=case.standings(),
-        shared_words=tuple(word for term, word in asked.items() if term in held),
-        missing_words=tuple(word for term, word in asked.items() if term not in held),
-        dropped_words=_dropped(question, asked), remedies=remedies, searched=routed.won.name,
+        shared_words=shared, missing_words=missing, dropped_words=dropped, remedies=remedies, searched=routed.won.name,
     )  # fmt: skip
 
 
@@ -117,9 +115,24 @@ def refused(stored: StoredChunk, question: str, step: str, reason: str, advice: 
     )  # fmt: skip
 
 
-def _dropped(question: str, asked: Mapping[str, str]) -> tuple[str, ...]:
-    whole = search_terms(question, question=True, dropped=True)
-    return tuple(word for term, word in whole.items() if term not in asked)
+def _words(question: str, text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The question's words: in the text, not in it, and left out by keyword search. Whole words, as people read them.
+
+    The index holds pairs of Chinese characters beside them. A word whose pairs are all there is in the text, however it is cut
+    there; pairs are named where they alone are shared. A single character inside a longer word is neither found nor missing.
+    """
+    held, asked = search_terms(text), search_terms(question, question=True, pairs=False)
+
+    def is_held(term: str) -> bool:
+        pairs = [term[at : at + 2] for at in range(len(term) - 1)] if is_han(term[0]) else []
+        return term in held or (bool(pairs) and all(pair in held for pair in pairs))
+
+    shared = [word for term, word in asked.items() if is_held(term)]
+    missing = [word for term, word in asked.items() if not is_held(term) and not (is_han(word[0]) and word in text)]
+    whole = search_terms(question, question=True, dropped=True, pairs=False)
+    dropped = [word for term, word in whole.items() if term not in asked]
+    shared = shared or [word for term, word in search_terms(question, question=True).items() if term in held]
+    return tuple(shared), tuple(missing), tuple(dropped)
 
 
 def _rank(ranking: Ranking, pk: str) -> int | None:
@@ -337,7 +350,7 @@ class _Case:
     def _absent(self, one: Recalled) -> str:
         """Why a retriever does not have it at all."""
         if one.retriever in FORMS and self._stage.parts.forms is not None:
-            return self._stage.parts.forms().why(one.retriever, one.query, self._stored)
+            return self._stage.parts.forms().why(one.retriever, one.query, self._stored, one.where)
         if one.retriever == "bm25":
             asked = search_terms(one.query.text, question=True)
             if not asked:

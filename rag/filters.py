@@ -8,13 +8,18 @@ filter templates, and pasted text is an injection.
 
 A comparison with a key that a document does not have is false, except != and `not in`. `not (year < 3)` means
 `year >= 3`, so it is false without the key too. So it is with `page` for documents without pages.
+
+The embedded engine tests some patterns wrongly (`_` at an end, before a character that is not ASCII) and cannot tell what is
+not like something. It is then asked for all that may fit, and `is_exact` says that `matches` has to look at what it gives.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +29,15 @@ FIELDS = {"doc_id": str, "source": str, "title": str, "type": str, "page": int}
 Value = str | int | float | bool
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
-    r"""|(?P<op>==|!=|<=|>=|&&|\|\||[<>=()\[\],!.])|(?P<name>[^\W\d][\w-]*))""",
+    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|“[^”]*”|‘[^’]*’)|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"""
+    r"""|(?P<op>==|!=|<=|>=|&&|\|\||[！＜＞＝]＝|[<>=()\[\],!.（），＜＞＝！])|(?P<name>[^\W\d][\w-]*))""",
     re.DOTALL,
-)
+)  # quotation marks and operators also as a Chinese keyboard writes them
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 MAX_LENGTH = 10_000
 MAX_DEPTH = 50
+_WILD = re.compile(r"[%_\\]+")  # of a pattern; a backslash means itself here, and in Milvus the next character
+_ALL_ROWS = "page >= 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +84,20 @@ def negate(expression: Expr) -> Expr:
 
 
 def to_milvus(expression: Expr) -> str:
-    """Write the expression in Milvus' syntax, literals escaped. Raises FilterError for what it cannot express."""
-    if isinstance(expression, All):
-        return "(" + " and ".join(to_milvus(part) for part in expression.parts) + ")"
-    if isinstance(expression, Any_):
-        return "(" + " or ".join(to_milvus(part) for part in expression.parts) + ")"
-    return _compare_to_milvus(expression)
+    """Write the expression in Milvus' syntax, literals escaped: true of all rows that match, and of others unless it is exact.
+
+    Raises: FilterError for what it cannot express.
+    """
+    if isinstance(expression, Compare):
+        return _compare_to_milvus(expression)
+    return _joined([to_milvus(part) for part in expression.parts], "and" if isinstance(expression, All) else "or")
+
+
+def is_exact(expression: Expr) -> bool:
+    """Whether Milvus finds by `to_milvus` what `matches` means, and nothing else."""
+    if isinstance(expression, Compare):
+        return _is_exact(expression)
+    return all(map(is_exact, expression.parts))
 
 
 def shown(expression: Expr) -> str:
@@ -119,24 +134,47 @@ def literal(value: Value) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def _joined(tests: Sequence[str], word: str) -> str:
+    """The tests joined by `and` or `or`, in halves: the engine refuses some 90 in a row, which it nests one in the other."""
+    if len(tests) == 1:
+        return tests[0]
+    half = (len(tests) + 1) // 2
+    return f"({_joined(tests[:half], word)} {word} {_joined(tests[half:], word)})"
+
+
 def _compare_to_milvus(compare: Compare) -> str:
     column = compare.field if compare.field in FIELDS else f"meta[{literal(compare.field)}]"
     if compare.op == "in":
         values = compare.value if isinstance(compare.value, tuple) else (compare.value,)
         if not values:  # the engine refuses an empty list
-            return 'doc_id != ""' if compare.negated else 'doc_id == ""'
-        joiner, op = (" and ", "!=") if compare.negated else (" or ", "==")
-        return "(" + joiner.join(_test_to_milvus(column, op, value) for value in values) + ")"
+            return _ALL_ROWS if compare.negated else 'doc_id == ""'
+        word, op = ("and", "!=") if compare.negated else ("or", "==")
+        return _joined([_test_to_milvus(column, op, value) for value in values], word)
     assert not isinstance(compare.value, tuple)
     if compare.op in ("like", "contains") and compare.negated:
-        raise FilterError(
-            f"'not' cannot be applied to '{compare.op}' in a filter. Turn the condition round with == or in."
-        )
+        return _ALL_ROWS
     if compare.op == "like":
-        return f"{column} like {literal(compare.value)}"
+        return _joined(_like_to_milvus(column, str(compare.value)), "and")
     if compare.op == "contains":
         return f"json_contains({column}, {literal(compare.value)})"
     return _test_to_milvus(column, _NEGATED[compare.op] if compare.negated else compare.op, compare.value)
+
+
+def _like_to_milvus(column: str, pattern: str) -> list[str]:
+    """What a text that is like the pattern begins with, holds and ends with."""
+    first, *rest = _WILD.split(pattern)
+    if not rest:
+        return [f"{column} == {literal(first)}"]
+    *middle, last = rest
+    shapes = [f"{first}%" if first else "", *(f"%{one}%" for one in middle), f"%{last}" if last else ""]
+    return [f"{column} like {literal(shape)}" for shape in shapes if shape] or [f'{column} >= ""']
+
+
+def _is_exact(compare: Compare) -> bool:
+    if compare.op == "like":
+        pieces = [piece for piece in _WILD.split(str(compare.value)) if piece]
+        return not compare.negated and len(pieces) < 2 and not re.search(r"[_\\]", str(compare.value))
+    return not (compare.op == "contains" and compare.negated)
 
 
 def _test_to_milvus(column: str, op: str, value: Value) -> str:
@@ -145,11 +183,12 @@ def _test_to_milvus(column: str, op: str, value: Value) -> str:
     if column != "page":
         return test
     if op == "!=":
-        return test if value else "page >= 0"
+        return test if value else _ALL_ROWS
     return f"({test} and page > 0)"
 
 
-def _test(op: str, wanted: Value | tuple[Value, ...], value: Any) -> bool:
+def _test(op: str, wanted: Any, value: Any) -> bool:
+    """wanted: of a Compare; value: a document's, of whatever type."""
     if value is None:
         return op == "!="
     if op == "in":
@@ -161,7 +200,7 @@ def _test(op: str, wanted: Value | tuple[Value, ...], value: Any) -> bool:
         return isinstance(value, str) and fnmatch.fnmatchcase(value, pattern)
     if op in ("==", "!="):
         return _equal(value, wanted) == (op == "==")
-    if isinstance(value, str) != isinstance(wanted, str) or isinstance(value, (list, tuple, bool)):
+    if isinstance(value, bool) or not isinstance(value, str if isinstance(wanted, str) else (int, float)):
         return False
     low, same = bool(value < wanted), bool(value == wanted)
     return {"<": low, "<=": low or same, ">": not low and not same, ">=": not low}[op]
@@ -247,7 +286,7 @@ class _Reader:
         if name in ("meta", "metadata"):
             if self.take("["):
                 key = self.value()
-                if not isinstance(key, str) or not self.take("]"):
+                if not isinstance(key, str) or not key or not self.take("]"):
                     self.fail("a key in quotes and ']', as in meta[\"year\"]")
                 return str(key)
             if self.take("."):
@@ -270,7 +309,9 @@ class _Reader:
             kind, text, _ = self.tokens[self.at]
             if kind == "string":
                 self.at += 1
-                return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+                return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[0] in "'\"" else text[1:-1]
+            if kind == "number" and not math.isfinite(float(text)):
+                self.fail("a number up to 1e308")
             if kind == "number":
                 self.at += 1
                 return float(text) if re.search(r"[.eE]", text) else int(text)
@@ -292,7 +333,9 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
                 f"The filter does not parse at character {start + 1}: {text[start : start + 10]!r}. "
                 "Example: type == 'pdf' and year >= 2024"
             )
-        yield match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)
+        found = match.group(match.lastgroup)
+        plain = unicodedata.normalize("NFKC", found) if match.lastgroup == "op" else found
+        yield match.lastgroup, plain, match.start(match.lastgroup)
         at = match.end()
 
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -54,11 +55,78 @@ class _Document:
     summaries: Sequence[StoredChunk]
 
 
-class IndexForms:
-    """The forms of one collection as it was when they were built. Threads may share it."""
+class FormsIndex:
+    """What the forms of one collection are built of, as it was when each was first asked. Threads and searches share it."""
 
-    def __init__(self, catalog: Catalog, collection: str, vector: Vector) -> None:
-        self._catalog, self._collection, self._vector = catalog, collection, vector
+    def __init__(self, catalog: Catalog, collection: str) -> None:
+        self.catalog, self.collection = catalog, collection
+
+    @cached_property
+    def documents(self) -> Sequence[_Document]:
+        documents = []
+        for info in self.catalog.documents(self.collection):
+            stored = self.catalog.stored_chunks(self.collection, info.doc_id)
+            if stored:
+                chunks, summaries = (
+                    [one for one in stored if bool(one.chunk.level) is level] for level in (False, True)
+                )
+                documents.append(_Document(info.doc_id, chunks, summaries))
+        return documents
+
+    @cached_property
+    def field_index(self) -> Okapi:
+        """Of the documents, then of the rows of their tables."""
+        documents = [words(_field_text((*one.chunks, *one.summaries)[0].row)) for one in self.documents]
+        return Okapi([*documents, *([*words(chunk.title), *row_words(row)] for chunk, row in self.rows)])
+
+    @cached_property
+    def rows(self) -> Sequence[tuple[StoredChunk, TableRow]]:
+        """The rows of all tables, each with the chunk that it starts in."""
+        from rag.parse_child import unpack_blocks
+
+        found = []
+        for one in self.documents:
+            text, packed = self.catalog.body(self.collection, one.doc_id) or ("", None)
+            starts = [chunk.chunk.start for chunk in one.chunks]
+            for row in table_rows(text, unpack_blocks(packed, len(text)) if packed and starts else ()):
+                found.append((one.chunks[max(bisect_right(starts, row.start) - 1, 0)], row))
+        return found
+
+    @cached_property
+    def keyword_table(self) -> Mapping[str, list[tuple[int, float, frozenset[str]]]]:
+        """word → (document, weight there, keys of the chunks that hold it). A document's keywords weigh most by tf · idf."""
+        counts = [[Counter(words(chunk.chunk.text)) for chunk in one.chunks] for one in self.documents]
+        totals = [sum(parts, Counter[str]()) for parts in counts]
+        n_with = Counter(word for total in totals for word in total)
+        table: dict[str, list[tuple[int, float, frozenset[str]]]] = {}
+        for at, total in enumerate(totals):
+            weights = {word: (1 + math.log(n)) * math.log(1 + len(totals) / n_with[word]) for word, n in total.items()}
+            for word, weight in ranking(weights)[:KEYWORDS]:
+                pks = [
+                    chunk.pk for chunk, part in zip(self.documents[at].chunks, counts[at], strict=True) if word in part
+                ]
+                table.setdefault(word, []).append((at, weight, frozenset(pks)))
+        return table
+
+    @cached_property
+    def document_vectors(self) -> np.ndarray:
+        """One unit vector per document: the mean of its topmost summaries, without them of its chunks."""
+        means = []
+        for one in self.documents:
+            top = max((each.chunk.level for each in one.summaries), default=0)
+            chosen = [each for each in (*one.summaries, *one.chunks) if each.chunk.level == top]
+            found = list(self.catalog.vectors([each.vector_key for each in chosen]).values())
+            mean = np.mean(found, axis=0) if found else np.zeros(0)
+            means.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
+        dim = max((len(one) for one in means), default=0)
+        return np.array([one if len(one) else np.zeros(dim) for one in means], dtype=np.float32)
+
+
+class IndexForms:
+    """The forms of one collection, asked by one search. vector: of a query."""
+
+    def __init__(self, index: FormsIndex, vector: Vector) -> None:
+        self._index, self._vector = index, vector
 
     def retriever(self, name: str) -> Callable[[Query, int, Expr | None], Ranking]:
         """Raises: UsageError for a name that is none of FORMS."""
@@ -73,7 +141,9 @@ class IndexForms:
         """BM25 over the chunks that hold a word of the question, read from the catalog: what is left while Milvus is away."""
         asked = list(dict.fromkeys(words(query.text)))
         found = [
-            one for one in self._catalog.chunks_with(self._collection, asked, limit=SCANNED) if _admits(where, one)
+            one
+            for one in self._index.catalog.chunks_with(self._index.collection, asked, limit=SCANNED)
+            if _admits(where, one)
         ]
         scores = Okapi([words(one.chunk.text) for one in found]).scores(asked)
         return ranking({one.pk: score for one, score in zip(found, scores, strict=True) if score > 0})[:depth]
@@ -81,10 +151,10 @@ class IndexForms:
     def fields(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """Chunks of documents whose title, name and metadata hold the question's words, in reading order; of tables, the
         chunks with the rows that hold them."""
-        scores = self._field_index.scores(asked_words(query.text))
-        n = len(self._documents)
+        scores = self._index.field_index.scores(asked_words(query.text))
+        n = len(self._index.documents)
         found = self._by_document(dict(enumerate(scores[:n])), where)
-        for (chunk, _), score in zip(self._rows, scores[n:], strict=True):
+        for (chunk, _), score in zip(self._index.rows, scores[n:], strict=True):
             if score > found.get(chunk.pk, 0.0) and _admits(where, chunk):
                 found[chunk.pk] = score
         return ranking(found)[:depth]
@@ -93,8 +163,8 @@ class IndexForms:
         """Chunks that hold keywords of the question; a word is one when it sets its document apart from the others."""
         found: dict[str, float] = {}
         for word in set(words(query.text)):
-            for at, document_weight, pks in self._keyword_table.get(word, ()):
-                document = self._documents[at]
+            for at, document_weight, pks in self._index.keyword_table.get(word, ()):
+                document = self._index.documents[at]
                 for chunk in document.chunks:
                     if _admits(where, chunk):
                         share = 1.0 if chunk.pk in pks else 0.25
@@ -102,41 +172,39 @@ class IndexForms:
         return ranking(found)[:depth]
 
     def whole(self, query: Query, depth: int, where: Expr | None) -> Ranking:
-        """Every chunk, if there are no more than `depth`. Raises: UsageError when there are."""
-        n = sum(len(one.chunks) for one in self._documents)
-        if n > depth:
+        """Every chunk that meets the filter, if there are no more than `depth`. Raises: UsageError when there are."""
+        chunks = [chunk.pk for one in self._index.documents for chunk in one.chunks if _admits(where, chunk)]
+        if len(chunks) > depth:
             raise UsageError(
-                f"The collection has {n} chunks; the mode list reads {depth} at most. Raise search.depth, or use hybrid."
+                f"There are {len(chunks)} chunks to read; the mode list reads {depth} at most. Raise search.depth, or use hybrid."
             )
-        chunks = [chunk.pk for one in self._documents for chunk in one.chunks if _admits(where, chunk)]
         return [(pk, 1.0 - at * 1e-6) for at, pk in enumerate(chunks)]
 
     # ------------------------------------------------------------ vectors
 
     def hierarchical(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """The nearest documents first, then their chunks by their own nearness."""
-        vector = self._vector(query)
-        if not self._documents:
-            return []
-        nearest = np.argsort(-(self._document_vectors @ vector), kind="stable")[:NEAREST_DOCUMENTS]
-        chunks = [chunk for at in nearest for chunk in self._documents[at].chunks if _admits(where, chunk)]
+        nearest = islice(self._nearest_documents(query, where), NEAREST_DOCUMENTS)
+        chunks = [chunk for one in nearest for chunk in one.chunks if _admits(where, chunk)]
         return self._nearest(chunks, self._vector(query), depth)
 
     def tree(self, query: Query, depth: int, where: Expr | None) -> Ranking:
         """From the roots of the documents' trees down. A document without summaries is a root over its chunks."""
         vector = self._vector(query)
         leaves: list[StoredChunk] = []
-        for at in self._nearest_documents(query)[:ROOTS]:
-            _, chunks = self._under(self._documents[at], vector)
+        for one in islice(self._nearest_documents(query, where), ROOTS):
+            _, chunks = self._under(one, vector)
             leaves += [chunk for chunk in chunks if _admits(where, chunk)]
         return self._nearest(leaves, vector, depth)
 
-    def _nearest_documents(self, query: Query) -> list[int]:
-        """The documents by nearness of their vectors, nearest first."""
-        if not self._documents:
-            return []
-        found: list[int] = np.argsort(-(self._document_vectors @ self._vector(query)), kind="stable").tolist()
-        return found
+    def _nearest_documents(self, query: Query, where: Expr | None) -> Iterator[_Document]:
+        """The documents of which the filter leaves something, by nearness of their vectors, nearest first."""
+        documents = self._index.documents
+        if not documents:
+            return
+        for at in np.argsort(-(self._index.document_vectors @ self._vector(query)), kind="stable"):
+            if where is None or any(_admits(where, chunk) for chunk in documents[at].chunks):
+                yield documents[at]
 
     def _under(self, document: _Document, vector: np.ndarray) -> tuple[list[StoredChunk], list[StoredChunk]]:
         """(the nearest summaries of each level, the chunks that they lead to)"""
@@ -151,36 +219,38 @@ class IndexForms:
         return followed, [chunk for chunk in document.chunks if _inside(chunk, spans)]
 
     def _nearest(self, chunks: Sequence[StoredChunk], vector: np.ndarray, depth: int) -> Ranking:
-        vectors = self._catalog.vectors([one.vector_key for one in chunks])
+        vectors = self._index.catalog.vectors([one.vector_key for one in chunks])
         return ranking(
             {one.pk: float(vectors[one.vector_key] @ vector) for one in chunks if one.vector_key in vectors}
         )[:depth]
 
     # ------------------------------------------------------------ what was followed
 
-    def followed(self, name: str, query: Query) -> Mapping[str, Any]:
+    def followed(self, name: str, query: Query, where: Expr | None) -> Mapping[str, Any]:
         """What a form looked into for a query: documents, nodes of trees, keywords, rows of tables, the nearest first."""
         if name == "keywords":
-            table = {word: self._keyword_table.get(word, ()) for word in sorted(set(words(query.text)))}
+            table = {word: self._index.keyword_table.get(word, ()) for word in sorted(set(words(query.text)))}
             return {
                 "keywords": {
-                    word: [self._documents[at].doc_id for at, _, _ in found] for word, found in table.items() if found
+                    word: [self._index.documents[at].doc_id for at, _, _ in found]
+                    for word, found in table.items()
+                    if found
                 }
             }
         if name == "fields":
-            scores = self._field_index.scores(asked_words(query.text))
+            scores = self._index.field_index.scores(asked_words(query.text))
             best = [
                 int(key) for key, score in ranking({str(at): score for at, score in enumerate(scores)}) if score > 0
             ]
-            n = len(self._documents)
+            n = len(self._index.documents)
             return {
-                "documents": [self._documents[at].doc_id for at in best if at < n][:FOLLOWED],
-                "rows": [str(self._rows[at - n][1]) for at in best if at >= n][:FOLLOWED],
+                "documents": [self._index.documents[at].doc_id for at in best if at < n][:FOLLOWED],
+                "rows": [str(self._index.rows[at - n][1]) for at in best if at >= n][:FOLLOWED],
             }
         if name not in ("hierarchical", "tree"):
             return {}
         most = NEAREST_DOCUMENTS if name == "hierarchical" else ROOTS
-        documents = [self._documents[at] for at in self._nearest_documents(query)[:most]]
+        documents = list(islice(self._nearest_documents(query, where), most))
         found: dict[str, Any] = {"documents": [one.doc_id for one in documents]}
         if name == "tree":
             vector = self._vector(query)
@@ -189,21 +259,23 @@ class IndexForms:
 
     # ------------------------------------------------------------ why not
 
-    def why(self, name: str, query: Query, stored: StoredChunk) -> str:
+    def why(self, name: str, query: Query, stored: StoredChunk, where: Expr | None) -> str:
         """Why a form does not find a chunk, in one sentence."""
-        document = next((one for one in self._documents if one.doc_id == stored.chunk.doc_id), None)
+        document = next((one for one in self._index.documents if one.doc_id == stored.chunk.doc_id), None)
         if document is None:
             return f"Its document was not there when the form {name} was built."
         if stored.chunk.level:
             return f"It is a summary, and {name} finds the documents' own text."
-        at, asked = self._documents.index(document), set(words(query.text))
+        asked = set(words(query.text))
         if name == "keywords":
             held = sorted(asked & set(words(stored.chunk.text)))
             listed = f" It holds {', '.join(held)}, which set other documents apart more." if held else ""
             return f"None of the question's words is among the {KEYWORDS} keywords of its document.{listed}"
         if name == "fields":
             return "Title, name and metadata of its document hold none of the question's words, and no row of a table in it does."
-        place = self._nearest_documents(query).index(at) + 1
+        place = next(
+            (place for place, one in enumerate(self._nearest_documents(query, where), start=1) if one is document), 0
+        )
         most = NEAREST_DOCUMENTS if name == "hierarchical" else ROOTS
         if name in ("hierarchical", "tree") and place > most:
             return f"Its document is number {place} by nearness, and {name} looks into the nearest {most}."
@@ -211,73 +283,11 @@ class IndexForms:
             return f"Its document is number {place} by nearness, but the {BEAM} nearest summaries of a level do not lead to it."
         return f"{name} does not find it."
 
-    # ------------------------------------------------------------ what they are built of
-
-    @cached_property
-    def _documents(self) -> Sequence[_Document]:
-        documents = []
-        for info in self._catalog.documents(self._collection):
-            stored = self._catalog.stored_chunks(self._collection, info.doc_id)
-            if stored:
-                chunks, summaries = (
-                    [one for one in stored if bool(one.chunk.level) is level] for level in (False, True)
-                )
-                documents.append(_Document(info.doc_id, chunks, summaries))
-        return documents
-
-    @cached_property
-    def _field_index(self) -> Okapi:
-        """Of the documents, then of the rows of their tables."""
-        documents = [words(_field_text((*one.chunks, *one.summaries)[0].row)) for one in self._documents]
-        return Okapi([*documents, *([*words(chunk.title), *row_words(row)] for chunk, row in self._rows)])
-
-    @cached_property
-    def _rows(self) -> Sequence[tuple[StoredChunk, TableRow]]:
-        """The rows of all tables, each with the chunk that it starts in."""
-        from rag.parse_child import unpack_blocks
-
-        found = []
-        for one in self._documents:
-            text, packed = self._catalog.body(self._collection, one.doc_id) or ("", None)
-            starts = [chunk.chunk.start for chunk in one.chunks]
-            for row in table_rows(text, unpack_blocks(packed, len(text)) if packed and starts else ()):
-                found.append((one.chunks[max(bisect_right(starts, row.start) - 1, 0)], row))
-        return found
-
-    @cached_property
-    def _keyword_table(self) -> Mapping[str, list[tuple[int, float, frozenset[str]]]]:
-        """word → (document, weight there, keys of the chunks that hold it). A document's keywords weigh most by tf · idf."""
-        counts = [[Counter(words(chunk.chunk.text)) for chunk in one.chunks] for one in self._documents]
-        totals = [sum(parts, Counter[str]()) for parts in counts]
-        n_with = Counter(word for total in totals for word in total)
-        table: dict[str, list[tuple[int, float, frozenset[str]]]] = {}
-        for at, total in enumerate(totals):
-            weights = {word: (1 + math.log(n)) * math.log(1 + len(totals) / n_with[word]) for word, n in total.items()}
-            for word, weight in ranking(weights)[:KEYWORDS]:
-                pks = [
-                    chunk.pk for chunk, part in zip(self._documents[at].chunks, counts[at], strict=True) if word in part
-                ]
-                table.setdefault(word, []).append((at, weight, frozenset(pks)))
-        return table
-
-    @cached_property
-    def _document_vectors(self) -> np.ndarray:
-        """One unit vector per document: the mean of its topmost summaries, without them of its chunks."""
-        means = []
-        for one in self._documents:
-            top = max((each.chunk.level for each in one.summaries), default=0)
-            chosen = [each for each in (*one.summaries, *one.chunks) if each.chunk.level == top]
-            found = list(self._catalog.vectors([each.vector_key for each in chosen]).values())
-            mean = np.mean(found, axis=0) if found else np.zeros(0)
-            means.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
-        dim = max((len(one) for one in means), default=0)
-        return np.array([one if len(one) else np.zeros(dim) for one in means], dtype=np.float32)
-
     def _by_document(self, scores: Mapping[int, float], where: Expr | None) -> dict[str, float]:
         """The score of each document for its chunks, the earlier a little more."""
         found: dict[str, float] = {}
         for at, score in scores.items():
-            document = self._documents[at]
+            document = self._index.documents[at]
             if score > 0:
                 found |= {
                     chunk.pk: score * (1.0 - 1e-6 * n)

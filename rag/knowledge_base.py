@@ -202,7 +202,7 @@ class KnowledgeBase:
         seen.collection = stored_name(principal.tenant if principal else "", name)
         seen.settings, seen._principal = settings or self.settings, principal
         seen._other_chat = chat or self._other_chat
-        seen._kept_graph, seen._memory = {}, self._memory.for_view()
+        seen._kept_graph = {}
         return seen
 
     @property
@@ -470,6 +470,7 @@ class KnowledgeBase:
             if collection is None or not self.documents(doc_id):
                 return False
             set_access(self.catalog, self.store, self.collection, self.index_name(collection.generation), doc_id, names)
+            self.catalog.note_write(self.collection, time.time())
         return True
 
     def collections(self) -> list[str]:
@@ -544,8 +545,8 @@ class KnowledgeBase:
         rewrite, decompose, step_back, translate, auto_filter (bool), multi_query, hyde (how many): what the chat model
             does with the question first. rerank: False leaves the reranker out, True demands one.
         history: (question, answer) pairs of the conversation so far. explain: each step's candidates in the trace.
-        depth, depths, weights, dense_weight, dense_trust, fusion, rrf_k, boosts, recency, recency_days, recency_field, collapse: as
-            in the settings of [search], for this search.
+        depth, depths, weights, dense_weight, dense_trust, graph_weight, fusion, rrf_k, boosts, recency, recency_days, recency_field,
+            collapse, neighbours, cross_language, cache: as in the settings of [search], for this search.
         expand: what is shown in place of the chunks found, as in search.expand; left out: the chunks. `ask` reads the setting.
         Raises: UsageError, FilterError, StoreError, FingerprintError, ModelError.
         """
@@ -562,24 +563,35 @@ class KnowledgeBase:
 
         if principal is not None and self._principal is not None:
             raise UsageError("Only the home's owner may ask what somebody else finds.")
-        seen = self.view(collection=shown_name(self.collection), principal=principal) if principal else self
-        collection = self.catalog.collection(seen.collection)
+        name = shown_name(self.collection)
+        kept = self.collection if principal is None else stored_name(principal.tenant, name)
+        collection = self.catalog.collection(kept)
         doc_id = chunk_id.rpartition("#")[0]
-        stored = self.catalog.stored_chunks(seen.collection, doc_id) if collection else []
-        known = self.catalog.documents(seen.collection, doc_id) if collection else []
+        stored = self.catalog.stored_chunks(kept, doc_id) if collection else []
+        known = self.catalog.documents(kept, doc_id) if collection else []
         found = next((one for one in stored if one.chunk.chunk_id == chunk_id), None)
         if collection is None or found is None:
             why = f"Its document is {known[0].state}." if known else "No document of that id is in it."
             if stored:
                 why = f"Its document has {len(stored)} chunks, none of that span; `ragstone docs show {doc_id} --chunks` lists them."
             raise UsageError(f"The chunk {chunk_id!r} is not in the collection {self.collection!r}. {why}")
+        if principal is not None and not principal.may_see(name):
+            only = f"The collection {name!r} is not among those that are there for them: {', '.join(principal.collections)}."
+            return refused(
+                found, query, "access", only, "Open the collection to them: `ragstone users set NAME --only …`."
+            )
         if principal is not None and not set(principal.readers) & set(found.acl):
             names = f"The access list of its document ({', '.join(found.acl) or 'the owner alone'}) lets none of {', '.join(principal.readers)} in."
             return refused(found, query, "access", names, f"Put one of them on the list: kb.set_access({doc_id!r}, …).")
         if known and known[0].state == "disabled":
             return refused(
-                found, query, "disabled", "Its document is switched off.", "Switch it on: kb.edit(…, disabled=False)."
+                found,
+                query,
+                "disabled",
+                "Its document is switched off.",
+                f"Switch it on: kb.edit({doc_id!r}, enabled=True).",
             )
+        seen = self.view(collection=name, principal=principal) if principal else self
         shown = ("expand", "highlight", "explain")  # how hits are shown; what is found does not hang on it
         asked = {name: value for name, value in options.items() if name not in shown}
         return explain(found, seen._attempts(query, collection, asked))
@@ -603,7 +615,8 @@ class KnowledgeBase:
                 **{key.replace(".", "__"): value for key, value in settings.items()}
             )
             kept = {name: value for name, value in asked.items() if f"search.{name}" not in settings}
-            chosen = changed._chosen(**{**kept, **options})
+            changed, left = changed._for_one_search({**kept, **options})
+            chosen = changed._chosen(**left)
             with turns.taken():
                 return changed._routed(query, collection, chosen, trace, planned)
 
@@ -703,21 +716,33 @@ class KnowledgeBase:
         **others: Any,
     ) -> _Chosen:
         """What the caller asked for, else what the settings say, checked. Raises: UsageError, FilterError."""
-        from rag.search_options import search_options, with_options
+        from rag.search_options import search_options
 
-        search, understanding = with_options(self.settings.search, others)
+        search = self.settings.search
         mode = mode or search.mode
         reranker = self._reranker_for(rerank, mode)
         options = search_options(
             search, self.settings.rerank if reranker else None,
             mode=mode, top_k=top_k, filter=filter, mmr=mmr, explain=explain, summaries=summaries,
         )  # fmt: skip
-        wanted = replace(self._understanding(understanding, history), filter=filter)
+        wanted = replace(self._understanding(others, history), filter=filter)
         return _Chosen(mode=mode, wanted=wanted, reranker=reranker, options=options)
 
     def _search(self, query: str, trace: Trace, **asked: Any) -> Hits:
+        seen, options = self._for_one_search(asked)
         with turns.taken():
-            return self._found(query, trace, **asked)
+            return seen._found(query, trace, **options)
+
+    def _for_one_search(self, asked: Mapping[str, Any]) -> tuple[KnowledgeBase, dict[str, Any]]:
+        """The same with the settings of [search] that a caller asked for, and what else was asked for. Raises: UsageError."""
+        from rag.search_options import with_options
+
+        search, options = with_options(self.settings.search, asked)
+        if search is self.settings.search:
+            return self, options
+        seen = copy.copy(self)
+        seen.settings = self.settings.model_copy(update={"search": search})
+        return seen, options
 
     def _found(
         self, query: str, trace: Trace, *, expand: str | None = None, highlight: bool = False, **asked: Any

@@ -22,7 +22,7 @@ from rag.dates import first_day
 from rag.errors import ChatError, ModelError, StoreAwayError, UsageError
 from rag.filters import All, Expr, matches, shown
 from rag.fusion import Part, Ranking, checked_scores
-from rag.settings import FORMS, MOST_CANDIDATES
+from rag.settings import MOST_CANDIDATES
 from rag.trace import Trace
 from rag.types import Hit, Hits, Query, Reranker
 from rag.understanding import Understood
@@ -113,7 +113,7 @@ class SearchParts:
     trust: shares of their weights that the rankings of a query get beside each other.
     understand: plans the queries of a question; None: the question as it is. reranker: None: no reranking.
     fallback: finds rows by words while the store is away; None: then the search fails.
-    forms: the index forms of rag/index_forms.py, which can say what they followed.
+    forms: the index forms of rag/index_forms.py. followed: what a retriever looked into for a query, where it can say.
     """
 
     retrievers: Mapping[str, Retriever]
@@ -126,6 +126,7 @@ class SearchParts:
     reranker: Reranker | None = None
     fallback: Retriever | None = None
     forms: Callable[[], IndexForms] | None = None
+    followed: Callable[[str, Query, Expr | None], Mapping[str, Any]] = lambda _retriever, _query, _filter: {}
 
 
 def search(query: str, *, parts: SearchParts, options: SearchOptions, trace: Trace) -> Hits:
@@ -240,7 +241,9 @@ def without_filter(plan: Understood) -> Understood:
 
 
 def check_query(query: str) -> None:
-    """Raises UsageError for a query without a word."""
+    """Raises UsageError for a query without a word, and for one that is no text."""
+    if not isinstance(query, str):
+        raise UsageError(f"The query must be text, not {query!r:.100}.")
     if not query.strip():
         raise UsageError("The query is empty. Type a question or some words to look for.")
 
@@ -408,6 +411,9 @@ def rerank(
         chunks = parts.load([pk for pk, _ in head])
         read = [(pk, score) for pk, score in head if pk in chunks]
         step.n_in, step.detail = len(read), {"reranker": parts.reranker.name, "weight": options.rerank_weight}
+        if not read:  # they were deleted since they were resolved
+            step.n_out = len(fused)
+            return fused
         try:
             scores = checked_scores(
                 parts.reranker.scores(question, [chunks[pk].chunk.indexed_text for pk, _ in read]), len(read)
@@ -537,14 +543,9 @@ def _hit(rank: int, pk: str, score: float, stored: StoredChunk, scores: Mapping[
 
 
 def _explain(trace: Trace, found: Ranked, parts: SearchParts) -> None:
-    """Give each step of the trace the first of its candidates, by chunk id, and what an index form followed."""
+    """Give each step of the trace the first of its candidates, by chunk id, and what a retriever followed."""
     rows, lists = found.rows, found.lists
-    forms = parts.forms
-    followed = {
-        one.step: forms().followed(one.retriever, one.query)
-        for one in found.recalled
-        if forms and one.retriever in FORMS
-    }
+    followed = {one.step: parts.followed(one.retriever, one.query, one.where) for one in found.recalled}
     trace.steps = [
         replace(step, detail={**step.detail, **followed.get(step.name, {}), "candidates": [
             {"chunk_id": rows[pk].chunk_id, "score": round(score, 6)} for pk, score in lists[step.name][:SHOWN_CANDIDATES]

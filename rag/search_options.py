@@ -52,10 +52,13 @@ def search_options(
     )  # fmt: skip
 
 
-PER_SEARCH = frozenset({
-    "depth", "depths", "weights", "boosts", "recency", "recency_days", "recency_field", "collapse", "fusion", "dense_weight", "dense_trust",
-    "rrf_k",
-})  # fmt: skip
+PER_SEARCH = frozenset(SearchSettings.model_fields) - {
+    "mode",
+    "top_k",
+    "mmr",
+    "summaries",
+    "expand",
+}  # those are options themselves
 
 
 def with_options(search: SearchSettings, asked: Mapping[str, Any]) -> tuple[SearchSettings, dict[str, Any]]:
@@ -68,7 +71,7 @@ def with_options(search: SearchSettings, asked: Mapping[str, Any]) -> tuple[Sear
         return SearchSettings.model_validate({**search.model_dump(), **changes}), others
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}.") from None
 
 
 def weights(mode: str, search: SearchSettings) -> Mapping[str, float]:

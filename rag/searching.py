@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rag.catalog_rows import Collection
     from rag.filters import Expr
     from rag.fusion import Part
-    from rag.index_forms import IndexForms
+    from rag.index_forms import FormsIndex, IndexForms
     from rag.knowledge_base import KnowledgeBase
     from rag.pipeline import Retriever, SearchParts
     from rag.understanding import Budget, UnderstandOptions, Understood
@@ -37,28 +37,25 @@ SUB_QUESTION_HITS = 5
 FIELD_VALUES = 200  # of each field, as documents write them, that a condition's value is looked for in
 MOST_VIEWS = 500  # whose collections have their language remembered
 MOST_BACKGROUNDS = 50  # collections of which a sample of vectors is kept, 0.8 MB each at 384 dimensions
+MOST_FORMS = 4  # readers' collections of which the texts are kept for index forms
 NO_UNDERSTANDING: dict[str, Any] = {
     "rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False, "step_back": False, "translate": False, "auto_filter": False,
 }  # fmt: skip
 
 
 class SearchMemory:
-    """What searches need again. Threads share it; each thing is kept with the state of the collection that it is of."""
+    """What searches need again. Threads and views share it, as each request has its own view.
+
+    Each thing is kept with the state of the collection that it is of, and by its reader where it was read with their rights.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._crossings: dict[str, Crossing] = {}  # by the model's fingerprint
-        # of each reader's collection; views share it, as each request has its own view
+        # of each reader's collection
         self._languages: dict[tuple[Any, ...], tuple[tuple[Any, ...], str]] = {}
         self._backgrounds: dict[str, tuple[tuple[Any, ...], Background]] = {}  # by collection
-        self._forms: tuple[tuple[Any, ...], IndexForms] | None = None
-
-    def for_view(self) -> SearchMemory:
-        """The same for another view of the home: what was read from the catalog with other rights stays behind."""
-        seen = SearchMemory()
-        seen._lock, seen._crossings, seen._languages = self._lock, self._crossings, self._languages
-        seen._backgrounds = self._backgrounds
-        return seen
+        self._forms: dict[tuple[Any, ...], tuple[tuple[Any, ...], FormsIndex]] = {}
 
     def crossing(self, fingerprint: str, shift: Callable[[], Any]) -> Crossing:
         with self._lock:
@@ -72,11 +69,9 @@ class SearchMemory:
     def background(self, name: str, state: tuple[Any, ...], sample: Callable[[], Background]) -> Background:
         return _as_of(self._backgrounds, name, state, sample, most=MOST_BACKGROUNDS)
 
-    def forms(self, state: tuple[Any, ...], build: Callable[[], IndexForms]) -> IndexForms:
+    def forms(self, of: tuple[Any, ...], state: tuple[Any, ...], build: Callable[[], FormsIndex]) -> FormsIndex:
         with self._lock:
-            if self._forms is None or self._forms[0] != state:
-                self._forms = state, build()
-            return self._forms[1]
+            return _as_of(self._forms, of, state, build, most=MOST_FORMS)
 
 
 def _as_of(
@@ -115,6 +110,7 @@ class Searcher:
             reranker=reranker,
             fallback=self._without_store,
             forms=self._forms,
+            followed=self._followed,
         )
 
     def planner(self, wanted: UnderstandOptions) -> Callable[[str, Trace], Understood]:
@@ -136,7 +132,8 @@ class Searcher:
         return plan
 
     def retrievers(self) -> Mapping[str, Retriever]:
-        from rag.filters import to_milvus
+        from rag.filters import is_exact, to_milvus
+        from rag.sieve import sieved
 
         kb, index = self._kb, self._kb.index_name(self._collection.generation)
         readers = kb.principal.readers if kb.principal else None
@@ -156,8 +153,24 @@ class Searcher:
             passages = self.fused(query, depth, where, once)
             return list(kb.graph.ranking(query, depth, where, passages=passages))
 
-        once: dict[str, Retriever] = {"dense": _remembered(dense), "bm25": _remembered(bm25)}
+        def exactly(retriever: Retriever) -> Retriever:
+            """What it gives is tested here where the store does not test the filter as it is meant."""
+
+            def asked(query: Query, depth: int, where: Expr | None) -> list[tuple[str, float]]:
+                if where is None or is_exact(where):
+                    return retriever(query, depth, where)
+                return sieved(retriever, partial(self._meeting, where))(query, depth, where)
+
+            return asked
+
+        once: dict[str, Retriever] = {"dense": _remembered(exactly(dense)), "bm25": _remembered(exactly(bm25))}
         return {**once, **{name: form(name) for name in FORMS}, "graph": graph}
+
+    def _meeting(self, where: Expr, pks: Sequence[str]) -> set[str]:
+        """Which of these rows meet the filter, by the catalog."""
+        from rag.filters import matches
+
+        return {pk for pk, one in self._kb.catalog.live_chunks(self._name, pks).items() if matches(where, one.row)}
 
     def vector(self, query: Query) -> Any:
         """The vector to search with, moved into the language of the documents where that is another one."""
@@ -167,14 +180,26 @@ class Searcher:
 
     def _vector(self, query: Query) -> Any:
         vector = query_vector(query, self._made)
-        into = self.main_language() if self._kb.settings.search.cross_language else ""
-        if not into or language(query.text) == into:
+        into = self._moved_into(query)
+        if not into:
             return vector
         crossing = self._memory.crossing(
             self._collection.fingerprint,
             lambda: self._made("crossing", [text for pair in PAIRS for text in pair]),
         )
         return crossing.moved(vector, query.text, into)
+
+    def _moved_into(self, query: Query) -> str:
+        """The language of the documents where the question's is another one; "" where nothing is moved."""
+        into = self.main_language() if self._kb.settings.search.cross_language else ""
+        return "" if language(query.text) == into else into
+
+    def _followed(self, name: str, query: Query, where: Expr | None) -> Mapping[str, Any]:
+        """What a retriever looked into for a query: see `IndexForms.followed`; of dense, whether the question was moved."""
+        if name in FORMS:
+            return self._forms().followed(name, query, where)
+        into = self._moved_into(query) if name == "dense" else ""
+        return {"moved_into": into} if into else {}
 
     def _made(self, kind: str, texts: Sequence[str]) -> Any:
         """A vector of the collection's model, from the cache where it may be."""
@@ -314,12 +339,12 @@ class Searcher:
 
     def _forms(self) -> IndexForms:
         """Index forms that are built in memory: anew when documents have changed since."""
-        from rag.index_forms import IndexForms
+        from rag.index_forms import FormsIndex, IndexForms
 
-        catalog, principal = self._kb.catalog, self._kb.principal
-        state = (principal, self._name, self._collection.generation, *catalog.revision(self._name))
-        vector = lambda query: self.vector(query)  # noqa: E731
-        return self._memory.forms(state, lambda: IndexForms(catalog, self._name, vector))
+        catalog, name = self._kb.catalog, self._name
+        state = (*self._state, *catalog.revision(name))
+        index = self._memory.forms((self._kb.principal, name), state, lambda: FormsIndex(catalog, name))
+        return IndexForms(index, self.vector)
 
 
 def query_vector(query: Query, made: Callable[[str, Sequence[str]], Any]) -> Any:

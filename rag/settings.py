@@ -26,6 +26,7 @@ SENTENCES = "sentences"  # the reranker that needs no model
 Summaries = Literal["all", "none", "only"]
 SUMMARIES: tuple[str, ...] = get_args(Summaries)
 MOST_CANDIDATES = 16_384  # of one search: Milvus gives no more
+MOST_FAVOUR = 1_000_000  # standard deviations, or times another weight: beyond it sums are no numbers any more
 MODES = ("hybrid", "dense", "bm25", "auto", "graph", *FORMS)
 RETRIEVERS = ("dense", "bm25", "graph", *FORMS)
 
@@ -178,13 +179,15 @@ class SearchSettings(_Section):
     depths: dict[str, Annotated[int, Field(ge=1, le=MOST_CANDIDATES)]] = Field(
         {}, description='of single retrievers, in place of depth: {"bm25": 200}'
     )
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    weights: dict[str, Annotated[float, Field(ge=0, le=MOST_FAVOUR)]] = Field(
         {}, description='of single retrievers (else 0.5, and dense_weight): {"keywords": 0.2}'
     )
-    boosts: dict[str, float] = Field(
+    boosts: dict[str, Annotated[float, Field(ge=-MOST_FAVOUR, le=MOST_FAVOUR)]] = Field(
         {}, description="what documents that meet a condition gain, in standard deviations: {\"type == 'pdf'\": 0.5}"
     )
-    recency: float = Field(0.0, ge=0, description="what a document of today gains, in standard deviations; 0: nothing")
+    recency: float = Field(
+        0.0, ge=0, le=MOST_FAVOUR, description="what a document of today gains, in standard deviations; 0: nothing"
+    )
     recency_days: float = Field(365, gt=0, description="age at which half of that is left")
     recency_field: str = Field("date", description="metadata key with the date, as 2026-01-31")
     collapse: float = Field(
@@ -578,4 +581,6 @@ def _validate(tree: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         origin = origins.get(key, "code")
         given = "" if "api_key" in key or "token" in key or "passwords" in key else f" Given: {first.get('input')!r}."
-        raise SettingsError(f"Setting {key} (from {origin}): {first['msg']}.{given}") from error
+        raise SettingsError(
+            f"Setting {key} (from {origin}): {first['msg'].removeprefix('Value error, ')}.{given}"
+        ) from error

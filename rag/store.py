@@ -61,25 +61,25 @@ _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # gRPC goes through thes
 _T = TypeVar("_T")
 
 
-def search_text(text: str, *, question: bool = False) -> str:
-    """The text as full-text search sees it, of chunks and of questions."""
+def search_text(text: str, *, question: bool = False, pairs: bool = True) -> str:
+    """The text as full-text search sees it, of chunks and of questions. pairs: of Chinese characters, beside the words."""
     plain = _PUNCTUATION.sub(" ", text)
-    for pairs in (True, False):
-        cut = " ".join(spaced(plain, pairs=pairs, asking=not question).split())
+    for with_pairs in (pairs, False):
+        cut = " ".join(spaced(plain, pairs=with_pairs, asking=not question).split())
         encoded = cut.encode("utf-8", "replace")
         if len(encoded) <= MAX_TEXT_BYTES:
             break
     if question and not cut:
-        return search_text(text)  # it is made of words that ask
+        return search_text(text, pairs=pairs)  # it is made of words that ask
     return cut if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 
-def search_terms(text: str, *, question: bool = False, dropped: bool = False) -> dict[str, str]:
+def search_terms(text: str, *, question: bool = False, dropped: bool = False, pairs: bool = True) -> dict[str, str]:
     """The terms that full-text search compares, as the ANALYZER makes them, each with the word it was made of.
 
-    dropped: with those that it leaves out, too.
+    dropped: with those that it leaves out, too. pairs: of Chinese characters, beside the words.
     """
-    shown = search_text(text, question=question and not dropped).lower().split()
+    shown = search_text(text, question=question and not dropped, pairs=pairs).lower().split()
     found: dict[str, str] = {}
     for word in shown:
         if dropped or word not in ENGLISH_STOP:
@@ -322,11 +322,28 @@ class MilvusStore:
             raise
 
     def _search(self, index: str, asked: Any, field: str, depth: int, expression: str) -> list[tuple[str, float]]:
+        """The best `depth` rows, equal scores by key.
+
+        The engine gives any of the rows with equal scores where it cuts, and others for another depth: it is asked on until
+        all that are as good as the last one are there.
+        """
+        wanted = depth + 1
+        while True:
+            found = self._found(index, asked, field, min(wanted, MOST_CANDIDATES), expression)
+            found.sort(key=lambda one: (-one[1], one[0]))
+            if (
+                len(found) < min(wanted, MOST_CANDIDATES)
+                or wanted >= MOST_CANDIDATES
+                or found[-1][1] < found[depth - 1][1]
+            ):
+                return found[:depth]
+            wanted *= 4
+
+    def _found(self, index: str, asked: Any, field: str, depth: int, expression: str) -> list[tuple[str, float]]:
         def ask(data: list[Any]) -> Any:
             return self._call(  # measured as the index says: older ones say COSINE
-                self._client.search, index, data=data, anns_field=field, limit=min(depth, MOST_CANDIDATES), filter=expression,
-                patience_s=0.0,
-            )  # fmt: skip
+                self._client.search, index, data=data, anns_field=field, limit=depth, filter=expression, patience_s=0.0
+            )
 
         def ask_loaded(data: list[Any]) -> Any:
             try:

@@ -531,7 +531,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode",
         metavar="MODE",
-        help="hybrid (the default), dense, bm25, auto, fields, keywords, hierarchical, tree, list; several joined by +",
+        help="hybrid (the default), dense, bm25, auto, graph, fields, keywords, hierarchical, tree, list; several joined by +",
     )
     parser.add_argument(
         "--mmr", type=float, metavar="LAMBDA", help="diversify: 1 is relevance alone, 0 diversity alone"
@@ -543,7 +543,9 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filter", metavar="EXPR", help="such as: type == 'pdf' and year >= 2024")
     parser.add_argument(
-        "--expand", choices=("none", "parent", "neighbours", "window", "auto"), help="show more than the chunks found"
+        "--expand",
+        choices=("implied", "none", "parent", "neighbours", "window", "auto"),
+        help="show more than the chunks found",
     )
     parser.add_argument("--explain", action="store_true", help="show what every step did")
     model = parser.add_argument_group("with the chat model's help (each costs one call)")

@@ -218,6 +218,8 @@ def _backup_json(done: Backup) -> dict[str, Any]:
 
 
 def search(options: argparse.Namespace) -> Outcome:
+    if options.as_name and options.why is None:
+        raise UsageError("--as says for whom --why explains. Name the passage: --why CHUNK_ID.")
     with _open(options) as kb:
         if options.why is not None:
             somebody = Principal(names=checked_names(options.as_name)) if options.as_name else None

@@ -323,6 +323,8 @@ def explanation(data: Mapping[str, Any]) -> None:
     out.print(f"[bold]{escape(data['chunk_id'])}[/bold] {where}. {escape(data['reason'])}")
     for one in data["advice"]:
         out.print(f"   → {escape(one)}")
+    if not data["standings"]:  # nobody searched
+        return
     table = Table("after", "rank", "of", "score", "", box=None, pad_edge=False)
     for one in data["standings"]:
         score = "" if one["score"] is None else f"{one['score']:.3f}"

@@ -319,3 +319,20 @@ def test_a_write_and_a_search_leave_sparse_matrices_alone(tmp_path: Path, repo: 
     command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
     ended = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=60)
     assert ended.stdout.split() == ["3", "False"], ended.stderr
+
+
+def test_more_rows_never_change_the_first_among_equal_scores(store: MilvusStore) -> None:
+    name = f"equal_{os.getpid()}"
+    store.create(name, dim=DIM)
+    try:
+        store.upsert(name, rows(300), [vectors(4)[i % 4] for i in range(300)])
+        searches = [lambda depth: store.dense(name, vectors(4)[0], depth=depth)]
+        if store.has_bm25(name):
+            searches.append(lambda depth: store.bm25(name, "green tea at 80 degrees", depth=depth))
+        for search in searches:
+            every = search(300)
+            assert every == sorted(every, key=lambda one: (-one[1], one[0]))
+            for depth in (1, 5, 10, 40, 100, 170):
+                assert search(depth) == every[:depth]
+    finally:
+        store.drop(name)

@@ -184,6 +184,7 @@ def test_global_options_before_or_after(tmp_path: Path, capsys: pytest.CaptureFi
         (["search", "   "], 2, "empty"),
         (["search", "tea", "--filter", "type =="], 2, "filter"),
         (["search", "tea", "-k", "0"], 2, "top_k"),
+        (["search", "tea", "--as", "u:ann"], 2, "--why"),
         (["search", "tea", "-k", "many"], 2, "many"),
         (["search", "tea", "--mode", "hybird"], 2, "Did you mean hybrid"),
         (["serach", "tea"], 2, "Did you mean search"),

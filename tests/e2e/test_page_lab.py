@@ -12,7 +12,10 @@ import pytest
 from eval import library
 from eval.dataset import load_dataset
 from rag import Document, KnowledgeBase
+from rag.users import Users
 from tests.page_server import CHROMIUM, idle, opened, serving, shown
+
+PASSWORD = "seven cups of tea"
 
 pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -85,3 +88,41 @@ def test_a_strategy_of_ones_own_in_chinese(address: str, browser: Any) -> None:
     page.get_by_text(re.compile("个段落，用时")).locator("visible=true").first.wait_for()
     assert page.get_by_text("Traceback").count() == 0
     page.context.close()
+
+
+def test_the_owner_asks_why_somebody_does_not_find_it(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, tiny_settings: Any
+) -> None:
+    home = tmp_path_factory.mktemp("somebody") / "home"
+    with KnowledgeBase.open(home, settings=tiny_settings) as kb:
+        kb.ingest(
+            [Document("祁门红茶由余干臣创制。", doc_id="keemun", title="祁门红茶", source="keemun.md")], acl=("u:ann",)
+        )
+        users = Users(kb.catalog.engine)
+        users.add("boss", PASSWORD, role="admin")
+        for name in ("ann", "bob"):
+            users.add(name, PASSWORD)
+    with serving(home, tiny_settings) as server:
+        page = browser.new_context(locale="zh-CN").new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{server.url}/lab")
+        page.locator("input[name=name]").fill("boss")
+        page.locator("input[name=password]").fill(PASSWORD)
+        page.locator("input[name=password]").press("Enter")
+        page.get_by_label("问题或关键词").fill("祁门红茶是谁创制的")
+        page.get_by_role("button", name="比较").click()
+        page.get_by_role("combobox", name="以谁的身份").wait_for()
+        idle(page)
+        page.locator(".st-key-lab-why-ask button").click()
+        page.get_by_text("已找到，排在第 1 位。").wait_for()
+        told = page.get_by_text("问题中的词，段落里有").inner_text()
+        assert "创制" in told and "红茶" not in told and "茶是" not in told, told  # no pairs across words
+
+        page.get_by_role("combobox", name="以谁的身份").click()
+        page.get_by_role("option", name="bob").click()
+        idle(page)
+        assert page.get_by_text("已找到，排在第 1 位。").count() == 0  # that was somebody else's
+        page.locator(".st-key-lab-why-ask button").click()
+        page.get_by_text("不在结果中。丢失于：访问权限").wait_for()
+        page.get_by_text("把此人加入文档的访问名单").wait_for()
+        page.context.close()

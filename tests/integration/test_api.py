@@ -12,12 +12,23 @@ import openai
 import pytest
 
 from rag.knowledge_base import KnowledgeBase
+from rag.search_options import PER_SEARCH
+from rag.searching import NO_UNDERSTANDING
 from rag.types import Document
 from tests.api_server import Api, running
 from tests.fakes.openai_server import OpenAIServer, calls, cut_after, says, status
+from ui.api import shapes
 
 TEA = "Oolong is a tea that is partly oxidised. It is brewed at 90 degrees for three minutes."
 COFFEE = "Espresso is made under a pressure of nine bars."
+STOCK: Any = {
+    "type": "function",
+    "function": {
+        "name": "stock_of",
+        "description": "grams of a tea in the shop",
+        "parameters": {"type": "object", "properties": {"tea": {"type": "string"}}, "required": ["tea"]},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +120,6 @@ def test_a_conversation_goes_on(api: Api) -> None:
         )
     assert "three minutes" in (reply.choices[0].message.content or "")
     assert reply.model_extra["ragstone"]["question"] == "How long is oolong brewed?"  # type: ignore[index]
-
-
-STOCK: Any = {
-    "type": "function",
-    "function": {
-        "name": "stock_of",
-        "description": "grams of a tea in the shop",
-        "parameters": {"type": "object", "properties": {"tea": {"type": "string"}}, "required": ["tea"]},
-    },
-}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -215,6 +216,9 @@ def test_a_model_that_says_nothing_leaves_quotations(api: Api) -> None:
         ({"messages": [{"role": "user", "content": "  "}]}, "empty"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "text"),
         ({"ragstone": {"filter": "type =="}}, "filter"),
+        ({"ragstone": {"expand": "none", "depths": {"bm52": 3}}}, "no retriever 'bm52'"),
+        ({"model": "agent:react", "ragstone": {"explain": True, "filter": "year == 2024"}}, "leave out ragstone.filter"),
+        ({"tools": [STOCK], "ragstone": {"filter": "year == 2024"}}, "leave out ragstone.filter"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
@@ -474,3 +478,52 @@ def test_an_unknown_mode_names_the_known_ones(api: Api) -> None:
     with api.http() as http:
         answer = http.post("/v1/search", json={"query": "oolong", "mode": "nope"})
     assert answer.status_code == 400 and "hybrid" in answer.json()["error"]["message"]
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {"top_k": 1}, {"mode": "hybrid+keywords"}, {"filter": "year == 2024"}, {"mmr": 0.2}, {"summaries": "none"}, {"rerank": True, "mode": "bm25"},
+    {"expand": "neighbours", "neighbours": 0}, {"cross_language": False, "cache": False}, {"graph_weight": 0.5}, {"highlight": True, "explain": True}, {"fusion": "rrf", "rrf_k": 5}, {"depth": 1}, {"depths": {"bm25": 1}},
+    {"weights": {"bm25": 3.0}}, {"dense_weight": 0.9, "dense_trust": False}, {"boosts": {"year == 2024": 9.0}}, {"collapse": 0.1},
+    {"recency": 9.0, "recency_days": 30.0, "recency_field": "year"}, {"rewrite": False, "multi_query": 0, "hyde": 0, "decompose": False},
+    {"step_back": False, "translate": False, "auto_filter": False, "history": []},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_search_over_http_takes_what_one_in_code_takes(api: Api, options: dict[str, Any]) -> None:
+    query = "how is oolong brewed, under how many bars?"
+    hits = api.service.kb.search(query, **options)
+    with api.http() as http:
+        answer = http.post("/v1/search", json={"query": query, **options}).json()
+        body = {"model": "default", "messages": [{"role": "user", "content": query}]}
+        chat = http.post(
+            "/v1/chat/completions",
+            json={**body, "ragstone": {name: one for name, one in options.items() if name != "history"}},
+        ).json()
+    for one, hit in zip(answer["hits"], hits, strict=True):
+        assert (one["chunk_id"], one["text"], one["parts"], one["context"]) == (
+            hit.chunk_id,
+            hit.text,
+            hit.parts,
+            hit.context,
+        )
+        assert one["score"] == pytest.approx(hit.score) and one["highlights"] == [list(span) for span in hit.highlights]
+    assert [one["chunk_id"] for one in chat["ragstone"]["hits"]] == [hit.chunk_id for hit in hits]
+
+
+def test_every_option_of_a_search_is_asked_for_above() -> None:
+    assert {name for one in OPTIONS for name in one} == shapes.SearchRequest.model_fields.keys() - {
+        "query",
+        "collection",
+    }
+    assert shapes.SearchRequest.model_fields.keys() >= PER_SEARCH | NO_UNDERSTANDING.keys()
+
+
+def test_a_fault_is_told_as_in_code_and_where_it_is(api: Api) -> None:
+    with api.http() as http:
+        assert "The query is empty" in http.post("/v1/search", json={"query": " \u3000"}).json()["error"]["message"]
+        assert http.post("/v1/search", json={"query": 5}).json()["error"]["param"] == "query"
+        assert (
+            http.post("/v1/search", json={"query": "tea", "weights": {"bm25": -1}}).json()["error"]["param"]
+            == "weights.bm25"
+        )

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rag import Document, KnowledgeBase
 from rag.errors import FingerprintError, LockedError, ModelError, SourceError, StoreError, UsageError
+from rag.filters import matches, parse
 from rag.settings import Settings
 from tests import milvus_server
 from tests.fakes.chat import ScriptedChat
@@ -91,6 +93,46 @@ def test_filters_and_mmr(tiny_kb: KnowledgeBase) -> None:
     assert sorted(found(tiny_kb, "tea in a garden", top_k=20, mmr=0.2)) == sorted(f"d{i}" for i in range(20))
 
 
+META: tuple[dict[str, object], ...] = (
+    {}, {"year": 2020}, {"year": "2020"}, {"year": True}, {"year": 2020.5}, {"year": [2020]}, {"year": {"from": 2020}}, {"tags": ["a", "b%"]}, {"tags": "a"},
+    {"name": "a"}, {"name": "ab"}, {"name": "a_b"}, {"name": "a茶b"}, {"name": "茶"}, {"name": "绿茶"}, {"name": "a\\b"}, {"name": "a*b"}, {"name": ""},
+    {"a key": "x"}, {'a "key"': "x"}, {"年份": 2020}, {"page": 7}, {"in": "in"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "year == 2020", "year > 2000", "not year > 2000", "year in [2020, '2020']", "year != ''", "tags contains 'a'", "not tags contains 'a'",
+        "name like '%'", "name like '_'", "name like 'a_'", "name like 'a_b'", "name like '_茶'", "name like 'a%b'", "name like 'a\\\\b'", "name like '%*%'",
+        "not name like 'a%'", "not (name like '_b' or year == 2020)", "meta['a key'] == 'x'", "meta['a \"key\"'] == 'x'", "年份 == 2020", "meta['in'] == 'in'",
+        "page == 7", "page != 7", "source like 'd1_'", "type == 'text' and (year >= 2024 or name in ['a', 'b']) and not source like '%9%'",
+        " or ".join(f"doc_id == 'd{n}'" for n in range(0, 400, 2)), f"doc_id in {[f'd{n}' for n in range(5, 400)]}",
+    ],
+)  # fmt: skip
+def test_a_filter_means_the_same_in_the_store_and_in_the_catalog(odd_kb: KnowledgeBase, condition: str) -> None:
+    rows = {
+        one.doc_id: {"doc_id": one.doc_id, "source": one.source, "title": one.title, "type": one.type, "page": None, "meta": one.metadata}
+        for one in odd_kb.documents()
+    }  # fmt: skip
+    wanted = {doc_id for doc_id, row in rows.items() if matches(parse(condition), row)}
+    for mode in ("dense", "bm25", "keywords"):
+        assert {hit.doc_id for hit in odd_kb.search("tea", mode=mode, filter=condition, top_k=50)} == wanted, mode
+    assert {one.doc_id for one in odd_kb.find_documents(filter=condition)[0]} == wanted
+
+
+def test_a_filter_that_is_tested_here_is_asked_on_for_until_there_are_enough(odd_kb: KnowledgeBase) -> None:
+    few = {"filter": "source like 'd_'", "depth": 2}
+    assert {hit.doc_id for hit in odd_kb.search("tea", mode="dense", top_k=10, **few)} == {f"d{n}" for n in range(10)}
+
+
+@pytest.fixture(scope="module")
+def odd_kb(tmp_path_factory: pytest.TempPathFactory, tiny_settings: Settings) -> Iterator[KnowledgeBase]:
+    with KnowledgeBase.open(tmp_path_factory.mktemp("odd"), settings=tiny_settings) as kb:
+        kb.ingest([Document(f"tea {n}", doc_id=f"d{n}", metadata=meta) for n, meta in enumerate(META)])
+        yield kb
+
+
 def test_more_hits_than_documents_and_none_at_all(tiny_kb: KnowledgeBase) -> None:
     assert len(tiny_kb.search("anything")) == 0
     answer = tiny_kb.ask("anything?")
@@ -104,6 +146,8 @@ def test_more_hits_than_documents_and_none_at_all(tiny_kb: KnowledgeBase) -> Non
     ("call", "error"),
     [
         (lambda kb: kb.search("   "), UsageError),
+        (lambda kb: kb.search(None), UsageError),
+        (lambda kb: kb.ask(5), UsageError),
         (lambda kb: kb.search("tea", mode="magic"), UsageError),
         (lambda kb: kb.search("tea", top_k=0), UsageError),
         (lambda kb: kb.search("tea", filter="type =="), UsageError),

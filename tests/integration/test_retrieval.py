@@ -12,6 +12,7 @@ import pytest
 
 from rag import Document, KnowledgeBase, Settings
 from rag.errors import UsageError
+from rag.explaining import _words as told_words
 from rag.principals import Principal
 from rag.searching import Searcher, SearchMemory
 from rag.types import Embedder
@@ -130,11 +131,45 @@ def test_index_forms_obey_filters_and_changes(home: Path, embedder: Embedder, tm
         assert "new" in found(kb, query, mode=mode)
 
 
+@pytest.mark.parametrize("mode", ["hierarchical", "tree"])
+def test_documents_that_a_filter_leaves_are_looked_into_however_far_they_are(
+    rooms: Path, embedder: Embedder, mode: str
+) -> None:
+    with opened(rooms, embedder) as kb:
+        question, few = "which pot holds tea?", "kind == 'paper' and year > 1725"
+        hits = kb.search(question, mode=mode, filter=few, explain=True)
+        assert {hit.doc_id for hit in hits} == {"thing-28", "thing-29"}
+        step = next(one for one in hits.trace if one.name == f"recall:{mode}")
+        assert set(step.detail["documents"]) == {"thing-28", "thing-29"}
+        assert kb.explain(question, hits[-1].chunk_id, mode=mode, filter=few).rank == len(hits)
+
+
+def test_views_share_what_the_forms_are_built_of_and_readers_do_not(embedder: Embedder, tmp_path: Path) -> None:
+    with opened(tmp_path, embedder) as kb:
+        kb.ingest([Document(f"Note {n} about tea.", doc_id=f"d{n}", title=f"Note {n}") for n in range(3)])
+        kb.set_access("d0", ["u:ann"])
+        bob = Principal(names=("u:bob",))
+        for _ in range(2):
+            assert set(found(kb.view(), "tea", mode="keywords")) == {"d0", "d1", "d2"}
+            assert set(found(kb.view(principal=bob), "tea", mode="keywords")) == {"d1", "d2"}
+        built = [index for _, index in kb._memory._forms.values()]
+        assert len(built) == 2
+        kb.set_access("d1", ["u:ann"])  # as many documents as before, of the same versions
+        kb.set_access("d0", ["u:bob"])
+        assert set(found(kb.view(principal=bob), "note tea", mode="fields")) == {"d0", "d2"}
+        kb.search("tea", mode="keywords")
+        kb.delete("d2")
+        kb.ingest([Document("Note 3 about tea.", doc_id="d3", title="Note 3")])
+        assert set(found(kb, "tea", mode="keywords")) == {"d0", "d1", "d3"}
+
+
 def test_the_list_holds_all_in_order_or_says_why_not(home: Path, embedder: Embedder) -> None:
     with opened(home, embedder) as kb:
         assert sorted(found(kb, "anything", mode="list")) == sorted(one.doc_id for one in DOCUMENTS)
     with opened(home, embedder, search__depth=3) as kb, pytest.raises(UsageError, match="5 chunks.*reads 3 at most"):
         kb.search("anything", mode="list", top_k=3)
+    with opened(home, embedder, search__depth=3) as kb:
+        assert set(found(kb, "anything", mode="list", filter="department == 'Kitchen'")) == {"green", "black"}
 
 
 def test_an_unknown_mode_names_the_known_ones(kb: KnowledgeBase) -> None:
@@ -184,6 +219,17 @@ def test_settings_of_a_search_can_be_asked_for_in_one_search(kb: KnowledgeBase) 
     assert found(kb, "tea", expand="parent")
 
 
+def test_every_setting_of_a_search_holds_in_that_search_alone(rooms: Path, embedder: Embedder) -> None:
+    with opened(rooms, embedder) as kb:
+        question = "which pot holds tea?"
+        wide, narrow = (kb.search(question, top_k=1, expand="neighbours", neighbours=n)[0] for n in (2, 0))
+        assert len(wide.text) > len(narrow.text)
+        given = {"top_k", "mode", "mmr", "summaries", "expand"}  # options themselves
+        for name in Settings().search.model_dump().keys() - given:
+            kb.search(question, top_k=2, **{name: getattr(kb.settings.search, name)})
+        assert kb.settings.search == Settings().search
+
+
 def test_a_remedy_for_what_was_asked_of_one_search_is_a_setting(kb: KnowledgeBase) -> None:
     question, options = "green tea water report visitors", {"mode": "bm25", "depth": 1, "top_k": 1}
     lost = kb.explain(question, chunk_id(kb, "black"), **options)
@@ -199,9 +245,10 @@ def test_a_remedy_for_what_was_asked_of_one_search_is_a_setting(kb: KnowledgeBas
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"fusion": "sum"}, "fusion: "), ({"depths": {"bm52": 3}}, "no retriever 'bm52'"), ({"depths": {"bm25": 0}}, "depths.bm25"),
+        ({"fusion": "sum"}, "fusion: "), ({"depths": {"bm52": 3}}, "depths: there is no retriever 'bm52'"), ({"depths": {"bm25": 0}}, "depths.bm25"),
         ({"weights": {"keyword": 1}}, "no retriever 'keyword'"), ({"weights": {"bm25": float("nan")}}, "weights.bm25"),
-        ({"weights": {"fields": -1}}, "weights.fields"), ({"boosts": {"type == 'pdf'": float("inf")}}, "boosts"), ({"mmr": "0.5"}, "MMR"),
+        ({"weights": {"fields": -1}}, "weights.fields"), ({"boosts": {"type == 'pdf'": float("inf")}}, "boosts"), ({"boosts": {"year > 1": 1e308}}, "boosts"), ({"recency": 1e308}, "recency: "),
+        ({"weights": {"bm25": 1e308}}, "weights.bm25"), ({"mmr": "0.5"}, "MMR"),
         ({"mode": 5}, "mode must be"), ({"filter": 5}, "filter must be"), ({"expand": "bogus"}, "expand must be one of"),
         ({"rerank": "maybe"}, "rerank must be"), ({"rewrite": "yes"}, "rewrite must be"), ({"multi_query": True}, "multi_query must be"),
         ({"history": "abc"}, "history must hold"), ({"history": [("a",)]}, "history must hold"), ({"colour": 1}, "no option 'colour'"),
@@ -360,6 +407,21 @@ def test_the_words_shown_are_those_that_full_text_search_compares(
         assert bool(told.lost_at == "analyser") is not bool(told.shared_words or told.missing_words)
 
 
+@pytest.mark.parametrize(
+    ("question", "text", "shared", "missing", "dropped"),
+    [
+        ("什么是绿茶的水温？", "绿茶的水温是八十度", ("是", "绿茶", "的", "水温"), (), ("什么",)),
+        ("北京大学在哪里", "北京大学生很多", ("北京大学",), ("在",), ("哪里",)), ("绿茶水温", "茶水很热", ("茶水",), ("绿茶", "水温"), ()),
+        ("茶", "绿茶很香", (), (), ()), ("hot tea 的温度", "tea is hot", ("hot", "tea"), ("的", "温度"), ()),
+    ],
+)  # fmt: skip
+def test_words_are_told_whole(
+    question: str, text: str, shared: tuple[str, ...], missing: tuple[str, ...], dropped: tuple[str, ...]
+) -> None:
+    """Pairs of characters, which the index has beside them, are no words to a person."""
+    assert told_words(question, text) == (shared, missing, dropped)
+
+
 def test_a_filter_read_from_the_question_is_named(rooms: Path, embedder: Embedder) -> None:
     with opened(rooms, embedder) as kb:
         reply = json.dumps({"conditions": ["kind == 'metal'"], "query": ["a kind of metal"]})
@@ -383,6 +445,11 @@ def test_the_owner_asks_why_somebody_does_not_find_it(embedder: Embedder, tmp_pa
             kb.view(principal=bob).explain("launch code", wanted, principal=Principal(names=("u:ann",)))
         kb.set_access("secret", ["u:ann", "u:bob"])
         assert kb.explain("launch code", wanted, principal=bob).rank == 1
+        told = kb.explain("launch code", wanted, principal=Principal(names=("u:bob",), collections=("tea",)))
+        assert told.lost_at == "access" and "'default' is not among those" in told.reason
+        kb.edit("secret", enabled=False)
+        told = kb.explain("launch code", wanted)
+        assert told.lost_at == "disabled" and "kb.edit('secret', enabled=True)" in told.advice[0]
 
 
 def test_the_search_that_won_in_the_mode_auto_is_explained(rooms: Path, embedder: Embedder) -> None:
@@ -415,7 +482,11 @@ def test_a_chinese_question_over_english_documents_is_moved_and_no_other(embedde
     with opened(tmp_path / "english", embedder) as kb:
         kb.ingest([one for one in DOCUMENTS if one.doc_id != "classic"])
         assert Searcher(kb, kb.catalog.collection("default"), SearchMemory()).main_language() == "en"
-        moved = {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")}
+        hits = kb.search(question, mode="dense", explain=True)
+        moved = {hit.doc_id: hit.score for hit in hits}
+        assert hits.trace[0].name == "recall:dense" and hits.trace[0].detail["moved_into"] == "en"
+        as_it_is = kb.search(question, mode="dense", explain=True, cross_language=False)
+        assert "moved_into" not in as_it_is.trace[0].detail and as_it_is[0].score != hits[0].score
         own = {hit.doc_id: hit.score for hit in kb.search("green tea", mode="dense")}
         kb.settings = kb.settings.with_values(search__cross_language=False)
         assert {hit.doc_id: hit.score for hit in kb.search(question, mode="dense")} != moved

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from eval.commands import file_name
 from eval.systems import BUILT_IN, parse_system, parse_systems, split_names
 from rag.errors import UsageError
+from rag.settings import Settings
 
 
 def test_the_built_in_names_switch_on_what_they_say() -> None:
@@ -26,6 +28,20 @@ def test_switches_with_values_and_settings() -> None:
 def test_modes_are_joined() -> None:
     one = parse_system("hybrid+keywords+mmr@0.5")
     assert (one.options["mode"], one.options["mmr"]) == ("hybrid+keywords", 0.5)
+    assert parse_system("bm25+dense").options["mode"] == "bm25+dense"
+
+
+def test_tables_are_json_in_which_everything_stays() -> None:
+    text = """hybrid ( weights={"dense": 2, "bm25": 1}, boosts={"city == 'New York' and year in (1, 2)": 0.5}, depth = 9 ) + mmr@0.5"""
+    assert split_names(f"bm25, {text},dense") == ["bm25", text, "dense"]
+    one = parse_system(text)
+    assert one.settings == {
+        "search.weights": '{"dense":2,"bm25":1}', "search.boosts": '{"city == \'New York\' and year in (1, 2)":0.5}', "search.depth": "9",
+    }  # fmt: skip
+    changed = Settings().with_values(**{key.replace(".", "__"): value for key, value in one.settings.items()})
+    assert changed.search.weights == {"dense": 2, "bm25": 1} and one.options["mmr"] == 0.5
+    above, below = (f'bm25(boosts={{"year {sign} 5":1}})' for sign in "<>")
+    assert file_name(above) != file_name(below) and file_name("hybrid(depth=5)+mmr@0.5") == "hybrid_depth_5_+mmr_0.5"
 
 
 def test_only_settings_of_the_import_need_another_index() -> None:
@@ -50,6 +66,12 @@ def test_commas_in_brackets_do_not_part_names() -> None:
         ("hybrid(depth=many)", "search.depth"),
         ("hybrid(depth=0)", "search.depth"),
         ("hybrid(depth=5", "settings in brackets"),
+        ("hybrid+mmr@nan", "from 0 to 1"),
+        ("hybrid+hyde@99", "from 0 to 8"),
+        ("hybrid(mmr=0.5)", r"Write \+mmr"),
+        ("hybrid(understand.multi_query=3)", r"Write \+multi-query"),
+        ("hybrid(mode=dense)", "before the brackets"),
+        ("hybrid(top_k=3)", "--depth"),
     ],
 )
 def test_names_that_cannot_be(name: str, says: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import FilterError
-from rag.filters import All, Any_, Compare, literal, matches, negate, parse, to_milvus
+from rag.filters import All, Any_, Compare, is_exact, literal, matches, negate, parse, to_milvus
 
 ROW = {
     "doc_id": "a",
@@ -15,7 +15,7 @@ ROW = {
     "title": "A",
     "type": "pdf",
     "page": 3,
-    "meta": {"year": 2024, "lang": "en", "tags": ["x", "y"]},
+    "meta": {"year": 2024, "lang": "en", "tags": ["x", "y"], "author": {"name": "Ann"}},
 }
 
 
@@ -39,6 +39,10 @@ ROW = {
         ("absent != 1", True),
         ("not absent > 1", False),
         ("year == '2024'", False),
+        ("（type ＝＝ ‘pdf’ and lang in [“en”，“zh”]） and year ＞＝ 2024", True),
+        ("lang ！＝ “en”", False),
+        ("author < 3", False),
+        ("author != 'x'", True),
     ],
 )
 def test_meaning(text: str, expected: bool) -> None:
@@ -48,7 +52,8 @@ def test_meaning(text: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     "text",
     ["type ==", "== 'pdf'", "type == pdf", "(type == 'pdf'", "type == 'pdf' year > 3", "type 'pdf'", "type == 'pdf", "page == 'x'",
-     "type == 3", "type in []x", "in ['a']", "tags contains", "type contains 'x'", "not", "'a' == 'a'", "a ~ 3", "a == 1 and"],
+     "type == 3", "type in []x", "in ['a']", "tags contains", "type contains 'x'", "not", "'a' == 'a'", "a ~ 3", "a == 1 and",
+     "year > 1e999", "year == -1e400", "meta[''] == 'x'"],
 )  # fmt: skip
 def test_bad_filters_say_where(text: str) -> None:
     with pytest.raises(FilterError):
@@ -112,3 +117,16 @@ _expression = st.recursive(
 @given(_expression)
 def test_double_negation_changes_nothing(expression: object) -> None:
     assert negate(negate(expression)) == expression  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "exact"),
+    [
+        ("title like 'a%'", 'title like "a%"', True), ("title like '%a%'", 'title like "%a%"', True), ("title like 'a'", 'title == "a"', True),
+        ("title like '%'", 'title >= ""', True), ("title like 'a%b'", '(title like "a%" and title like "%b")', False),
+        ("title like 'a_'", 'title like "a%"', False), ("title like '_'", 'title >= ""', False), ("not title like 'a%'", "page >= 0", False),
+        ("tags not contains 'x'", "page >= 0", False), ("year == 1 or not title like 'a%'", '(meta["year"] == 1 or page >= 0)', False),
+    ],
+)  # fmt: skip
+def test_patterns_are_written_as_the_store_tests_them_well(text: str, written: str, exact: bool) -> None:
+    assert (to_milvus(parse(text)), is_exact(parse(text))) == (written, exact)

@@ -145,6 +145,13 @@ def test_the_threshold_drops_what_the_reranker_does_not_believe() -> None:
     assert found(hits) == [3, 2]
 
 
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_passages_that_are_deleted_before_the_reranker_reads_them_are_left_out(threshold: float | None) -> None:
+    gone = replace(parts({"q": range(10)}, reranker=Reads(3)), load=lambda _pks: {})
+    wanted = options(rerank_depth=5, rerank_threshold=threshold)
+    assert found(search("q", parts=gone, options=wanted, trace=Trace())) == []
+
+
 STEPS: list[dict[str, Any]] = [
     {},
     {"rerank_depth": 12, "rerank_weight": 0.3, "rerank_dense": 0.2},

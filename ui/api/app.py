@@ -268,7 +268,7 @@ def _add_search(app: FastAPI, service: Service) -> None:
             options[name]
             for name in ("rewrite", "multi_query", "hyde", "decompose", "step_back", "translate", "auto_filter")
         )
-        if uses_chat or options["mode"] == "auto":
+        if uses_chat or options["history"] or options["mode"] == "auto":
             service.check_budget(key)
         kb = service.seen_by(key, body.collection)
         hits = kb.search(body.query, **options)
@@ -589,7 +589,8 @@ async def on_our_error(_: Request, error: Exception) -> JSONResponse:
 async def on_bad_shape(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or "the body"
+    inside = first["loc"][1:] if first["loc"][:1] in (("body",), ("query",), ("path",)) else first["loc"]
+    where = ".".join(map(str, inside)) or "the body"
     body = error_body("E_SCHEMA", f"{where}: {first['msg']}.", 422)
     body["error"]["param"] = where
     return JSONResponse(body, 422)

@@ -48,6 +48,7 @@ def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event | Too
     """The events of the answer. What is wrong with the request is raised here, before anything is sent."""
     question, history = conversation(request)
     if tools := wanted_tools(request):
+        _check_unasked(request)
         return tool_stream(kb, request, tools, question, history)
     answer = kb.settings.answer
     longest = request.max_completion_tokens or request.max_tokens or answer.max_tokens
@@ -59,6 +60,17 @@ def open_stream(kb: KnowledgeBase, request: ChatRequest) -> Iterator[Event | Too
     if (schema := wanted_schema(request)) is not None:
         return _in_shape(kb, question, schema, history=history, **options)
     return kb.stream(question, history=history, **options)
+
+
+def _check_unasked(request: ChatRequest) -> None:
+    """Raises Refused where it is said how to search and an agent does it, which would pass over a filter in silence."""
+    asked = request.ragstone.model_fields_set - {"explain"} if request.ragstone else set()
+    if asked:
+        raise Refused(
+            400,
+            "E_USAGE",
+            f"An agent and a chat with tools search as the model sees fit; leave out ragstone.{min(asked)}.",
+        )
 
 
 def wanted_schema(request: ChatRequest) -> dict[str, Any] | None:
@@ -89,6 +101,7 @@ def agent_stream(kb: KnowledgeBase, kind: str, request: ChatRequest) -> Iterator
     kept of a run by somebody other than the owner.
     """
     question, history = conversation(request)
+    _check_unasked(request)
     if wanted_schema(request) is not None:
         raise Refused(
             400, "E_USAGE", "An agent answers in text. Ask a collection for JSON, or leave out `response_format`."

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from rag.settings import Expansion, Summaries
+
+MOST_DEPTH = 2_000
 MAX_QUESTION = 20_000
 MAX_TEXT = 5_000_000
 
@@ -31,7 +34,7 @@ class _Open(BaseModel):
 
 
 class SearchOptions(_Shape):
-    """How to search; what is left out is as the server's settings say."""
+    """How to search, as the options of `KnowledgeBase.search`; what is left out is as the server's settings say."""
 
     top_k: int | None = Field(None, ge=1, le=200)
     mode: str | None = Field(
@@ -39,8 +42,28 @@ class SearchOptions(_Shape):
     )
     filter: str | None = Field(None, max_length=10_000, description="such as: type == 'pdf' and year >= 2024")
     mmr: float | None = Field(None, ge=0, le=1, description="1 is relevance alone, 0 diversity alone")
-    summaries: Literal["all", "none", "only"] | None = Field(None, description="chunks that are summaries")
+    summaries: Summaries | None = Field(None, description="chunks that are summaries")
+    expand: Expansion | None = Field(None, description="what is shown in place of the chunks found")
+    neighbours: int | None = Field(None, ge=0, le=20, description="chunks or sentences on each side, with expand")
+    highlight: bool = Field(False, description="mark the sentences that speak to the query")
     rerank: bool | None = None
+    fusion: Literal["zscore", "minmax", "rrf"] | None = None
+    rrf_k: int | None = Field(None, ge=1, le=1_000_000)
+    depth: int | None = Field(None, ge=1, le=MOST_DEPTH, description="candidates per retriever")
+    depths: dict[str, Annotated[int, Field(ge=1, le=MOST_DEPTH)]] | None = Field(
+        None, description="of single retrievers"
+    )
+    dense_weight: float | None = Field(None, ge=0, le=1)
+    dense_trust: bool | None = None
+    graph_weight: float | None = Field(None, ge=0, le=1)
+    weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(None, description='such as {"keywords": 0.2}')
+    boosts: dict[str, float] | None = Field(None, max_length=20, description="such as {\"type == 'pdf'\": 0.5}")
+    recency: float | None = Field(None, ge=0)
+    recency_days: float | None = Field(None, gt=0)
+    recency_field: str | None = Field(None, max_length=100)
+    collapse: float | None = Field(None, ge=0, le=1)
+    cross_language: bool | None = None
+    cache: bool | None = Field(None, description="false: models are asked anew")
     rewrite: bool | None = None
     multi_query: int | None = Field(None, ge=0, le=8)
     hyde: int | None = Field(None, ge=0, le=8)
@@ -52,8 +75,9 @@ class SearchOptions(_Shape):
 
 
 class SearchRequest(SearchOptions):
-    query: str = Field(max_length=MAX_QUESTION, pattern=r"\S")
+    query: str = Field(max_length=MAX_QUESTION)
     collection: Name | None = None
+    history: list[tuple[str, str]] = Field([], max_length=10, description="question and answer, the oldest first")
 
 
 class Hit(_Open):
@@ -67,8 +91,11 @@ class Hit(_Open):
     start: int
     end: int
     page: int | None = None
+    context: str
     type: str
     metadata: dict[str, Any]
+    parts: dict[str, float] = Field(description="what each retriever gave")
+    highlights: list[tuple[int, int]] = Field(description="spans of `text`, where they were asked for")
 
 
 class SearchResponse(_Open):

@@ -44,7 +44,7 @@ def _count(n: int | None) -> str:
 def step_word(view: View, name: str) -> str:
     """A step as people would say it: `recall:dense:rewrite` is what the vectors found for a reworded question."""
     first, _, rest = name.partition(":")
-    known = view.word(f"lab.step_{first}") if first in _KNOWN else first
+    known = view.word(f"lab.step_{first.replace('-', '_')}") if first in _KNOWN else first
     return f"{known}: {rest}" if rest else known
 
 
@@ -70,4 +70,11 @@ _KNOWN = (
     "filter",
     "analyser",
     "summaries",
+    "auto-filter",
+    "access",
+    "disabled",
+    "graph",
+    "escalated",
+    "sufficient",
+    "expand",
 )

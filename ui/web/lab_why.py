@@ -9,7 +9,9 @@ import streamlit as st
 from eval.systems import parse_system
 from rag.errors import RagstoneError
 from rag.explaining import Explanation, written
+from rag.principals import Principal
 from rag.types import Hit
+from rag.users import Users
 from ui.web.failures import told
 from ui.web.lab_search import Outcome, holds, passages, passages_with, seen_as
 from ui.web.lab_steps import step_word
@@ -35,7 +37,8 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
     if sentence.strip() and not holds(found[0], sentence):
         st.warning(word("lab.why_near"))
     by_id = {hit.chunk_id: hit for hit in found}
-    left, right = st.columns([3, 1])
+    people = _people(view)
+    left, right, *more = st.columns([3, 1, 1] if people else [3, 1])
     chunk_id = left.selectbox(
         word("lab.passage"),
         list(by_id),
@@ -48,10 +51,19 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
         key="lab-why-strategy",
         persist_state="session",
     )
-    asked = (query, chunk_id, name)
+    somebody = ""
+    if people:
+        somebody = more[0].selectbox(
+            word("lab.as"),
+            ["", *people],
+            format_func=lambda one: one or word("lab.as_myself"),
+            help=word("lab.as_help"),
+            key="lab-why-as",
+        )
+    asked = (view.kb.collection, query, chunk_id, name, somebody, st.session_state.get("lab-asked"))
     if name and st.button(word("lab.why_ask"), type="primary", key="lab-why-ask"):
         try:
-            st.session_state["lab-told"] = (asked, _explained(view, *asked))
+            st.session_state["lab-told"] = (asked, _explained(view, query, chunk_id, name, people.get(somebody)))
         except RagstoneError as error:
             st.error(told(view, error))
     known = st.session_state.get("lab-told")
@@ -59,11 +71,20 @@ def why(view: View, query: str, outcomes: Sequence[Outcome]) -> None:
         _told(view, known[1])
 
 
-def _explained(view: View, query: str, chunk_id: str, name: str) -> Explanation:
-    """Asked as the comparison above was: as many results, the same filter."""
+def _people(view: View) -> dict[str, Principal]:
+    """For whom the home's owner may ask, by name: everybody with an account who may be let into these collections."""
+    if view.kb.principal is not None:
+        return {}
+    accounts = Users(view.home.kb.catalog.engine).all()
+    return {one.name: one.principal for one in accounts if one.principal is not None and not one.tenant}
+
+
+def _explained(view: View, query: str, chunk_id: str, name: str, somebody: Principal | None) -> Explanation:
+    """Asked as the comparison above was: as many results, the same filter. somebody: who else looks for it."""
     system = parse_system(name)
     top_k, condition = st.session_state.get("lab-asked", (None, ""))
-    return seen_as(view.kb, system).explain(query, chunk_id, top_k=top_k, filter=condition or None, **system.options)
+    seen = seen_as(view.kb, system)
+    return seen.explain(query, chunk_id, principal=somebody, top_k=top_k, filter=condition or None, **system.options)
 
 
 def snippet(hit: Hit) -> str:
@@ -79,12 +100,15 @@ def _told(view: View, told: Explanation) -> None:
         st.markdown(plain(reason(view, told)))
         for one in advice(view, told):
             st.markdown(f"- {plain(one)}")
+    if not told.standings:  # nobody searched
+        return
     rows = [{word("lab.step"): step_word(view, one.step), word("lab.rank"): str(one.rank or "–"), word("lab.of"): one.n,
              word("lab.score"): one.score, word("lab.detail"): one.note} for one in told.standings]  # fmt: skip
     st.dataframe(rows, hide_index=True, key="lab-standings")
-    shared = ", ".join(told.shared_words) or word("lab.none")
-    missing = ", ".join(told.missing_words) or word("lab.none")
-    st.caption(plain(word("lab.words", shared=shared, missing=missing)))
+    none = word("lab.none")
+    shared, missing = (", ".join(words) or none for words in (told.shared_words, told.missing_words))
+    dropped = word("lab.dropped", words=", ".join(told.dropped_words)) if told.dropped_words else ""
+    st.caption(plain(word("lab.words", shared=shared, missing=missing) + dropped))
 
 
 def reason(view: View, told: Explanation) -> str:
@@ -104,4 +128,4 @@ def advice(view: View, told: Explanation) -> Sequence[str]:
 
 
 _TOLD = ("lost_filter", "lost_auto_filter", "lost_recall", "lost_rerank", "lost_collapse", "lost_mmr", "lost_top_k", "lost_analyser",
-         "lost_boost", "lost_fuse", "lost_summaries")  # fmt: skip
+         "lost_boost", "lost_fuse", "lost_summaries", "lost_access", "lost_disabled", "lost_graph", "lost_escalated")  # fmt: skip
