@@ -60,7 +60,7 @@ _FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 �
 FUNCTION_WORDS = _set(_FUNCTION_WORDS)
 _DENYING = (
     "never cannot none nobody noth neither without unabl hard scarc bare prohibit forbidden forbid ban "  # stemmed
-    "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
+    "从未 从没 从不 从来不 从来 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
 )
 DENYING = _set(_DENYING)  # denials are compared apart, not looked up
 
