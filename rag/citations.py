@@ -84,23 +84,33 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
 
 # ---------------------------------------------------------------- markers
 
+_WORDS_FOR_PASSAGE = "passages?|sources?|documents?|docs?|citations?|cite|ref(?:erence)?s?|(?:参考)?资料|段落|来源|文档|参考(?:文献)?|引用|出处"
 _LIST = r"\d{1,3}(?:\s*(?:[,，、;；–-]|and|&|和|与|及)\s*\d{1,3})*"
-_WORDS_FOR_PASSAGE = "passages?|sources?|documents?|资料|段落|来源|文档"
-_MARKER = rf"[\[［【〔]\s*(?:\^|(?:{_WORDS_FOR_PASSAGE})\s*[:：]?)?\s*{_LIST}\s*[\]］】〕]"
+_ONE = rf"(?:(?:{_WORDS_FOR_PASSAGE})\s*[.:：]?\s*)?#?\d{{1,3}}"
+_MARKER = rf"\\?[\[［【〔]\s*\^?{_ONE}(?:\s*(?:[,，、;；~～–-]|and|to|&|和|与|及|至|到)\s*{_ONE})*\s*(?:\^|†[^\]】]{{0,40}}|\\)?[\]］】〕]"
+_LINK = r"(?:\((?:https?:|#|/)[^()\s]{0,300}\))?"  # that some models hang on a marker
 _IN_WORDS = (
-    rf"[(（]\s*(?:{_WORDS_FOR_PASSAGE})\s*[:：]?\s*{_LIST}\s*[)）]"
+    rf"[(（]\s*(?:see\s+|cf\.\s*|见|参见)?(?:(?:来源|出处)[:：]\s*)?(?:{_WORDS_FOR_PASSAGE})\s*[.:：]?\s*#?{_LIST}\s*[)）]"
     rf"|(?<=according to )(?:the )?(?:passages?|sources?|documents?)\s+{_LIST}|(?<=based on )(?:passages?|sources?|documents?)\s+{_LIST}"
+    rf"|(?<![A-Za-z])(?:passages?|sources?|documents?)\s+{_LIST}(?=\s+(?:(?:also|only|clearly)\s+)?(?:say|state|mention|note|show|describe|explain|indicate|report|list|give)s?\b)"
     rf"|(?<=根据|依据|按照|参见)(?:资料|段落|来源|文档)\s*{_LIST}|(?<=[据见])(?:资料|段落|来源|文档)\s*{_LIST}"
+    rf"|(?:资料|段落|来源|文档)\s*{_LIST}(?=(?:中|里|还|也)?(?:提到|提及|指出|显示|表明|说明|介绍|写道|记载|认为|称))"
 )
 _ENDS = r"(?=\s*(?:[.!?。！？,，;；]|\n|\Z))"
 _SMALL = (  # what is a marker only at the end of a clause, and when each number is a passage's
     rf"(?<=\S)[ \t]*[(（]\s*{_LIST}\s*[)）]{_ENDS}|(?<=[^\W\d_]{{3}})\s?[⁰¹²³⁴-⁹]{{1,2}}{_ENDS}|(?<=[.。])[⁰¹²³⁴-⁹]{{1,2}}(?=\s|\Z)"
-    rf"|(?<=\S)\s?[①-⑳]+{_ENDS}"
+    rf"|(?<=\S)\s?[①-⑳]+{_ENDS}|(?<=\S)\s?\^{_LIST}\^|(?<=\S)<sup>\s*{_LIST}\s*</sup>"
 )
-_MARKERS = re.compile(
-    rf"{_MARKER}(?:[ ,，、]*{_MARKER})*|{_IN_WORDS}|{_SMALL}", re.IGNORECASE
-)  # neighbours are one place
-_LISTED = re.compile(_LIST)
+_ROW = rf"{_MARKER}{_LINK}(?:(?:[ ,，、;；]|and|&|和|与|及|[~～–-])*{_MARKER}{_LINK})*"
+_MARKERS = re.compile(  # neighbours are one place, with what is put around them
+    rf"[(（]\s*(?:see\s+|cf\.\s*|参?见)?(?:(?:sources?|来源|出处|资料)\s*[:：]\s*)?{_ROW}\s*[)）]|\[{_ROW}\]{_LINK}|<sup>\s*{_ROW}\s*</sup>|\^{_ROW}\^"
+    rf"|(?P<star>\*{{1,3}}|__?){_ROW}(?P=star)|{_ROW}|{_IN_WORDS}|{_SMALL}",
+    re.IGNORECASE,
+)
+_NUMBERS = re.compile(r"(\d{1,3})(?:\s*(?:[~～–-]|\bto\b|至|到)\s*(\d{1,3}))?", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"†[^\]】]*|\([^()\s]*[:#/][^()\s]*\)"
+)  # in and behind a marker, with numbers that are no passages'
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _STOPS = ".!?。！？…"
@@ -118,21 +128,27 @@ def strip_markers(text: str, known: set[int]) -> tuple[str, list[tuple[int, int]
 
     What looks like a marker inside code stays. "(1)" and ¹ are markers only where there are none in square brackets.
     """
-    bracketed = any(match.group()[0] in _BRACKETS for match in _MARKERS.finditer(text))
+    bracketed = any(_is_bracketed(match.group()) for match in _MARKERS.finditer(text))
     code = [match.span() for match in _CODE.finditer(text)]
     plain, places, last = "", [], 0
     for match in _MARKERS.finditer(text):
         if any(start <= match.start() < end for start, end in code):
             continue
         numbers = _numbers_of(match.group())
-        if match.group()[0] not in _BRACKETS and (bracketed or not set(numbers) <= known & _FEW):
+        if not _is_bracketed(match.group()) and (bracketed or not set(numbers) <= known & _FEW):
             continue
         plain += text[last : match.start()]
         if plain.endswith(" ") and text[match.end() : match.end() + 1] in (*_STOPS, *" \n,;:，；：、", ""):
             plain = plain.rstrip(" ")
         places += [(len(plain), number) for number in numbers if number in known]
         last = match.end()
+        if plain[-1:] in (*".!?",) and text[last : last + 1].isalpha():
+            plain += "" if is_wide(text[last]) else " "  # "France.[2]It"
     return plain + text[last:], list(dict.fromkeys(places))
+
+
+def _is_bracketed(marker: str) -> bool:
+    return any(sign in marker for sign in _BRACKETS)
 
 
 def with_markers(plain: str, places: Iterable[tuple[int, int]]) -> str:
@@ -170,16 +186,12 @@ def claims(plain: str) -> list[tuple[int, int]]:
 
 
 def _numbers_of(marker: str) -> list[int]:
+    """The numbers that a marker such as "[1, 3-5]" lists; a range too long to be meant names its ends."""
     marker = re.sub("[①-⑳⁰¹²³⁴-⁹]", lambda sign: f" {unicodedata.normalize('NFKC', sign.group())}", marker)
-    return [number for listed in _LISTED.findall(marker) for number in _listed(listed)]
-
-
-def _listed(numbers: str) -> list[int]:
-    """The numbers that "1, 3-5" lists; a range too long to be meant names its ends."""
     listed: list[int] = []
-    for part in re.split(r"[,，、;；&和与及]|and", numbers, flags=re.IGNORECASE):
-        ends = [int(number) for number in re.split(r"[–-]", part)]
-        listed += range(ends[0], ends[-1] + 1) if len(ends) == 2 and 0 < ends[1] - ends[0] < 10 else ends
+    for first, last in _NUMBERS.findall(_ASIDE.sub("", marker)):
+        ends = [int(first), int(last or first)]
+        listed += range(ends[0], ends[1] + 1) if ends[1] - ends[0] < 10 else ends
     return listed
 
 
