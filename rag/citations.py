@@ -59,13 +59,16 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
     names, enough of its words where both are in one language, and the same negation. Sentences without a supported
     citation are listed.
     """
-    plain, marked = strip_markers(text, {passage.number for passage in passages})
+    plain, marked = strip_markers(_unfenced(text), {passage.number for passage in passages})
     citations: list[Citation] = []
     unsupported: list[str] = []
     spans = claims(plain)
+    sources = _SOURCES.search(plain)
+    listed = sources.start() if sources else len(plain) + 1  # markers from there on tell only where no others do
     for start, end in spans:
         sentence = plain[start:end]
         own = [(place, number) for place, number in marked if _owner(spans, place, plain) == (start, end)]
+        own = [(place, number) for place, number in own if place < listed] or own
         found = _cite_all(sentence, passages, {number for _, number in own}, question)
         if not any(citation.supported for citation in found) and (number := best_passage(sentence, passages, question)):
             found = _cite_all(sentence, passages, {number}, question)
@@ -88,6 +91,7 @@ _WORDS_FOR_PASSAGE = "passages?|sources?|documents?|docs?|citations?|cite|ref(?:
 _LIST = r"\d{1,3}(?:\s*(?:[,，、;；–-]|and|&|和|与|及)\s*\d{1,3})*"
 _ONE = rf"(?:(?:{_WORDS_FOR_PASSAGE})\s*[.:：]?\s*)?#?\d{{1,3}}"
 _MARKER = rf"\\?[\[［【〔]\s*\^?{_ONE}(?:\s*(?:[,，、;；~～–-]|and|to|&|和|与|及|至|到)\s*{_ONE})*\s*(?:\^|†[^\]】]{{0,40}}|\\)?[\]］】〕]"
+_CUT_OFF = r"[\[［【〔]\s*\d{0,3}\Z"  # where a reply ends at its limit
 _LINK = r"(?:\((?:https?:|#|/)[^()\s]{0,300}\))?"  # that some models hang on a marker
 _IN_WORDS = (
     rf"[(（]\s*(?:see\s+|cf\.\s*|见|参见)?(?:(?:来源|出处)[:：]\s*)?(?:{_WORDS_FOR_PASSAGE})\s*[.:：]?\s*#?{_LIST}\s*[)）]"
@@ -104,7 +108,7 @@ _SMALL = (  # what is a marker only at the end of a clause, and when each number
 _ROW = rf"{_MARKER}{_LINK}(?:(?:[ ,，、;；]|and|&|和|与|及|[~～–-])*{_MARKER}{_LINK})*"
 _MARKERS = re.compile(  # neighbours are one place, with what is put around them
     rf"[(（]\s*(?:see\s+|cf\.\s*|参?见)?(?:(?:sources?|来源|出处|资料)\s*[:：]\s*)?{_ROW}\s*[)）]|\[{_ROW}\]{_LINK}|<sup>\s*{_ROW}\s*</sup>|\^{_ROW}\^"
-    rf"|(?P<star>\*{{1,3}}|__?){_ROW}(?P=star)|{_ROW}|{_IN_WORDS}|{_SMALL}",
+    rf"|(?P<star>\*{{1,3}}|__?){_ROW}(?P=star)|{_ROW}|{_CUT_OFF}|{_IN_WORDS}|{_SMALL}",
     re.IGNORECASE,
 )
 _NUMBERS = re.compile(r"(\d{1,3})(?:\s*(?:[~～–-]|\bto\b|至|到)\s*(\d{1,3}))?", re.IGNORECASE)
@@ -112,6 +116,23 @@ _ASIDE = re.compile(
     r"†[^\]】]*|\([^()\s]*[:#/][^()\s]*\)"
 )  # in and behind a marker, with numbers that are no passages'
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_WHOLE_FENCE = re.compile(r"\s*```(?:markdown|md|text|txt|plaintext)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
+_BLOCK = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_TABLE_HEAD = re.compile(r"^[ \t]*\|?[^\n|]*\|[^\n]*\n[ \t]*\|?[ \t]*:?-{2,}[-:| \t]*$", re.MULTILINE)
+_SOURCES = re.compile(  # the label alone, and short lines behind it to the end
+    r"^[ \t*_#>]*(?:sources?|references?|citations?|sources? used|(?:参考)?资料(?:来源)?|参考文献|来源|出处|引用)[*_]*[ \t]*[:：][*_]*"
+    r"[ \t.,，、;；]*(?:\n+[ \t]*(?:[-*•][ \t]*)?[^\n.。!?！？]{0,60}(?:\.\w{1,5})?)*\s*\Z",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TELLS_NOTHING = re.compile(
+    r"(?:(?:however|but|unfortunately|note that),?\s+)?(?:the |these |those )?(?:provided |given |retrieved )?"
+    r"(?:passages?|documents?|sources?|texts?|context|information)(?: provided| given| above)? (?:do|does|did)(?:\s+not|n['’]t) "
+    r"(?:\w+ly )?(?:say|mention|state|specify|tell|indicate|contain|include|provide|give|hold|describe|explain|discuss|cover|address)\b[^,;:]*"
+    r"|(?:i['’]?m|i am) (?:very )?sorry,? (?:but )?i (?:can(?:no|['’])t|could(?: not|n['’]t)|am (?:unable|not able) to)\b[^,;:]*"
+    r"|(?:但是?|不过|然而|另外)?[，,]?(?:这些|所给|提供的|给出的|上述|以上)*(?:资料|文档|段落|文中|原文)(?:中|里|内)?(?:并|也|都)*(?:没有|未|不)(?:直接|明确|具体)*"
+    r"(?:提到|提及|说明|说|包含|包括|提供|给出|涉及|记载|指出|介绍|写明)[^，；：,]*|(?:很|非常)?抱歉[，,]我?(?:无法|不能)[^，；：,]*",
+    re.IGNORECASE,
+)
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _STOPS = ".!?。！？…"
 _BRACKETS = "[［【〔"
@@ -121,6 +142,12 @@ _ITEM = re.compile(
     r"|(?:step|point|item)\s+\d{1,3}\s*[:.)]|(?:步骤|第)\s*[\d一二三四五六七八九十]{1,3}\s*(?:步|点)?\s*[:：，、.]|[一二三四五六七八九十]{1,3}、)[\s*_]*",
     re.IGNORECASE,
 )
+
+
+def _unfenced(text: str) -> str:
+    """An answer without the code block that some models put around all of it."""
+    whole = _WHOLE_FENCE.fullmatch(text)
+    return whole[1] if whole and "```" not in whole[1] else text
 
 
 def strip_markers(text: str, known: set[int]) -> tuple[str, list[tuple[int, int]]]:
@@ -173,16 +200,31 @@ def is_wide(char: str) -> bool:
 def claims(plain: str) -> list[tuple[int, int]]:
     """Spans of the sentences of an answer from which markers have been taken.
 
-    The number of a list item is no part of what the item claims, and headings claim nothing.
+    The number of a list item is no part of what the item claims. Headings, the head of a table, code blocks, a list of the
+    sources at the end, and what says that the passages do not tell something claim nothing.
     """
-    spans = []
-    for start, end in sentences(plain):
-        if item := _ITEM.match(plain, start):
-            start = min(item.end(), end)
-        line = plain.rfind("\n", 0, start) + 1
-        if any(char.isalnum() for char in plain[start:end]) and not _HEADING.match(plain, line):
-            spans.append((start, end))
+    spans, begin = [], 0
+    for stop, after in [*_asides(plain), (len(plain), len(plain))]:
+        for start, end in sentences(plain[begin:stop]):
+            start, end = begin + start, begin + end
+            if item := _ITEM.match(plain, start):
+                start = min(item.end(), end)
+            line = plain.rfind("\n", 0, start) + 1
+            is_claim = any(char.isalnum() for char in plain[start:end]) and not _HEADING.match(plain, line)
+            if is_claim and not _TELLS_NOTHING.fullmatch(plain, start, end):
+                spans.append((start, end))
+        begin = after
     return spans
+
+
+def _asides(plain: str) -> list[tuple[int, int]]:
+    """Code blocks, the heads of tables and the list of the sources, in order; none inside another."""
+    found: list[tuple[int, int]] = []
+    spans = (match.span() for pattern in (_BLOCK, _TABLE_HEAD, _SOURCES) for match in pattern.finditer(plain))
+    for start, end in sorted(spans):
+        if not found or start >= found[-1][1]:
+            found.append((start, end))
+    return found
 
 
 def _numbers_of(marker: str) -> list[int]:
@@ -291,7 +333,17 @@ def _weight(keys: Iterable[str]) -> int:
 
 
 def _cite_all(sentence: str, passages: Sequence[Passage], numbers: set[int], question: str) -> list[Citation]:
-    return [cite(sentence, passage, question) for passage in passages if passage.number in numbers]
+    """A citation of each of the passages; where none bears the sentence out alone, they may do it together."""
+    cited = [passage for passage in passages if passage.number in numbers]
+    found = [cite(sentence, passage, question) for passage in cited]
+    if len(cited) < 2 or any(citation.supported for citation in found):
+        return found
+    together = replace(cited[0], text="\n\n".join(f"{one.header}\n{one.text}".strip() for one in cited))
+    quotes = "\n\n".join(citation.quote for citation in found)
+    if not is_supported(sentence, together, quotes, question):
+        return found
+    own = evidence(sentence) - evidence(question)
+    return [replace(one, supported=bool(own & _held(one.quote))) for one in found]
 
 
 def best_passage(sentence: str, passages: Sequence[Passage], question: str) -> int:

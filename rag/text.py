@@ -46,7 +46,7 @@ _NEVER_ENDS = _set(
     "dr mr mrs ms prof st mt rev gen sen rep gov capt col lt sgt hon pres messrs vs e.g i.e cf viz approx resp incl "
     "esp ca al eds jan feb apr jun jul aug sept oct nov dec dept univ assn bros"
 )
-_NUMBERED = _set("no nos fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v")
+_NUMBERED = _set("no nos pop fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v")
 
 _STOP = _set(
     "a about above after again all also am an and any are as at be because been before being below between both but by "
@@ -77,6 +77,8 @@ def sentences(text: str) -> list[Span]:
         end = match.end()
         if match.group()[0] == "." and not _dot_ends(text, match.start(), end):
             continue
+        if match.group()[0] == "…" and text[end : end + 2].lstrip()[:1].islower():
+            continue  # words left out
         if end < len(text) and text[end] >= "\u0300" and grapheme_cut(text, end) != end:
             continue  # a combining mark on the full stop itself
         start = _add_span(text, start, end, spans)

@@ -105,6 +105,7 @@ PASSAGES = [passage(1, BRONCOS), passage(2, PARIS), passage(3, HARBIN)]
         ("巴黎[1]和[2]。", "巴黎。", [(2, 1), (2, 2)]),
         ("巴黎[1～3]。", "巴黎。", [(2, 1), (2, 2), (2, 3)]),
         ("资料2提到，巴黎。", "提到，巴黎。", [(0, 2)]),
+        ("Paris [2", "Paris", [(5, 2)]),
     ],
 )
 def test_markers_are_taken_out(text: str, plain: str, found: list[tuple[int, int]]) -> None:
@@ -259,6 +260,48 @@ def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
 def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
     checked = check(answer, [passage(1, text)], question=question)
     assert [citation.supported for citation in checked.citations] == [True] and checked.unsupported == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "supported"),
+    [
+        ("The Broncos won Super Bowl 50 [1], and Paris is the capital of France [2].", {1: True, 2: True}),
+        ("The Broncos won Super Bowl 50 and Paris has 2.1 million inhabitants [1][2].", {1: True, 2: True}),
+        ("The Broncos won Super Bowl 50 and Paris has 2.2 million inhabitants [1][2].", {1: False, 2: False}),
+        ("Paris is the capital of France [1][2].", {1: False, 2: True}),  # one bears it out alone
+        ("Paris is the capital of France [2].\n\n**Sources:**\n- [2] PARIS\n- [1] BRONCOS", {2: True}),
+        ("Paris is the capital of France.\n\nSource: [2]", {2: True}),
+        ("哈尔滨是黑龙江省的省会。\n\n参考资料：[3]", {3: True}),
+        ("| Fact | Value |\n|---|---|\n| Inhabitants of Paris | 2.1 million [2] |", {2: True}),
+        ("```\nParis is the capital of France [2].\n```", {2: True}),
+        ("```python\nx = a[1]\n```\nParis is the capital of France [2].", {2: True}),
+        ("Paris is the capital of France [2]. However, the passages do not mention its mayor.", {2: True}),
+        ("哈尔滨是黑龙江省的省会[3]。资料中没有提到市长是谁。", {3: True}),
+        ("Paris (pop. 2.1 million) is the capital of France [2].", {2: True}),
+        ('"The Eiffel Tower, […] was not liked at first" [2].', {2: True}),
+    ],
+)
+def test_what_an_answer_is_made_of_besides_its_sentences(answer: str, supported: dict[int, bool]) -> None:
+    checked = check(answer, PASSAGES, question="What?")
+    assert {one.marker: one.supported for one in checked.citations} == supported
+    assert bool(checked.unsupported) is not any(supported.values())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The passages do not mention its mayor, but bananas grow on Jupiter.",
+        "Sources:\nBananas grow on Jupiter. They are very yellow there.",
+        "```python\nx = 1\n```\nBananas grow on Jupiter.",
+    ],
+)
+def test_no_claim_hides_behind_what_claims_nothing(answer: str) -> None:
+    assert check(answer, PASSAGES, question="What?").unsupported
+
+
+def test_no_marker_is_put_into_code() -> None:
+    answer = "```python\nx = a[1]\n```"
+    assert check(answer, PASSAGES, question="What?").text == answer
 
 
 def test_one_citation_per_marker_and_quote() -> None:
