@@ -75,7 +75,8 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
             marked = [marker for marker in marked if marker not in own]
             marked.append((own[-1][0] if own else _before_stop(plain, end), number))
         citations += found
-        if not any(citation.supported for citation in found) and _says_something(sentence, question):
+        is_said = _says_something(sentence, question) or (bool(found) and not _leads_in(sentence))
+        if not any(citation.supported for citation in found) and is_said:
             unsupported.append(sentence)
     return Checked(
         text=with_markers(plain, marked),
@@ -124,13 +125,20 @@ _SOURCES = re.compile(  # the label alone, and short lines behind it to the end
     r"[ \t.,，、;；]*(?:\n+[ \t]*(?:[-*•][ \t]*)?[^\n.。!?！？]{0,60}(?:\.\w{1,5})?)*\s*\Z",
     re.IGNORECASE | re.MULTILINE,
 )
+_SORRY = r"(?:(?:i['’]?m |i am )?(?:very )?sorry,?\s+|unfortunately,?\s+|however,?\s+|but\s+|note that\s+|(?:based on|according to) (?:the )?(?:provided |given )?(?:passages|documents|sources|context|text|information),?\s+)*"
+_SAY = (
+    "say|mention|state|specify|tell|indicate|contain|include|provide|give|hold|describe|explain|discuss|cover|address"
+)
+_TEXTS = "passages?|documents?|sources?|texts?|context|information"
 _TELLS_NOTHING = re.compile(
-    r"(?:(?:however|but|unfortunately|note that),?\s+)?(?:the |these |those )?(?:provided |given |retrieved )?"
-    r"(?:passages?|documents?|sources?|texts?|context|information)(?: provided| given| above)? (?:do|does|did)(?:\s+not|n['’]t) "
-    r"(?:\w+ly )?(?:say|mention|state|specify|tell|indicate|contain|include|provide|give|hold|describe|explain|discuss|cover|address)\b[^,;:]*"
-    r"|(?:i['’]?m|i am) (?:very )?sorry,? (?:but )?i (?:can(?:no|['’])t|could(?: not|n['’]t)|am (?:unable|not able) to)\b[^,;:]*"
-    r"|(?:但是?|不过|然而|另外)?[，,]?(?:这些|所给|提供的|给出的|上述|以上)*(?:资料|文档|段落|文中|原文)(?:中|里|内)?(?:并|也|都)*(?:没有|未|不)(?:直接|明确|具体)*"
-    r"(?:提到|提及|说明|说|包含|包括|提供|给出|涉及|记载|指出|介绍|写明)[^，；：,]*|(?:很|非常)?抱歉[，,]我?(?:无法|不能)[^，；：,]*",
+    rf"{_SORRY}(?:the |these |those |any of the )?(?:provided |given |retrieved )?(?:{_TEXTS})(?: provided| given| above)? "
+    rf"(?:do|does|did)(?:\s+not|n['’]t) (?:\w+ly )?(?:{_SAY})\b[^,;:]*"
+    rf"|{_SORRY}there (?:is|are) no (?:\w+ )?(?:mention|information|indication|details?|reference|answer)\b[^,;:]*"
+    rf"|{_SORRY}[^,;:]* (?:is|are|was|were)(?: not|n['’]t) (?:\w+ly )?(?:mentioned|stated|specified|provided|given|described|included|indicated) in (?:the |these |any of the )?(?:provided |given )?(?:{_TEXTS})\W*"
+    rf"|{_SORRY}i (?:can(?:no|['’])t|could(?: not|n['’]t)|am (?:unable|not able) to)\b[^,;:]*"
+    r"|(?:(?:很|非常)?(?:抱歉|遗憾)|但是?|不过|然而|另外|，|,)*(?:根据)?(?:这些|所给|提供的|给出的|上述|以上)*(?:资料|文档|段落|文中|原文)(?:中|里|内)?(?:并|也|都)*"
+    r"(?:(?:没有|未|不)(?:直接|明确|具体)*(?:提到|提及|说明|说|包含|包括|提供|给出|涉及|记载|指出|介绍|写明)|[，,]?(?:我)?(?:无法|不能)(?:确定|得知|判断|回答|知道))[^，；：,]*"
+    r"|(?:很|非常)?抱歉[，,]我?(?:无法|不能)[^，；：,]*",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
@@ -310,6 +318,9 @@ def is_supported(sentence: str, passage: Passage, quote: str, question: str = ""
     if not _says_something(sentence, question) and not numbers_and_dates(
         sentence
     ):  # "Yes." says what the question asks
+        if _YES.match(sentence):
+            start, end = best_quote(question, passage.text)
+            sentence, quote = question, passage.text[start:end]
         return support(question, whole) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
     return (
         support(sentence, whole, question) >= WEAK_SUPPORT
@@ -325,7 +336,9 @@ def support(sentence: str, text: str, question: str = "") -> float:
     """
     claimed = evidence(sentence) - DENYING
     own = claimed - evidence(question) or claimed
-    return _weight(own & _held(text)) / _weight(own) if own else 0.0
+    held = own & _held(text)
+    held |= {term for term in own - held if is_han(term[0]) and term in text}  # cut otherwise there: 含 of 茶不含
+    return _weight(held) / _weight(own) if own else 0.0
 
 
 def _weight(keys: Iterable[str]) -> int:
@@ -383,10 +396,17 @@ def _latin_names(text: str) -> set[str]:
     return {name for name in names(text) if name.isascii()} if language(text) == "zh" else set()
 
 
+_YES = re.compile(r"\W*(?:yes\W|是的?[，。,.]|对的?[，。,.]|可以[，。,.]|能[，。,.])[^\w]*\Z", re.IGNORECASE)
+
+
+def _leads_in(sentence: str) -> bool:
+    return sentence.rstrip().endswith((":", "：")) and not numbers_and_dates(sentence)
+
+
 def _says_something(sentence: str, question: str) -> bool:
     """Whether a sentence claims more than yes, no or what the question said, and does not just lead in a list."""
-    if sentence.rstrip().endswith((":", "：")) and not numbers_and_dates(sentence):
-        return False  # leads in what follows
+    if _leads_in(sentence):
+        return False
     return bool(terms(sentence) - DENYING - terms(question) - {"yes", "no", "不是", "是的"})
 
 

@@ -66,8 +66,14 @@ class _Denial:
     accuses: int
 
 
+_REPLY = re.compile(
+    r"\W*(?:yes|no|是的?|对的?|不是?的?|没有)\s*[,，.。!！:：—-]+\s*(?=\w)", re.IGNORECASE
+)  # before what is claimed
+
+
 def negation_differs(sentence: str, quote: str) -> bool:
     """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
+    sentence = _REPLY.sub("", sentence, count=1) if _REPLY.match(sentence) else sentence
     if (at := quote.find(sentence.strip())) >= 0 and not _NOT.search(_CLAUSE.split(quote[max(0, at - 60) : at])[-1]):
         return False
     if _denied_in_place(sentence, quote):

@@ -255,6 +255,9 @@ def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
         ("The drink does not contain sugar.", "It doesn't contain sugar [1].", "Does the drink contain sugar?"),
         ("The bridge is open to cars.", "Yes [1].", "Is the bridge open to cars?"),
         ("大桥对汽车开放。", "是的[1]。", "大桥对汽车开放吗？"),
+        ("The bridge does not carry trains.", "No, it does not carry trains [1].", "Does the bridge carry trains?"),
+        ("祁门红茶不含人工香料。", "不含人工香料[1]。", "祁门红茶含人工香料吗？"),  # jieba cuts 茶不含
+        ("大桥不对行人开放。", "不，大桥不对行人开放[1]。", "大桥对行人开放吗？"),
     ],
 )
 def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
@@ -302,6 +305,37 @@ def test_no_claim_hides_behind_what_claims_nothing(answer: str) -> None:
 def test_no_marker_is_put_into_code() -> None:
     answer = "```python\nx = a[1]\n```"
     assert check(answer, PASSAGES, question="What?").text == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("The bridge does not carry trains.", "Yes, it carries trains [1].", "Does the bridge carry trains?"),
+        ("The bridge does not carry trains.", "Yes [1].", "Does the bridge carry trains?"),
+        ("祁门红茶不含人工香料。", "含有人工香料[1]。", "祁门红茶含人工香料吗？"),
+        ("大桥不对行人开放。", "是的[1]。", "大桥对行人开放吗？"),
+    ],
+)
+def test_an_answer_that_affirms_what_the_passage_denies_is_listed(text: str, answer: str, question: str) -> None:
+    checked = check(answer, [passage(1, text)], question=question)
+    assert len(checked.unsupported) == 1 and not any(one.supported for one in checked.citations)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Based on the provided passages, there is no information about the mayor.",
+        "There is no mention of the mayor in the documents.",
+        "Unfortunately, the documents don't mention the mayor.",
+        "The mayor is not mentioned in the passages.",
+        "I'm sorry, but the passages do not contain this information.",
+        "根据提供的资料，无法确定市长是谁。",
+        "抱歉，资料中没有提到市长。",
+    ],
+)
+def test_what_the_passages_do_not_tell_is_no_claim(sentence: str) -> None:
+    checked = check(f"Paris is the capital of France [2]. {sentence}", PASSAGES, question="What?")
+    assert checked.unsupported == () and checked.n_sentences == 1
 
 
 def test_one_citation_per_marker_and_quote() -> None:
