@@ -41,15 +41,19 @@ def json_values(text: str, *, begins: str = "[{", scalars: bool = False) -> Iter
 
 
 def lenient(text: str) -> Any:
-    """The value of JSON with commas before an end, or of what Python writes; None when it is neither."""
+    """The value of JSON with commas before an end, or of what Python writes, also with null in it; None when it is neither."""
     try:
         return _DECODER.decode(re.sub(r",\s*(?=[}\]])", "", text))
     except (ValueError, RecursionError):
         pass
+    text = _CONSTANT.sub(lambda found: str(json.loads(found.group())), text)
     try:
         return json.loads(json.dumps(ast.literal_eval(text), allow_nan=False))  # a set is no JSON, a tuple is a list
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
+
+
+_CONSTANT = re.compile(r"(?<=[:\[,\s])(?:null|true|false)(?=\s*[,}\]])")
 
 
 def _refuse(name: str) -> Any:

@@ -66,6 +66,7 @@ def test_a_valid_value_with_the_passage_of_each_part() -> None:
         'As passage [1] says: {"builder": "Gustave Eiffel", "year": 1889}',
         '{"builder": "Gustave Eiffel", "year": 1889,}',
         "{'builder': 'Gustave Eiffel', 'year': 1889, 'kind': None}",
+        "{'builder': 'Gustave Eiffel', 'year': 1889, 'kind': null,}",
     ],
 )
 def test_small_slips_cost_no_call(reply: str) -> None:
