@@ -19,6 +19,7 @@ from agents.tooling import Tool
 from agents.types import AgentStep, Call
 from rag.answering import estimate_tokens
 from rag.prompts import neutral
+from rag.spoken_json import json_values
 from rag.text import sentences
 from rag.types import Message, ToolCall
 
@@ -377,18 +378,8 @@ def _traced(reply: str, known: Sequence[str]) -> tuple[str, Call | None, str | N
 
 
 def first_object(text: str) -> dict[str, Any] | None:
-    """The first JSON object in a text, wherever it stands; None when there is none."""
-    decoder = json.JSONDecoder()
-    start = text.find("{")
-    tried = 0
-    while start >= 0 and tried < 20:
-        try:
-            found, _ = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            start, tried = text.find("{", start + 1), tried + 1
-            continue
-        return found if isinstance(found, dict) and found else None
-    return None
+    """The first JSON object in a text, wherever it stands; None when there is none, or it is empty."""
+    return next(json_values(text, begins="{"), None) or None
 
 
 # ---------------------------------------------------------------- the native form

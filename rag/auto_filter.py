@@ -6,7 +6,6 @@ condition counts only when its value stands in the question, in some form; it is
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from rag.errors import FilterError
 from rag.filters import All, Any_, Compare, Expr, negate, parse, to_milvus
-from rag.numerals import han_value
+from rag.numerals import MONTHS, han_value
 
 Known = Mapping[str, Sequence[Any]]
 """Values that documents have, by field, most frequent first."""
@@ -35,7 +34,7 @@ _ISO = re.compile(r"\d{4}-\d{2}(?:-\d{2}.*)?")
 _DATE = re.compile(r"(\d{4})(?:[-/.年]\s?(\d{1,2})(?:[-/.月]\s?(\d{1,2}))?)?[年月日号]?")
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)\s*年?")
 _HAN_YEAR = re.compile(r"[〇零一二三四五六七八九]{4}(?=\s?年)")
-_MONTHS = "|".join(f"{name[:3]}(?:{name[3:]})?" if name[3:] else name for name in calendar.month_name[1:])
+_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 
 # How else questions name values.
 _ALSO = {
@@ -143,7 +142,7 @@ def _with_month(question: str, year: int) -> bool:
     """Whether the question gives the year with a month: a condition on the year alone must then take in that year."""
     return bool(
         re.search(
-            rf"\b(?:{_MONTHS})\.?(?: \d{{1,2}}(?:st|nd|rd|th)?)?,? {year}\b|{year}\s?[-/.年]\s?\d",
+            rf"\b(?:{_MONTH})\.?(?: \d{{1,2}}(?:st|nd|rd|th)?)?,? {year}\b|{year}\s?[-/.年]\s?\d",
             question,
             re.IGNORECASE,
         )

@@ -59,20 +59,24 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
     names, enough of its words where both are in one language, and the same negation. Sentences without a supported
     citation are listed.
     """
-    plain, marked = strip_markers(text, {passage.number for passage in passages})
+    plain, marked = strip_markers(_unfenced(text), {passage.number for passage in passages})
     citations: list[Citation] = []
     unsupported: list[str] = []
     spans = claims(plain)
+    sources = _SOURCES.search(plain)
+    listed = sources.start() if sources else len(plain) + 1  # markers from there on tell only where no others do
     for start, end in spans:
         sentence = plain[start:end]
         own = [(place, number) for place, number in marked if _owner(spans, place, plain) == (start, end)]
+        own = [(place, number) for place, number in own if place < listed] or own
         found = _cite_all(sentence, passages, {number for _, number in own}, question)
         if not any(citation.supported for citation in found) and (number := best_passage(sentence, passages, question)):
             found = _cite_all(sentence, passages, {number}, question)
             marked = [marker for marker in marked if marker not in own]
             marked.append((own[-1][0] if own else _before_stop(plain, end), number))
         citations += found
-        if not any(citation.supported for citation in found) and _says_something(sentence, question):
+        is_said = _says_something(sentence, question) or (bool(found) and not _leads_in(sentence))
+        if not any(citation.supported for citation in found) and is_said:
             unsupported.append(sentence)
     return Checked(
         text=with_markers(plain, marked),
@@ -84,24 +88,59 @@ def check(text: str, passages: Sequence[Passage], *, question: str) -> Checked:
 
 # ---------------------------------------------------------------- markers
 
+_WORDS_FOR_PASSAGE = "passages?|sources?|documents?|docs?|citations?|cite|ref(?:erence)?s?|(?:参考)?资料|段落|来源|文档|参考(?:文献)?|引用|出处"
 _LIST = r"\d{1,3}(?:\s*(?:[,，、;；–-]|and|&|和|与|及)\s*\d{1,3})*"
-_WORDS_FOR_PASSAGE = "passages?|sources?|documents?|资料|段落|来源|文档"
-_MARKER = rf"[\[［【〔]\s*(?:\^|(?:{_WORDS_FOR_PASSAGE})\s*[:：]?)?\s*{_LIST}\s*[\]］】〕]"
+_ONE = rf"(?:(?:{_WORDS_FOR_PASSAGE})\s*[.:：]?\s*)?#?\d{{1,3}}"
+_MARKER = rf"\\?[\[［【〔]\s*\^?{_ONE}(?:\s*(?:[,，、;；~～–-]|and|to|&|和|与|及|至|到)\s*{_ONE})*\s*(?:\^|†[^\]】]{{0,40}}|\\)?[\]］】〕]"
+_CUT_OFF = r"[\[［【〔]\s*\d{0,3}\Z"  # where a reply ends at its limit
+_LINK = r"(?:\((?:https?:|#|/)[^()\s]{0,300}\))?"  # that some models hang on a marker
 _IN_WORDS = (
-    rf"[(（]\s*(?:{_WORDS_FOR_PASSAGE})\s*[:：]?\s*{_LIST}\s*[)）]"
+    rf"[(（]\s*(?:see\s+|cf\.\s*|见|参见)?(?:(?:来源|出处)[:：]\s*)?(?:{_WORDS_FOR_PASSAGE})\s*[.:：]?\s*#?{_LIST}\s*[)）]"
     rf"|(?<=according to )(?:the )?(?:passages?|sources?|documents?)\s+{_LIST}|(?<=based on )(?:passages?|sources?|documents?)\s+{_LIST}"
+    rf"|(?<![A-Za-z])(?:passages?|sources?|documents?)\s+{_LIST}(?=\s+(?:(?:also|only|clearly)\s+)?(?:say|state|mention|note|show|describe|explain|indicate|report|list|give)s?\b)"
     rf"|(?<=根据|依据|按照|参见)(?:资料|段落|来源|文档)\s*{_LIST}|(?<=[据见])(?:资料|段落|来源|文档)\s*{_LIST}"
+    rf"|(?:资料|段落|来源|文档)\s*{_LIST}(?=(?:中|里|还|也)?(?:提到|提及|指出|显示|表明|说明|介绍|写道|记载|认为|称))"
 )
 _ENDS = r"(?=\s*(?:[.!?。！？,，;；]|\n|\Z))"
 _SMALL = (  # what is a marker only at the end of a clause, and when each number is a passage's
     rf"(?<=\S)[ \t]*[(（]\s*{_LIST}\s*[)）]{_ENDS}|(?<=[^\W\d_]{{3}})\s?[⁰¹²³⁴-⁹]{{1,2}}{_ENDS}|(?<=[.。])[⁰¹²³⁴-⁹]{{1,2}}(?=\s|\Z)"
-    rf"|(?<=\S)\s?[①-⑳]+{_ENDS}"
+    rf"|(?<=\S)\s?[①-⑳]+{_ENDS}|(?<=\S)\s?\^{_LIST}\^|(?<=\S)<sup>\s*{_LIST}\s*</sup>"
 )
-_MARKERS = re.compile(
-    rf"{_MARKER}(?:[ ,，、]*{_MARKER})*|{_IN_WORDS}|{_SMALL}", re.IGNORECASE
-)  # neighbours are one place
-_LISTED = re.compile(_LIST)
+_ROW = rf"{_MARKER}{_LINK}(?:(?:[ ,，、;；]|and|&|和|与|及|[~～–-])*{_MARKER}{_LINK})*"
+_MARKERS = re.compile(  # neighbours are one place, with what is put around them
+    rf"[(（]\s*(?:see\s+|cf\.\s*|参?见)?(?:(?:sources?|来源|出处|资料)\s*[:：]\s*)?{_ROW}\s*[)）]|\[{_ROW}\]{_LINK}|<sup>\s*{_ROW}\s*</sup>|\^{_ROW}\^"
+    rf"|(?P<star>\*{{1,3}}|__?){_ROW}(?P=star)|{_ROW}|{_CUT_OFF}|{_IN_WORDS}|{_SMALL}",
+    re.IGNORECASE,
+)
+_NUMBERS = re.compile(r"(\d{1,3})(?:\s*(?:[~～–-]|\bto\b|至|到)\s*(\d{1,3}))?", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"†[^\]】]*|\([^()\s]*[:#/][^()\s]*\)"
+)  # in and behind a marker, with numbers that are no passages'
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_WHOLE_FENCE = re.compile(r"\s*```(?:markdown|md|text|txt|plaintext)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
+_BLOCK = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_TABLE_HEAD = re.compile(r"^[ \t]*\|?[^\n|]*\|[^\n]*\n[ \t]*\|?[ \t]*:?-{2,}[-:| \t]*$", re.MULTILINE)
+_SOURCES = re.compile(  # the label alone, and short lines behind it to the end
+    r"^[ \t*_#>]*(?:sources?|references?|citations?|sources? used|(?:参考)?资料(?:来源)?|参考文献|来源|出处|引用)[*_]*[ \t]*[:：][*_]*"
+    r"[ \t.,，、;；]*(?:\n+[ \t]*(?:[-*•][ \t]*)?[^\n.。!?！？]{0,60}(?:\.\w{1,5})?)*\s*\Z",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SORRY = r"(?:(?:i['’]?m |i am )?(?:very )?sorry,?\s+|unfortunately,?\s+|however,?\s+|but\s+|note that\s+|(?:based on|according to) (?:the )?(?:provided |given )?(?:passages|documents|sources|context|text|information),?\s+)*"
+_SAY = (
+    "say|mention|state|specify|tell|indicate|contain|include|provide|give|hold|describe|explain|discuss|cover|address"
+)
+_TEXTS = "passages?|documents?|sources?|texts?|context|information"
+_TELLS_NOTHING = re.compile(
+    rf"{_SORRY}(?:the |these |those |any of the )?(?:provided |given |retrieved )?(?:{_TEXTS})(?: provided| given| above)? "
+    rf"(?:do|does|did)(?:\s+not|n['’]t) (?:\w+ly )?(?:{_SAY})\b[^,;:]*"
+    rf"|{_SORRY}there (?:is|are) no (?:\w+ )?(?:mention|information|indication|details?|reference|answer)\b[^,;:]*"
+    rf"|{_SORRY}[^,;:]* (?:is|are|was|were)(?: not|n['’]t) (?:\w+ly )?(?:mentioned|stated|specified|provided|given|described|included|indicated) in (?:the |these |any of the )?(?:provided |given )?(?:{_TEXTS})\W*"
+    rf"|{_SORRY}i (?:can(?:no|['’])t|could(?: not|n['’]t)|am (?:unable|not able) to)\b[^,;:]*"
+    r"|(?:(?:很|非常)?(?:抱歉|遗憾)|但是?|不过|然而|另外|，|,)*(?:根据)?(?:这些|所给|提供的|给出的|上述|以上)*(?:资料|文档|段落|文中|原文)(?:中|里|内)?(?:并|也|都)*"
+    r"(?:(?:没有|未|不)(?:直接|明确|具体)*(?:提到|提及|说明|说|包含|包括|提供|给出|涉及|记载|指出|介绍|写明)|[，,]?(?:我)?(?:无法|不能)(?:确定|得知|判断|回答|知道))[^，；：,]*"
+    r"|(?:很|非常)?抱歉[，,]我?(?:无法|不能)[^，；：,]*",
+    re.IGNORECASE,
+)
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _STOPS = ".!?。！？…"
 _BRACKETS = "[［【〔"
@@ -113,26 +152,38 @@ _ITEM = re.compile(
 )
 
 
+def _unfenced(text: str) -> str:
+    """An answer without the code block that some models put around all of it."""
+    whole = _WHOLE_FENCE.fullmatch(text)
+    return whole[1] if whole and "```" not in whole[1] else text
+
+
 def strip_markers(text: str, known: set[int]) -> tuple[str, list[tuple[int, int]]]:
     """The text without its markers, and for each marker of a `known` passage its place in that text and its number.
 
     What looks like a marker inside code stays. "(1)" and ¹ are markers only where there are none in square brackets.
     """
-    bracketed = any(match.group()[0] in _BRACKETS for match in _MARKERS.finditer(text))
+    bracketed = any(_is_bracketed(match.group()) for match in _MARKERS.finditer(text))
     code = [match.span() for match in _CODE.finditer(text)]
     plain, places, last = "", [], 0
     for match in _MARKERS.finditer(text):
         if any(start <= match.start() < end for start, end in code):
             continue
         numbers = _numbers_of(match.group())
-        if match.group()[0] not in _BRACKETS and (bracketed or not set(numbers) <= known & _FEW):
+        if not _is_bracketed(match.group()) and (bracketed or not set(numbers) <= known & _FEW):
             continue
         plain += text[last : match.start()]
         if plain.endswith(" ") and text[match.end() : match.end() + 1] in (*_STOPS, *" \n,;:，；：、", ""):
             plain = plain.rstrip(" ")
         places += [(len(plain), number) for number in numbers if number in known]
         last = match.end()
+        if plain[-1:] in (*".!?",) and text[last : last + 1].isalpha():
+            plain += "" if is_wide(text[last]) else " "  # "France.[2]It"
     return plain + text[last:], list(dict.fromkeys(places))
+
+
+def _is_bracketed(marker: str) -> bool:
+    return any(sign in marker for sign in _BRACKETS)
 
 
 def with_markers(plain: str, places: Iterable[tuple[int, int]]) -> str:
@@ -157,29 +208,40 @@ def is_wide(char: str) -> bool:
 def claims(plain: str) -> list[tuple[int, int]]:
     """Spans of the sentences of an answer from which markers have been taken.
 
-    The number of a list item is no part of what the item claims, and headings claim nothing.
+    The number of a list item is no part of what the item claims. Headings, the head of a table, code blocks, a list of the
+    sources at the end, and what says that the passages do not tell something claim nothing.
     """
-    spans = []
-    for start, end in sentences(plain):
-        if item := _ITEM.match(plain, start):
-            start = min(item.end(), end)
-        line = plain.rfind("\n", 0, start) + 1
-        if any(char.isalnum() for char in plain[start:end]) and not _HEADING.match(plain, line):
-            spans.append((start, end))
+    spans, begin = [], 0
+    for stop, after in [*_asides(plain), (len(plain), len(plain))]:
+        for start, end in sentences(plain[begin:stop]):
+            start, end = begin + start, begin + end
+            if item := _ITEM.match(plain, start):
+                start = min(item.end(), end)
+            line = plain.rfind("\n", 0, start) + 1
+            is_claim = any(char.isalnum() for char in plain[start:end]) and not _HEADING.match(plain, line)
+            if is_claim and not _TELLS_NOTHING.fullmatch(plain, start, end):
+                spans.append((start, end))
+        begin = after
     return spans
 
 
+def _asides(plain: str) -> list[tuple[int, int]]:
+    """Code blocks, the heads of tables and the list of the sources, in order; none inside another."""
+    found: list[tuple[int, int]] = []
+    spans = (match.span() for pattern in (_BLOCK, _TABLE_HEAD, _SOURCES) for match in pattern.finditer(plain))
+    for start, end in sorted(spans):
+        if not found or start >= found[-1][1]:
+            found.append((start, end))
+    return found
+
+
 def _numbers_of(marker: str) -> list[int]:
+    """The numbers that a marker such as "[1, 3-5]" lists; a range too long to be meant names its ends."""
     marker = re.sub("[①-⑳⁰¹²³⁴-⁹]", lambda sign: f" {unicodedata.normalize('NFKC', sign.group())}", marker)
-    return [number for listed in _LISTED.findall(marker) for number in _listed(listed)]
-
-
-def _listed(numbers: str) -> list[int]:
-    """The numbers that "1, 3-5" lists; a range too long to be meant names its ends."""
     listed: list[int] = []
-    for part in re.split(r"[,，、;；&和与及]|and", numbers, flags=re.IGNORECASE):
-        ends = [int(number) for number in re.split(r"[–-]", part)]
-        listed += range(ends[0], ends[-1] + 1) if len(ends) == 2 and 0 < ends[1] - ends[0] < 10 else ends
+    for first, last in _NUMBERS.findall(_ASIDE.sub("", marker)):
+        ends = [int(first), int(last or first)]
+        listed += range(ends[0], ends[1] + 1) if ends[1] - ends[0] < 10 else ends
     return listed
 
 
@@ -256,6 +318,9 @@ def is_supported(sentence: str, passage: Passage, quote: str, question: str = ""
     if not _says_something(sentence, question) and not numbers_and_dates(
         sentence
     ):  # "Yes." says what the question asks
+        if _YES.match(sentence):
+            start, end = best_quote(question, passage.text)
+            sentence, quote = question, passage.text[start:end]
         return support(question, whole) >= WEAK_SUPPORT and not negation_differs(sentence, quote)
     return (
         support(sentence, whole, question) >= WEAK_SUPPORT
@@ -271,7 +336,9 @@ def support(sentence: str, text: str, question: str = "") -> float:
     """
     claimed = evidence(sentence) - DENYING
     own = claimed - evidence(question) or claimed
-    return _weight(own & _held(text)) / _weight(own) if own else 0.0
+    held = own & _held(text)
+    held |= {term for term in own - held if is_han(term[0]) and term in text}  # cut otherwise there: 含 of 茶不含
+    return _weight(held) / _weight(own) if own else 0.0
 
 
 def _weight(keys: Iterable[str]) -> int:
@@ -279,7 +346,17 @@ def _weight(keys: Iterable[str]) -> int:
 
 
 def _cite_all(sentence: str, passages: Sequence[Passage], numbers: set[int], question: str) -> list[Citation]:
-    return [cite(sentence, passage, question) for passage in passages if passage.number in numbers]
+    """A citation of each of the passages; where none bears the sentence out alone, they may do it together."""
+    cited = [passage for passage in passages if passage.number in numbers]
+    found = [cite(sentence, passage, question) for passage in cited]
+    if len(cited) < 2 or any(citation.supported for citation in found):
+        return found
+    together = replace(cited[0], text="\n\n".join(f"{one.header}\n{one.text}".strip() for one in cited))
+    quotes = "\n\n".join(citation.quote for citation in found)
+    if not is_supported(sentence, together, quotes, question):
+        return found
+    own = evidence(sentence) - evidence(question)
+    return [replace(one, supported=bool(own & _held(one.quote))) for one in found]
 
 
 def best_passage(sentence: str, passages: Sequence[Passage], question: str) -> int:
@@ -319,10 +396,17 @@ def _latin_names(text: str) -> set[str]:
     return {name for name in names(text) if name.isascii()} if language(text) == "zh" else set()
 
 
+_YES = re.compile(r"\W*(?:yes\W|是的?[，。,.]|对的?[，。,.]|可以[，。,.]|能[，。,.])[^\w]*\Z", re.IGNORECASE)
+
+
+def _leads_in(sentence: str) -> bool:
+    return sentence.rstrip().endswith((":", "：")) and not numbers_and_dates(sentence)
+
+
 def _says_something(sentence: str, question: str) -> bool:
     """Whether a sentence claims more than yes, no or what the question said, and does not just lead in a list."""
-    if sentence.rstrip().endswith((":", "：")) and not numbers_and_dates(sentence):
-        return False  # leads in what follows
+    if _leads_in(sentence):
+        return False
     return bool(terms(sentence) - DENYING - terms(question) - {"yes", "no", "不是", "是的"})
 
 

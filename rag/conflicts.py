@@ -17,9 +17,10 @@ from rag.citations import evidence
 from rag.dates import iso_date
 from rag.names import names
 from rag.negation import affirmed, negation_differs
-from rag.numerals import folded, found_dates, found_numbers
+from rag.numerals import Number, folded, found_dates, found_numbers
 from rag.text import is_han, language, sentences
 from rag.types import Citation, Conflict, Hit, Side
+from rag.units import unit_behind
 
 MIN_SHARED = 2  # terms of two sentences that speak of one subject
 MIN_OVERLAP = 0.5  # of them in the longer sentence
@@ -39,8 +40,6 @@ _NAMED = re.compile(
     r"room|number|no\.|appendix|item|day|week)|(?<=\w)\s[A-Z]\w*|第)\s*$"
 )  # before a number that names something
 _STATED = re.compile(r"(?:\b(?:is|are|was|were|be|been|to|at|of)|[为是达到])\s*$|[:：]\s*$", re.IGNORECASE)
-_PERCENT = frozenset({"%", "％", "percent", "per cent"})
-_CURRENCIES = "$€£¥￥"
 _BESIDE = "and or of in on at to for by with from is are was were the a an until than"
 _NO_UNITS = frozenset(_BESIDE.split())
 
@@ -66,17 +65,6 @@ _NAME_PART = re.compile(r"[^\W\d_.]{3,}")
 ROUNDED = 0.05  # of a number that is only about right, how far it may be off; more where it ends in zeros
 MOST_ROUNDED = 0.1
 _DIGITS = re.compile(r"\d[\d,]*(?:\.(\d+))?")
-
-# Ways of writing one unit. Units of another size are not compared: "1 km" and "1,000 m" stand in different kinds.
-_WRITTEN_UNITS = (
-    "metre m meter", "kilometre km kilometer", "centimetre cm centimeter", "millimetre mm millimeter", "foot ft feet",
-    "gram g gramme", "kilogram kg kilo kilogramme", "litre l liter", "millilitre ml milliliter", "tonne t",
-    "hour h hr", "minute min", "second s sec", "gigabyte gb", "megabyte mb", "$ dollar usd", "€ euro eur",
-    "公里", "公斤", "平方公里 平方千米", "平方米 平米", "立方米", "厘米", "毫米", "毫升", "小时 个小时", "分钟", "个月", "个百分点",
-    "元 ￥ ¥ 人民币",
-)  # fmt: skip
-_UNITS = {name: names_.split()[0] for names_ in _WRITTEN_UNITS for name in names_.split()}
-_HAN_UNIT = re.compile("|".join(sorted((name for name in _UNITS if is_han(name[0])), key=len, reverse=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +199,8 @@ def _without_facts(text: str) -> str:
     _, rest = found_dates(folded(text))
     parts, last = [], 0
     for _, _, start, end in _amounts(rest):
-        name, behind = _unit(rest, end)
-        parts += [rest[last:start], f" {name} "]
+        unit, behind = unit_behind(rest, end) or (("", 1.0), end)
+        parts += [rest[last:start], f" {unit[0]} "]
         last = behind
     return "".join([*parts, rest[last:]])
 
@@ -252,41 +240,50 @@ def facts(text: str) -> Facts:
 def _amounts(text: str) -> list[tuple[str, _Amount, int, int]]:
     """The kind of each number in a text without dates, what it may be, and where it stands; the ends of a range are one."""
     found: list[tuple[str, _Amount, int, int]] = []
-    lower: tuple[str, float, int, int] | None = None  # a number that may begin a range
-    for value, start, end in sorted(found_numbers(text, spelled_from=2), key=lambda one: one[1]):
-        kind = _kind(text, value, start, end)
-        if lower and lower[0] in ("", "number", kind) and lower[1] < value and _is_range(text, *lower[2:], start):
-            found = [one for one in found if one[2] != lower[2]]
-            found.append((kind, _Amount(text[lower[2] : end].strip(), lower[1], value), lower[2], end))
+    lower: tuple[str, Number] | None = None  # a number that may begin a range
+    for number in sorted(found_numbers(text, spelled_from=2), key=lambda one: one.start):
+        value, start, end = number.values[0], number.start, number.end
+        kind, size = _kind(text, number)
+        if (
+            lower
+            and lower[0] in ("", "number", kind)
+            and lower[1].values[0] < value
+            and _is_range(text, lower[1], start)
+        ):
+            first = lower[1]
+            found = [one for one in found if one[2] != first.start]
+            low = first.values[0] * (size if first.unit is None else first.unit[1])
+            found.append((kind, _Amount(text[first.start : end].strip(), low, value * size), first.start, end))
             lower = None
         else:
             exact = _Amount(text[start:end].strip(), value, value)
-            found.append((kind, exact if kind == "date" else _amount(text, value, start, end), start, end))
-            lower = kind, value, start, end
+            found.append((kind, exact if kind == "date" else _amount(text, value, start, end, size), start, end))
+            lower = kind, number
     return [one for one in found if one[0]]
 
 
-def _is_range(text: str, start: int, end: int, second: int) -> bool:
-    """Whether the number text[start:end] and the one that begins at `second` are the ends of a range."""
-    between = text[end:second]
-    return bool(_RANGE.fullmatch(between) or (_AND.fullmatch(between) and _BETWEEN.search(text[:start])))
+def _is_range(text: str, first: Number, second: int) -> bool:
+    """Whether a number and the one that begins at `second` are the ends of a range."""
+    between = text[first.end : second]
+    return bool(_RANGE.fullmatch(between) or (_AND.fullmatch(between) and _BETWEEN.search(text[: first.start])))
 
 
-def _amount(text: str, value: float, start: int, end: int) -> _Amount:
+def _amount(text: str, value: float, start: int, end: int, size: float) -> _Amount:
+    """What a number may be. size: of its unit."""
     written, before, behind = text[start:end].strip(), text[:start], text[end:]
     if _AT_MOST.search(before):  # before the others, for it may hold them: "no more than"
-        return _Amount(written, -inf, value, "<")
+        return _Amount(written, -inf, value * size, "<")
     if _AT_LEAST.search(before) or _MORE_BEHIND.match(behind):
-        return _Amount(written, value, inf, ">")
+        return _Amount(written, value * size, inf, ">")
     off = 0.499 * _last_place(written, value)
     if _ABOUT.search(before) or _ABOUT_BEHIND.match(behind):
         off = min(max(off, _zeros(value) / 2, ROUNDED * abs(value)), MOST_ROUNDED * abs(value))
-    return _Amount(written, value - off, value + off)
+    return _Amount(written, (value - off) * size, (value + off) * size)
 
 
 def _last_place(written: str, value: float) -> float:
     """What the last digit of a number counts: 0.1 million of "3.5 million", 0 of a whole number, which is exact."""
-    digits = _DIGITS.search(written)
+    digits = None if len(_DIGITS.findall(written)) > 1 else _DIGITS.search(written)  # 3 hours and 20 minutes are exact
     number = float(digits.group().replace(",", "")) if digits else 0.0
     scale = value / number if number else 1.0
     return scale * 0.1 ** len(digits[1] or "") if digits and (digits[1] or scale != 1.0) else 0.0
@@ -297,39 +294,26 @@ def _zeros(value: float) -> float:
     return next((10.0**n for n in range(12, 0, -1) if value and value % 10**n == 0), 1.0)
 
 
-def _kind(text: str, value: float, start: int, end: int) -> str:
-    """date for a year, or what is counted: the unit behind a number; "" for a number that names something."""
+def _kind(text: str, number: Number) -> tuple[str, float]:
+    """date for a year, or what is measured or counted, and the size of the unit; "" for a number that names something."""
+    start, end = number.start, number.end
     digits, before = text[start:end].strip(), text[:start].rstrip()
     behind = _AFTER.match(text, end)
     unit = behind[1].lower() if behind else ""
     if (
         digits.isdigit()
         and len(digits) == 4
-        and 1000 <= value <= 2100
+        and 1000 <= number.values[0] <= 2100
         and (unit[:1] == "年" or _YEAR_BEFORE.search(before))
     ):
-        return "date"
-    if digits.startswith("百分之") or unit in _PERCENT:
-        return "%"
-    if before[-1:] and before[-1] in _CURRENCIES:
-        return _UNITS.get(before[-1], before[-1])
-    if _NAMED.search(text[:start]):
-        return ""
+        return "date", 1.0
+    if _NAMED.search(text[:start]) and not (number.unit and number.unit[0] == "%"):
+        return "", 1.0
+    if number.unit:
+        return number.unit
     if unit and unit not in _NO_UNITS and unit[0] not in "至到":
-        return _unit(text, end)[0] or (unit[0] if is_han(unit[0]) else _singular(unit))
-    return "number" if _STATED.search(before) else ""
-
-
-def _unit(text: str, at: int) -> tuple[str, int]:
-    """The one name of a unit that may be written in several ways, and where it ends; "" for one that is not known."""
-    behind = _AFTER.match(text, at)
-    if behind is None:
-        return "", at
-    if han := _HAN_UNIT.match(text, behind.start(1)):
-        return _UNITS[han.group()], han.end()
-    low = behind[1].lower()
-    name = _UNITS.get(low) or _UNITS.get(low.removesuffix("s"), "")
-    return name, behind.end() if name else at
+        return (unit[0] if is_han(unit[0]) else _singular(unit)), 1.0
+    return ("number" if _STATED.search(before) else ""), 1.0
 
 
 def _singular(unit: str) -> str:

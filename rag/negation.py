@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
-from rag.text import sentences, terms, words
+from rag.text import sentences, stem, terms, words
 
 NEGATION_OVERLAP = 0.6  # of a claim with a clause, for their negations to be compared
 NEGATED_TERMS = 2  # behind a negation, taken to be what it denies
@@ -23,7 +25,11 @@ _PLAINLY = tuple(
         (r"\b(?:permit(?:s|ted)|allows?)\b", "allowed"),
         (r"\b(?:reject(?:s|ed)?|refuse[sd]?|den(?:y|ies|ied))\b", "not accepted"),
         (r"\b(?:accepts?|approve[sd]?)\b", "accepted"),
-        (r"\b(?:un|in|im|il)(safe|suitable|available|likely|successful|necessary|effective|correct|valid|sufficient|possible|legal)\b", r"not \1"),
+        (r"\b(?:un|in|im|il)(safe|suitable|available|likely|successful|necessary|effective|correct|valid|sufficient|possible|legal|clear|common|known|usual|complete|certain|aware|conclusive|reliable|stable|related)\b", r"not \1"),
+        (r"\bnot\s+(?:un|in|im|il)(?=(?:common|clear|known|usual|likely|possible|aware|safe|important|significant)\b)", " "),
+        ("必须|务必|须要", " 需要 "),
+        ("无需|无须|毋需|毋须|不用(?!于)|不必|不须", "不 需要 "),
+        ("从来?不|从来没有?", " 没有 "),
         ("不禁止", " 可以 "),
         ("不允许|不可以|不得|不能|不可(?![能行])|不许|不准|不要|禁止|严禁|请勿|切勿|勿", " 不 可以 "),
         ("允许|准许|可以|能够|获准", " 可以 "),
@@ -35,11 +41,15 @@ _PLAINLY = tuple(
     )
 )  # fmt: skip
 _NOT = re.compile(
-    r"\b(?:not(?!\s+only\b)|no|never|none|neither|nor|nobody|nothing|nowhere|hardly|scarcely|cannot|without|unable|lack(?:s|ed|ing)?"
+    r"\b(?:not(?!\s+only\b)|no(?!\.\s?\d)|never|none|neither(?!\b.{1,60}\bnor\b)|nor|nobody|nothing|nowhere|hardly|scarcely|cannot|without|unable|lack(?:s|ed|ing)?"
     r"|fail(?:s|ed|ing)?|avoid(?:s|ed|ing)?)\b|n['’]t\b"
     r"|不(?![仅但断少过管论久止只料同时惜愧乏妨锈])|没有?(?![收落])|未(?![来必])|并非|无法|(?P<lone>无)",
     re.IGNORECASE,
 )
+_WEAK = re.compile(
+    "lack|fail|avoid", re.IGNORECASE
+)  # may mean something else: they answer a denial, but are none that counts
+_ALLOWING = frozenset({"allow", "accept", "可以", "接受"})
 _CLAUSE = re.compile(r"[,;:，；：—]|\s-\s|\bbut\b|而是")
 _FAINT = re.compile(
     r"\b(?:rarely|seldom|few|little|only|unless|until|unlike|except|non|free|less|\w+less|without)\b|\b(?:un|dis|inequ|fail|lack)\w*"
@@ -48,10 +58,26 @@ _FAINT = re.compile(
 )  # what denies in one wording and not in another
 
 
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    """What a negation denies. accuses: how many of its words another text must not state."""
+
+    words: tuple[str, ...]
+    accuses: int
+
+
+_REPLY = re.compile(
+    r"\W*(?:yes|no|是的?|对的?|不是?的?|没有)\s*[,，.。!！:：—-]+\s*(?=\w)", re.IGNORECASE
+)  # before what is claimed
+
+
 def negation_differs(sentence: str, quote: str) -> bool:
     """Whether a word is denied in a sentence and stated in the clause of the quote that is most like it, or the reverse."""
-    if sentence.strip() in quote:
+    sentence = _REPLY.sub("", sentence, count=1) if _REPLY.match(sentence) else sentence
+    if (at := quote.find(sentence.strip())) >= 0 and not _NOT.search(_CLAUSE.split(quote[max(0, at - 60) : at])[-1]):
         return False
+    if _denied_in_place(sentence, quote):
+        return True
     sentence = plainly(sentence)
     claimed = terms(affirmed(sentence))
     clauses = [plainly(quote[start:end]) for start, end in sentences(quote)]
@@ -63,12 +89,102 @@ def negation_differs(sentence: str, quote: str) -> bool:
     mine, theirs = denials(sentence), denials(clause)
     if {len(mine), len(theirs)} == {0, 2} or _rarely(sentence) != _rarely(clause):  # two may cancel each other
         return False
-    return _denies(mine, theirs, terms(affirmed(clause))) or _denies(theirs, mine, claimed)
+    # A passage denies much that an answer does not speak of: of its denials the first word counts, mostly the verb.
+    return _denies(mine, denials(plainly(quote)), terms(affirmed(clause)), NEGATED_TERMS) or _denies(
+        theirs, mine, claimed, 1
+    )
 
 
-def _denies(mine: Sequence[frozenset[str]], theirs: Sequence[frozenset[str]], stated: set[str]) -> bool:
-    """Whether a denial has no counterpart in another text, which states what it denies."""
-    return any(denied & stated and not any(denied & other for other in theirs) for denied in mine)
+def _denies(mine: Sequence[_Denial], theirs: Sequence[_Denial], stated: set[str], n: int) -> bool:
+    """Whether another text states one of the first `n` words of what is denied, and denies neither it nor what it leaves out."""
+    return any(
+        stated.intersection(one.words[: min(n, one.accuses)])
+        and not any(not other.words or set(one.words) & set(other.words) for other in theirs)
+        for one in mine
+    )
+
+
+# ---------------------------------------------------------------- the same words around a negation
+
+AROUND = 2  # words on each side of a negation, in Chinese characters
+BEHIND = 6  # words behind it, taken to be what it denies
+SHORTEST = 4  # words of such a place, the negation included
+_NO = "¬"
+_AS_NO = tuple(
+    (re.compile(pattern), plain)
+    for pattern, plain in (
+        (r"\bwon['’]t\b", f"will {_NO} "), (r"\bcannot\b|\bcan['’]t\b", f"can {_NO} "), (r"n['’]t\b", f" {_NO} "),
+        (r"\bno longer\b|\bfail(?:s|ed|ing)? to\b|\b(?:not|no|never|none|nobody|no one)\b", f" {_NO} "),
+        (r"\bneither\b", f" {_NO} "), (r"\bnor\b", f" {_NO} and "), (r"\bwithout\b", f" {_NO} with "),
+        (r"\b(?:un|in|im|ir|il|dis|non-?)(?=[a-z]{4})", f" {_NO} "),
+        (r"(.)不\1|有没有|[是能可]否", r"\1"),
+        ("无法|从未|从没有?|从来?不|从来没有?|没有?|禁止|严禁|请勿|不(?![过已])|[未无非勿]", f" {_NO} "),
+    )
+)  # fmt: skip
+_SAME = {
+    form: one
+    for one, forms in (
+        ("be", "is are was were been being am"), ("have", "has had"), ("can", "could able"), ("will", "would"),
+        ("", "a an the do does did done any still both either also ever yet to manage manages managed managing"),
+        ("", "有 了 过 着 的 得 并 曾 已 经 尚 还 也 都 再 就 是 能 会 可 以 够 要 允 许 即 才 被"),
+    )
+    for form in forms.split()
+}  # fmt: skip
+_APART = re.compile("[\u3400-\u9fff]")
+_MARKED = re.compile(rf"{_NO}|\d+(?:[.,]\d+)*|[^\W\d_]+|[^\W_]")
+
+
+@lru_cache(maxsize=500)
+def _marked(text: str) -> tuple[str, ...]:
+    """The words of a text, Chinese ones by character, with its negations as one sign; two of them running are none."""
+    text = unicodedata.normalize("NFKC", text).lower().replace(_NO, " ")
+    for pattern, plain in _AS_NO:
+        text = pattern.sub(plain, text)
+    found: list[str] = []
+    for word in _MARKED.findall(_APART.sub(r" \g<0> ", text)):
+        word = _SAME.get(word, word)
+        if word == _NO and found[-1:] == [_NO]:
+            found.pop()
+        elif word:
+            found.append(stem(word) if word.isascii() else word)
+    return tuple(found)
+
+
+@lru_cache(maxsize=500)
+def _places(text: str) -> tuple[dict[tuple[str, ...], frozenset[str]], frozenset[tuple[str, ...]]]:
+    """The places of a text with a negation, each with the words behind it, and those without one."""
+    denied: dict[tuple[str, ...], frozenset[str]] = {}
+    plain: list[str] = []
+    at_denied: list[int] = []
+    for word in _marked(text):
+        if word == _NO:
+            at_denied.append(len(plain))
+        else:
+            plain.append(word)
+    for at in at_denied:
+        denied[_window(plain, at)] = frozenset(plain[at : at + BEHIND])
+    return denied, frozenset(_window(plain, at) for at in range(len(plain) + 1) if at not in at_denied)
+
+
+def _window(words: Sequence[str], at: int) -> tuple[str, ...]:
+    """The words around a place between them, AROUND on each side, at an edge more on the other."""
+    start = max(0, min(at - AROUND, len(words) - 2 * AROUND))
+    return (*words[start:at], _NO, *words[at : start + 2 * AROUND])
+
+
+def _denied_in_place(one: str, other: str) -> bool:
+    """Whether the same words stand around a negation in one text and around none in the other, which does not deny them elsewhere."""
+    mine, theirs = _places(one), _places(other)
+    return any(
+        len(place) >= SHORTEST and place in there[1] and place not in here[1] and place not in there[0]
+        and not any(_is_same(behind, elsewhere) for around, elsewhere in there[0].items() if around not in here[0])
+        for here, there in ((mine, theirs), (theirs, mine))
+        for place, behind in here[0].items()
+    )  # fmt: skip
+
+
+def _is_same(behind: frozenset[str], elsewhere: frozenset[str]) -> bool:
+    return 2 * len(behind & elsewhere) > min(len(behind), len(elsewhere))
 
 
 def negation_lost(sentence: str, quote: str) -> bool:
@@ -93,14 +209,15 @@ def affirmed(text: str) -> str:
     return _NOT.sub(" ", text)
 
 
-def denials(text: str) -> list[frozenset[str]]:
-    """For each negation the terms right behind it, up to the end of its clause; 无 denies the next one only."""
+def denials(text: str) -> list[_Denial]:
+    """Each negation with the terms right behind it, up to the end of its clause; 无 denies the next one only."""
     found = []
     for match in _NOT.finditer(text):
         clause = _CLAUSE.split(text[match.end() : match.end() + 60])[0]
-        kept = terms(clause)
-        denied = [term for term in words(clause) if term in kept]
-        found.append(frozenset(denied[: 1 if match["lone"] else NEGATED_TERMS]))
+        kept = terms(clause) - {"ever"}
+        denied = [term for term in words(clause) if term in kept][: 1 if match["lone"] else NEGATED_TERMS]
+        accuses = 0 if _WEAK.match(match.group()) else 1 if _ALLOWING.intersection(denied[:1]) else NEGATED_TERMS
+        found.append(_Denial(tuple(denied), accuses))
     return found
 
 

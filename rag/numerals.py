@@ -11,14 +11,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from rag.text import is_han, words
+from rag.units import UNITS, Unit, currency_before, unit_behind
 
 Date = tuple[int | None, int, int | None]
 """year, month, day"""
-
-Unit = tuple[str, float]
-"""what it measures, and how much of the common unit of that it is: a kilometre is ("length", 1000)"""
 
 _LETTERS = str.maketrans("İıſK", "IisK")  # re.IGNORECASE takes them for i, s and k, a dict does not
 
@@ -90,7 +89,8 @@ def missing_numbers(sentence: str, text: str) -> set[str]:
     months = _months(rest, loosely=False) - {month for _, month, _ in held_dates}
     if months:
         missing |= {f"-{month}-" for month in months - _months(held_in, loosely=True)}
-    for number in numbers(rest):
+    whole = [one for one in _sums(rest) if _is_held(one, held)]
+    for number in _outside(numbers(rest), whole):
         if not _is_held(number, held) and (number.is_claim or _another_counted(number, rest, held_in, held)):
             missing.add(_key(number.values[0]))
     return missing
@@ -107,20 +107,28 @@ def found_dates(text: str) -> tuple[set[Date], str]:
     return {date for readings in dates for date in readings}, rest
 
 
-def found_numbers(text: str, *, spelled_from: int) -> Iterator[tuple[float, int, int]]:
-    """Each cardinal number of a text: its value and where it stands, a scale ("million") and 百分之 included.
+def found_numbers(text: str, *, spelled_from: int) -> Iterator[Number]:
+    """The cardinal numbers of a text, each with its unit; a scale ("million") and 百分之 are part of it.
 
     Of those in words only from `spelled_from` on: "one" and 一 are mostly no numbers.
     """
-    for number in numbers(text):
+    whole = list(_sums(text))
+    for number in [*whole, *_outside(numbers(text), whole)]:
         value = number.values[0]
         if not number.ordinal and not number.loose and (not number.spelled or value >= spelled_from or value % 1):
-            yield value, number.start, number.end
+            yield number
 
 
 def folded(text: str) -> str:
-    """One width and one minus sign."""
-    return unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("○", "〇")
+    """One width, one minus sign, one sign for the thousands of 12'345; ½ is 1/2 and 10⁶ is 10^6."""
+    text = _VULGAR.sub(r" \g<0>", _RAISED.sub(r"^\g<0>", text))
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2044", "/").replace("○", "〇")
+    return _APOSTROPHES.sub(",", text)
+
+
+_VULGAR = re.compile("(?<=[0-9０-９])[¼-¾⅐-⅞]")
+_RAISED = re.compile("(?<=10)⁻?[⁰¹²³⁴-⁹]+")
+_APOSTROPHES = re.compile(r"(?<=\d)['’](?=\d{3}(?!\d))")
 
 
 def _key(value: float) -> str:
@@ -146,7 +154,8 @@ _DATES = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (
     rf"(?:(?<=[日号]){_UPTO}(?P<d2>\d{{1,2}})[日号])?",
     rf"(?<!\d)(?P<y>\d{{4}}|[〇零一二三四五六七八九]{{4}})\s*年\s*(?P<m>\d{{1,2}}|{_SMALL_HAN})\s*月"
     rf"(?:\s*(?P<d>\d{{1,2}}|{_SMALL_HAN})\s*[日号])?",
-    r"(?<![\d./])(?P<d>\d{1,2})(?P<sep>[/.])(?P<m>\d{1,2})(?P=sep)(?P<y>\d{4})(?![\d/])",
+    r"(?<!\d)(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])(?!\d)",
+    r"(?<![\d./-])(?P<d>\d{1,2})(?P<sep>[/.-])(?P<m>\d{1,2})(?P=sep)(?P<y>\d{4})(?![\d/])",
     rf"(?<![\d〇零一二三四五六七八九十])(?P<m>\d{{1,2}}|{_SMALL_HAN})\s*月\s*(?P<d>\d{{1,2}}|{_SMALL_HAN})\s*[日号]"
     rf"(?:{_UPTO}(?P<d2>\d{{1,2}}|{_SMALL_HAN})[日号])?",
     rf"\b(?P<m>{_MONTH})\b\.?\s+(?P<d>\d{{1,2}}){_TH}\b(?:{_UPTO}(?P<d2>\d{{1,2}}){_TH}\b(?!\s*(?:{_MONTH})\b))?"
@@ -170,7 +179,7 @@ def _dates(text: str) -> tuple[list[tuple[Date, ...]], str]:
             parts = match.groupdict()
             year, month, day, other = (_date_part(parts.get(key)) for key in ("y", "m", "d", "d2"))
             readings = [(year, month, day)]
-            if parts.get("sep") == "/":
+            if parts.get("sep") in ("/", "-"):
                 readings.append((year, day, month))
             valid: list[Date] = [
                 (y, m, d) for y, m, d in readings if m and 1 <= m <= 12 and (d is None or 1 <= d <= 31)
@@ -216,50 +225,30 @@ def _date_held(date: Date, held: set[Date], numbers_held: Sequence[Number]) -> b
 
 # ---------------------------------------------------------------- units
 
-_UNITS: dict[str, Unit] = {
-    name: (measure, size)
-    for measure, size, names_ in (
-        ("length", 1e-3, "mm millimetre millimeter 毫米"), ("length", 1e-2, "cm centimetre centimeter 厘米"),
-        ("length", 1.0, "m metre meter 米 公尺"), ("length", 1e3, "km kilometre kilometer 公里 千米"),
-        ("length in feet", 1.0, "ft foot feet 英尺"), ("length in miles", 1.0, "mile mi 英里"), ("length in inches", 1.0, "inch inches 英寸"),
-        ("mass", 1e-3, "g gram 克"), ("mass", 1e-6, "mg milligram 毫克"), ("mass", 1.0, "kg kilogram kilo 公斤 千克"),
-        ("mass", 1e3, "ton tonne 吨"), ("area", 1e4, "hectare ha 公顷"),
-        ("time", 1.0, "second 秒"), ("time", 60.0, "minute min 分钟"), ("time", 3600.0, "hour h 小时"),
-        ("time", 86400.0, "day 天"), ("time", 604800.0, "week 周"),
-        ("months", 1.0, "month 个月"), ("months", 12.0, "year 年"),
-        ("%", 1.0, "% percent 个百分点"), ("%", 0.1, "‰"), ("degrees", 1.0, "° degree °c 度 摄氏度"), ("degrees F", 1.0, "°f"), ("people", 1.0, "people person 人"),
-    )
-    for name in names_.split()
-}  # fmt: skip
-_SQUARES = {"length": "area"}
-_UNIT = re.compile(
-    r"\s?-?\s?(?P<power>square\s|sq\.?\s|平方|cubic\s|立方)?"
-    rf"(?P<unit>per\s?cent(?:age points?)?|degrees?\s+fahrenheit|(?:{'|'.join(sorted((re.escape(n) for n in _UNITS if n.isascii() and n.isalpha()), key=len, reverse=True))})s?(?![\w/])(?!\s+per\b)"
-    rf"|%|‰|°\s?[CF]\b|°|{'|'.join(sorted((n for n in _UNITS if is_han(n[0])), key=len, reverse=True))})",
-    re.IGNORECASE,
-)
-_NOT_PEOPLE = re.compile("民币|次|均|工|类|体|口|物|才|员|事|文|权|种|格")
 _BELOW = re.compile(r"\s*(?:degrees?|°\s?[CF]?)?\s*(?:celsius|fahrenheit)?\s*below\s+(?:zero|freezing)", re.IGNORECASE)
 _VERSION = re.compile(r"(?:\bversions?|\brelease|\bv|版本号?|版)[\s:为是]*$", re.IGNORECASE)
+_BEFORE_CHRIST = re.compile(r"公元前$|(?<![之以年向目当年])前$")
+_CHRIST_BEHIND = re.compile(r"\s?(?:(?P<bc>B\.?C\.?(?:E\.?)?)|A\.?D\.?|C\.?E\.?)(?![A-Za-z])")
+_AD_BEFORE = re.compile(r"(?:\bA\.?D\.?\s?|公元)$")
 
 
 def _unit(text: str, start: int, end: int, digits: str) -> Unit | None:
-    """What is measured by the number text[start:end]; a version ("3.10") is of its own measure."""
-    if digits.count(".") > 1 or ("." in digits and _VERSION.search(text[max(0, start - 12) : start])):
+    """What is measured by the number text[start:end]; a version ("3.10") is of its own measure, and so is a year before Christ."""
+    before = text[max(0, start - 12) : start]
+    if digits.count(".") > 1 or ("." in digits and _VERSION.search(before)):
         return f"version {digits}", 1.0
-    match = _UNIT.match(text, end)
-    if not match or (match["unit"] == "人" and _NOT_PEOPLE.match(text, match.end())):
+    if _BEFORE_CHRIST.search(before) and text[end : end + 1] in "年世":
+        return "BC", 1.0
+    if era := _CHRIST_BEHIND.match(text, end):
+        return ("BC" if era["bc"] else "AD"), 1.0
+    if _AD_BEFORE.search(before):
+        return "AD", 1.0
+    found = unit_behind(text, end)
+    if found is None:
+        return currency_before(text, start)
+    if text[found[1] - 1] == "年" and end - start == 4:  # 1998年 is a year, 20年 may be a time
         return None
-    name = re.sub(r"\s", "", match["unit"].lower())
-    if name == "年" and end - start == 4:  # 1998年 is a year, 20年 may be a time
-        return None
-    name = "%" if name.startswith("percent") else "°f" if "fahrenheit" in name else name
-    measure, size = _UNITS.get(name) or _UNITS[name.removesuffix("s")]
-    power = (match["power"] or "").lower()
-    if power:
-        exponent = 3 if power.startswith(("cubic", "立")) else 2
-        return (_SQUARES.get(measure, f"{measure}^2") if exponent == 2 else f"{measure}^3"), size**exponent
-    return measure, size
+    return found[0]
 
 
 def _signed(value: float, text: str, start: int, end: int, unit: Unit | None) -> float:
@@ -366,13 +355,13 @@ _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六�
 _HAN_UNITS = {"十": 10, "百": 100, "千": 1000}
 _HAN_SCALES = {"万": 10**4, "亿": 10**8}
 _PLAIN_HAN = str.maketrans("壹贰叁肆伍陆柒捌玖拾佰仟萬億", "一二三四五六七八九十百千万亿")
-_HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿萬億廿卅]{1,30}(?:点[零〇一二三四五六七八九]{1,30})?"
-_FORMAL_HAN = "(?=.{0,3}[拾佰仟])[壹贰叁肆伍陆柒捌玖拾佰仟零万萬亿億]{2,}"
+_HAN_NUMBER = r"[零〇一二两三四五六七八九十百千万亿萬億廿卅]{1,30}(?:点[零〇一二三四五六七八九]{1,30}(?![零〇一二三四五六七八九十分刻]))?"
+_FORMAL_HAN = "(?=.{0,3}[拾佰仟]|[壹贰叁肆伍陆柒捌玖万萬亿億]{2,9}[元圆])[壹贰叁肆伍陆柒捌玖拾佰仟零万萬亿億]{2,}"
 
 _FRACTION = re.compile(
     rf"(?P<under>\d{{1,9}}|[一二两三四五六七八九十百千万亿]{{1,9}})分之(?P<over>\d{{1,9}}(?:\.\d{{1,9}})?|{_HAN_NUMBER})"
     rf"|\b(?P<n>{'|'.join(word for word, value in _ENGLISH.items() if 1 <= value < 10)})[- ](?P<d>{'|'.join(_DENOMINATORS)})\b"
-    r"|(?<![A-Za-z\d./])(?P<a>[1-9]\d?)\s?/\s?(?P<b>[1-9]\d?)(?![A-Za-z\d/]|\.\d)",
+    r"|(?<![A-Za-z\d./])(?:(?P<whole>\d{1,3})(?:\s|\s?又\s?))?(?P<a>[1-9]\d?)\s?/\s?(?P<b>[1-9]\d?)(?![A-Za-z\d/]|\.\d)",
     re.IGNORECASE,
 )
 
@@ -394,6 +383,11 @@ def _fractions(text: str) -> Iterator[Number]:
             yield Number(values=(over,), start=start, end=end, unit=("%", 100 / under))
             continue
         share = over / under
+        if match["whole"]:
+            whole = float(match["whole"])
+            unit = _unit(text, start, end, "")
+            yield Number(values=(whole + share,), start=start, end=end, parts=(whole, share), unit=unit)
+            continue
         parts = (over, under) if match["a"] else ()
         yield Number(values=(share, round(100 * share), round(100 * share, 1)), start=start, end=end, parts=parts)
 
@@ -406,16 +400,18 @@ def _han_or_unit(numeral: str) -> float:
 
 _SCALES = {
     "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
-    "k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "b": 1e9,
+    "k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "b": 1e9, "tn": 1e12, "mio": 1e6, "mrd": 1e9, "lakh": 1e5, "crore": 1e7,
 }  # fmt: skip
 _TENTHS = "成(?![立为功员本长果语分绩人年都吉熟因就交])"
 _DIGITS = re.compile(
-    r"(?<![A-Za-z])(?P<digits>\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*)"
-    r"(?:\s*(?P<scale>(?i:hundred|thousand|million|billion|trillion)\b)|(?P<letter>[kKM]|mn|bn|m(?!\w)|B)\b"
-    r"|\s*(?P<han>(?!千[米克瓦卡赫字帕])[十百千万亿萬億]+(?:(?:\d+(?:\.\d+)?|[一二三四五六七八九两])[十百千万亿萬億]+)*)|\s*(?P<tenths>"
+    r"(?<![A-Za-z\d])(?P<digits>\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?|\d{1,2}(?:,\d\d)+,\d{3}|\d+(?:\.\d+)*)"
+    r"(?:\s*(?P<scale>(?i:hundred|thousand|million|billion|trillion|lakhs?|crores?|mn|bn|tn|mio|mrd)\b)|(?P<letter>[kKM]|m(?!\w)|B)\b"
+    r"|\s*[余多]?(?P<han>(?!千[米克瓦卡赫字帕])[十百千万亿萬億]+(?:(?:\d+(?:\.\d+)?|[一二三四五六七八九两])[十百千万亿萬億]+)*)|\s*(?P<tenths>"
     + _TENTHS
     + "))?"
 )
+_DOTTED_GROUPS = re.compile(r"\d{1,3}(?:\.\d{3}){2,}")
+_UPTO_SIGN = re.compile(r"\s*(?:[-–—~至到]|to)\s*[$€£¥]?")
 _HAN_PARTS = re.compile(r"\d+(?:\.\d+)?|\D")
 _CURRENCY = re.compile(r"[$€£¥]\s?$")
 _YEARS = re.compile(r"(?P<century>1[0-9]|20)(?P<first>\d\d)\s?[-–—/]\s?$")
@@ -434,6 +430,7 @@ def _grouped(text: str) -> Iterator[Number]:
 def _digits(text: str) -> Iterator[Number]:
     for match in _DIGITS.finditer(text):
         written = re.sub("[,，]", "", match["digits"])
+        written = written.replace(".", "") if written.count(".") > 1 and _DOTTED_GROUPS.fullmatch(written) else written
         value = float(".".join(written.split(".")[:2]))
         if match["han"]:
             yield _number(
@@ -449,11 +446,34 @@ def _digits(text: str) -> Iterator[Number]:
                 digits=written,
                 spelled=False,
             )
-        elif scale := (match["scale"] or match["letter"] or "").lower():
+        elif scale := (match["scale"] or match["letter"] or "").lower().removesuffix("s"):
             yield _number(text, match, value * _SCALES[scale], spelled=False)
         else:
-            others = _second_year(text, match.start(), written)
+            others = (
+                *_second_year(text, match.start(), written),
+                *_short_year(text, match),
+                *_with_scale(text, match, value),
+            )
             yield _number(text, match, value, *others, digits=written, spelled=False)
+
+
+def _short_year(text: str, match: re.Match[str]) -> tuple[float, ...]:
+    """98年 and '98 are 1998, too."""
+    value = int(match["digits"]) if re.fullmatch(r"\d\d", match["digits"]) else 0
+    if text[match.start() - 1 : match.start()] in ("'", "’") and match.start():
+        return (1900.0 + value, 2000.0 + value)
+    return (1900.0 + value,) if value >= 50 and text[match.end() : match.end() + 1] == "年" else ()
+
+
+def _with_scale(text: str, match: re.Match[str], value: float) -> tuple[float, ...]:
+    """The 10 of "$10–20 million" is ten million, too."""
+    second = _UPTO_SIGN.match(text, match.end())
+    further = _DIGITS.match(text, second.end()) if second else None
+    if further is None:
+        return ()
+    scale = (further["scale"] or "").lower().removesuffix("s")
+    han = further["han"] or ""
+    return (value * _SCALES[scale],) if scale else (value * _HAN_SCALES[han],) if han in _HAN_SCALES else ()
 
 
 def _second_year(text: str, start: int, written: str) -> tuple[float, ...]:
@@ -516,13 +536,15 @@ def _composed(run: Sequence[str]) -> tuple[float, bool, int]:
 _HAN_FOUND = re.compile(
     rf"(?P<th>第)?(?P<han>{_FORMAL_HAN}|{_HAN_NUMBER})(?P<tenths>{_TENTHS}(?P<more>[一二三四五六七八九])?)?"
 )
-_AND_A_HALF = re.compile("(?:个半|(?P<unit>[年天倍岁])半)(?!年)")
+_AND_A_HALF = re.compile("(?:个半|(?P<unit>[年天倍岁斤里米吨])半)(?!年)")
+_NO_NUMBER = re.compile("十(?:分(?![钟之])|足|字|全|几)|百[般姓货科]|千[万古](?=[不别要])")
+_VAGUE = re.compile("[数几]$")  # 数十亿 is no certain number
 
 
 def _in_han(text: str) -> Iterator[Number]:
     for match in _HAN_FOUND.finditer(text):
         value = han_value(match["han"])
-        if value is None:
+        if value is None or _NO_NUMBER.match(text, match.start()) or _VAGUE.search(text[: match.start()]):
             continue
         if match["tenths"] and value <= 10:
             share = 10 * value + (han_value(match["more"]) or 0.0 if match["more"] else 0.0)
@@ -547,18 +569,96 @@ _LOOSE = (
 )
 
 
+_SPANS = (
+    (re.compile(r"\bdecade\b", re.IGNORECASE), 10.0, ("months", 12.0)),
+    (re.compile(r"(?<!\dth )(?<!\dst )\bcentury\b", re.IGNORECASE), 100.0, ("months", 12.0)),
+    (re.compile(r"\bfortnight\b", re.IGNORECASE), 2.0, ("time", 604800.0)),
+)
+
+
 def _loose(text: str) -> Iterator[Number]:
     for pattern, values in _LOOSE:
         for match in pattern.finditer(text):
             unit = _unit(text, match.start(), match.end(), "")
             yield Number(values=values, start=match.start(), end=match.end(), unit=unit, spelled=True, loose=True)
+    for pattern, value, unit_of_span in _SPANS:
+        for match in pattern.finditer(text):
+            yield Number(values=(value,), start=match.start(), end=match.end(), unit=unit_of_span, loose=True)
+
+
+_ERAS = {"民国": 1911, "昭和": 1925, "平成": 1988, "令和": 2018, "大正": 1911, "明治": 1867}
+_OF_ERA = re.compile(rf"(?P<era>{'|'.join(_ERAS)})(?P<n>\d{{1,3}}|元|{_HAN_NUMBER})年")
+_POWER = re.compile(
+    r"(?<![\w.])(?:(?P<times>\d+(?:\.\d+)?)\s?[x×*·]\s?)?10(?:\s?(?:\^|\*\*)\s?(?P<to>[-+]?\d{1,2})|的(?P<han>\d{1,2}|[一二三四五六七八九十]{1,3})次方)(?!\d)"
+    r"|(?<![\w.])(?P<mantissa>\d+(?:\.\d+)?)[eE](?P<exponent>[-+]?\d{1,2})(?![\w.])"
+)
+_YEAR_WORDS = "|".join(word for word, value in _ENGLISH.items() if 15 <= value <= 20)
+_YEAR_IN_WORDS = re.compile(
+    rf"\b(?P<century>{_YEAR_WORDS})[ -](?P<year>(?:{_TENS.replace(' ', '|')})(?:[ -](?:{'|'.join(_UNDER_TWENTY.split()[1:10])}))?|{'|'.join(_UNDER_TWENTY.split()[10:])})\b",
+    re.IGNORECASE,
+)
+_AND_PART = re.compile(
+    rf"(?<![\w.])(?P<n>\d{{1,3}}|{'|'.join(word for word, value in _ENGLISH.items() if 1 <= value < 20)})[ -]and[ -](?P<part>a[ -]half|a[ -]quarter|three[ -]quarters|a[ -]third|two[ -]thirds)\b",
+    re.IGNORECASE,
+)
+_PART = {"half": 0.5, "quarter": 0.25, "quarters": 0.75, "third": 1 / 3, "thirds": 2 / 3}
+_TENTH_BEHIND = re.compile(
+    r"(?<![\w.])(?P<n>\d{1,3}|[一两二三四五六七八九十]{1,3})(?P<unit>米|块|元)(?P<tenths>[1-9一二三四五六七八九])(?![\d.一二三四五六七八九十百千万米厘个])"
+)
+
+
+def _composed_ways(text: str) -> Iterator[Number]:
+    """民国38年, 3×10^8, nineteen ninety-eight, two and a half, 1米8."""
+    for match in _OF_ERA.finditer(text):
+        n = 1 if match["n"] == "元" else _date_part(match["n"]) or 0
+        yield Number(values=(float(_ERAS[match["era"]] + n),), start=match.start(), end=match.end())
+    for match in _POWER.finditer(text):
+        times = float(match["times"] or match["mantissa"] or 1)
+        to = int(match["to"] or match["exponent"] or 0) if not match["han"] else _date_part(match["han"]) or 0
+        unit = _unit(text, match.start(), match.end(), "")
+        yield Number(values=(float(f"{times}e{to}"),), start=match.start(), end=match.end(), unit=unit)
+    for match in _YEAR_IN_WORDS.finditer(text):
+        century = float(_ENGLISH[match["century"].lower()])
+        year, _, _ = _composed(re.split("[ -]", match["year"].lower()))
+        yield Number(values=(100 * century + year,), start=match.start(), end=match.end(), parts=(century, year))
+    for match in _AND_PART.finditer(text):
+        whole = float(match["n"]) if match["n"].isdigit() else float(_ENGLISH[match["n"].lower()])
+        value = whole + _PART[re.split("[ -]", match["part"].lower())[-1]]
+        yield Number(
+            values=(value,), start=match.start(), end=match.end(), unit=_unit(text, match.start(), match.end(), "")
+        )
+    for match in _TENTH_BEHIND.finditer(text):
+        whole, tenths = (float(_date_part(match[key]) or 0) for key in ("n", "tenths"))
+        unit = _UNITS_OF_TENTHS[match["unit"]]
+        yield Number(
+            values=(whole + tenths / 10,), start=match.start(), end=match.end(), parts=(whole, tenths), unit=unit
+        )
+
+
+_UNITS_OF_TENTHS = {"米": UNITS["米"], "块": UNITS["元"], "元": UNITS["元"]}
+_ROMAN = re.compile(r"(?<=[A-Za-z] )(?=[IVX]{1,6}\b)(?P<tens>X{0,3})(?P<ones>IX|IV|V?I{0,3})\b")
+_ROMAN_ONES = {ones: value for value, ones in enumerate(["", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX"])}
+_GLUED = re.compile(r"(?<=[A-Za-z])\d{1,9}(?:\.\d+)*(?!\d)")
+
+
+def _loosely(text: str) -> Iterator[Number]:
+    """XIV is 14 and bears it out, but claims none, and so does the 2 of CO2; MH17 claims 17."""
+    for match in _ROMAN.finditer(text):
+        value = 10.0 * len(match["tens"]) + _ROMAN_ONES.get(match["ones"].upper(), 0)
+        yield Number(values=(value,), start=match.start(), end=match.end(), loose=True)
+    for match in _GLUED.finditer(text):
+        value = float(".".join(match.group().split(".")[:2]))
+        unit = _unit(text, match.start(), match.end(), match.group()) if "." in match.group() else None
+        yield Number(values=(value,), start=match.start(), end=match.end(), unit=unit, loose=len(match.group()) == 1)
 
 
 _READERS: tuple[Callable[[str], Iterator[Number]], ...] = (
     _decades,
     _hours,
+    _composed_ways,
     _fractions,
     _grouped,
+    _loosely,
     _digits,
     _in_words,
     _in_han,
@@ -606,7 +706,25 @@ def _han_sum(parts: Sequence[str | float]) -> float:
 
 def _held_numbers(text: str) -> list[Number]:
     """The numbers of a text, in dates too, and those that can be read out of it another way."""
-    return [*numbers(text), *_loose(text.translate(_LETTERS))]
+    return [*numbers(text), *_sums(text), *_loose(text.translate(_LETTERS))]
+
+
+_BETWEEN_PARTS = re.compile(r"[\s,]*(?:and\b|又|零)?\s*", re.IGNORECASE)
+
+
+def _sums(text: str) -> Iterator[Number]:
+    """What is written in two units, the smaller behind: 1 h 30 min is one and a half hours."""
+    for one, two in pairwise(numbers(text)):
+        if one.unit and two.unit and one.unit[0] == two.unit[0] and one.unit[1] > two.unit[1]:
+            behind = unit_behind(text, one.end)
+            if behind and _BETWEEN_PARTS.fullmatch(text, behind[1], two.start):
+                value = one.values[0] + two.values[0] * two.unit[1] / one.unit[1]
+                yield Number(values=(value,), start=one.start, end=two.end, unit=one.unit)
+
+
+def _outside(found: Sequence[Number], whole: Sequence[Number]) -> list[Number]:
+    """The numbers that are part of none of `whole`."""
+    return [one for one in found if not any(other.start <= one.start and one.end <= other.end for other in whole)]
 
 
 def _is_held(number: Number, held: Sequence[Number]) -> bool:

@@ -6,13 +6,13 @@ token of them costs the user 10 to 30 ms before the first word of the answer.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rag.spoken_json import json_values, lenient
 from rag.types import ChatDelta, Message
 
 NO_ANSWER = {"en": "NOT IN THE PASSAGES", "zh": "资料中没有答案"}
@@ -55,7 +55,7 @@ def answer_messages(question: str, passages: Sequence[ShownPassage], language: s
 
 
 def data_messages(question: str, passages: Sequence[ShownPassage], schema: str, language: str) -> list[Message]:
-    """Ask for a JSON value in place of sentences. schema: as JSON text. Parser: `rag.structured.read_json`."""
+    """Ask for a JSON value in place of sentences. schema: as JSON text. Parser: `rag.structured.Shape.read`."""
     system = _DATA[language].format(schema=neutral(schema))
     return [
         Message(role="system", content=system),
@@ -226,7 +226,7 @@ def task_reply(task: Task, reply: str) -> list[str]:
     was cut off the whole strings are taken. A model that wrote a plain or numbered list is understood as well.
     """
     reply = without_thinking(reply)
-    values = json_values(reply)
+    values = list(json_values(reply))
     objects = [one for one in values if isinstance(one, dict)]
     named = [one[task.key] for one in objects if task.key in one]
     alone = [next(iter(one.values())) for one in objects if len(one) == 1]
@@ -239,43 +239,10 @@ def task_reply(task: Task, reply: str) -> list[str]:
     return list(dict.fromkeys(text for text in texts if text and not _REFUSAL.match(text)))[:MOST_ITEMS]
 
 
-def json_values(reply: str) -> list[Any]:
-    """The JSON objects and lists that stand in a reply, in order, without those that are part of another.
-
-    Commas before an end are let through, and so are the single quotes of Python.
-    """
-    found: list[Any] = []
-    at = 0
-    for match in list(re.finditer(r"[\[{]", reply))[:MOST_STARTS]:
-        start = match.start()
-        if start < at:
-            continue
-        try:
-            value, at = _DECODER.raw_decode(reply, start)
-        except (ValueError, RecursionError):
-            end = reply.rfind("}" if match.group() == "{" else "]") + 1
-            value = _lenient(reply[start:end])
-            at = end if value is not None else at
-        if isinstance(value, (dict, list)):
-            found.append(value)
-    return found
-
-
 def json_object(reply: str, key: str) -> dict[str, Any]:
     """The object of a reply that holds `key`, else the first; {} when there is none."""
     objects = [one for one in json_values(without_thinking(reply)) if isinstance(one, dict)]
     return next((one for one in objects if key in one), next(iter(objects), {}))
-
-
-def _lenient(text: str) -> Any:
-    try:
-        return _DECODER.decode(re.sub(r",\s*(?=[}\]])", "", text))
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
 
 
 def _spoken(item: Any) -> str:
@@ -299,7 +266,7 @@ def _cut_strings(reply: str, key: str) -> list[str]:
     if begun is None or reply.rstrip("` \n").endswith(("}", "]")):
         return []  # no list, or one that is broken in another way
     quoted = re.findall(r'"(?:[^"\\]|\\.)*"', begun.group(1))
-    values = [_lenient(one) for one in quoted]
+    values = [lenient(one) for one in quoted]
     return [one for one in values if isinstance(one, str)]
 
 
@@ -334,8 +301,6 @@ _REFUSAL = re.compile(
     r"|(?:很|非常)?抱歉[，,]|对不起[，,]|作为(?:一个)?(?:ai|人工智能)|我(?:无法|不能)(?:回答|提供|帮助|协助)",
     re.IGNORECASE,
 )
-_DECODER = json.JSONDecoder()
-MOST_STARTS = 40  # of JSON in a reply that are tried
 
 CONDENSE = Task(
     key="question",
@@ -545,7 +510,7 @@ def order_messages(question: str, passages: Sequence[str], language: str) -> lis
 def order_reply(reply: str, n: int) -> list[int]:
     """The numbers 1 … n that the reply names, in its order, each once; empty when it names none."""
     reply = without_thinking(reply)
-    values = json_values(reply)
+    values = list(json_values(reply))
     named = [one["order"] for one in values if isinstance(one, dict) and isinstance(one.get("order"), list)]
     lists = named or [one for one in values if isinstance(one, list) and len(one) > 1]
     numbers = map(_number, lists[0]) if lists else map(int, _ordered(reply))

@@ -21,6 +21,7 @@ from rag.errors import ChatError, ModelError, UsageError
 from rag.names import names
 from rag.numerals import numbers_and_dates
 from rag.settings import AnswerSettings
+from rag.spoken_json import json_values
 from rag.text import language
 from rag.trace import Trace
 from rag.types import Answer, ChatModel, Citation, Hit, Message, Usage
@@ -31,6 +32,9 @@ NO_MODEL = (
     "An answer in a schema needs a chat model, and none is installed. Run `ragstone models pull qwen2.5-coder-1.5b`, or "
     "set llm.base_url to an OpenAI-compatible endpoint."
 )
+
+
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 class Shape:
@@ -70,6 +74,21 @@ class Shape:
             for error in self._errors(value):
                 value = _mended(value, error)
         return value
+
+    def read(self, reply: str) -> tuple[Any, list[str]]:
+        """The value in a reply, mended, and what is wrong with it: the first one that is valid, else the first.
+
+        It may be the reply whole, in a code block, or anywhere. Raises: UsageError for a reference to nowhere.
+        """
+        first: tuple[Any, list[str]] = (None, ["There is no JSON in it."])
+        found = (value for text in (*_FENCE.findall(reply), reply) for value in json_values(text, scalars=True))
+        for at, value in enumerate(found):
+            mended = self.mended(value)
+            problems = self.problems(mended)
+            if not problems:
+                return mended, []
+            first = first if at else (mended, problems)
+        return first
 
     def _errors(self, value: Any) -> list[Any]:
         from referencing.exceptions import Unresolvable
@@ -129,9 +148,7 @@ def _generate(
             n_prompt_tokens=usage.n_prompt_tokens + one.n_prompt_tokens, n_answer_tokens=usage.n_answer_tokens + one.n_answer_tokens,
             seconds=usage.seconds + one.seconds, model=one.model,
         )  # fmt: skip
-        found, value = read_json(said)
-        value = shape.mended(value) if found else None
-        wrong = shape.problems(value) if found else ["There is no JSON in it."]
+        value, wrong = shape.read(said)
         if not wrong:
             return value, usage, n_calls
         again = prompts.data_again(wrong[:MOST_PROBLEMS], lang)
@@ -176,30 +193,7 @@ def _is_time(value: Any) -> bool:
     return not isinstance(value, str) or time.fromisoformat(value) is not None
 
 
-# ---------------------------------------------------------------- reading
-
-
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-
-
-def read_json(reply: str) -> tuple[bool, Any]:
-    """Whether a reply holds a JSON value, and the value: the reply whole, in a code block, or the first object or list."""
-    starts = [match.start() for match in re.finditer(r"[\[{]", reply)][:20]
-    for text in [reply.strip(), *_FENCE.findall(reply), *(reply[start:] for start in starts)]:
-        try:
-            return True, _DECODER.raw_decode(text.strip())[0] if text[:1] in "[{" else json.loads(
-                text, parse_constant=_refuse
-            )
-        except (ValueError, RecursionError):
-            continue
-    return False, None
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+# ---------------------------------------------------------------- mending
 
 
 def _mended(value: Any, error: Any) -> Any:

@@ -47,7 +47,7 @@ _NEVER_ENDS = _set(
     "dr mr mrs ms prof st mt rev gen sen rep gov capt col lt sgt hon pres messrs vs e.g i.e cf viz approx resp incl "
     "esp ca al eds jan feb apr jun jul aug sept oct nov dec dept univ assn bros"
 )
-_NUMBERED = _set("no nos fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v")
+_NUMBERED = _set("no nos pop fig figs eq eqs sec sect ch chap vol vols p pp art par tab app nr ref refs ver v")
 
 _STOP = _set(
     "a about above after again all also am an and any are as at be because been before being below between both but by "
@@ -61,7 +61,7 @@ _FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 �
 FUNCTION_WORDS = _set(_FUNCTION_WORDS)
 _DENYING = (
     "never cannot none nobody noth neither without unabl hard scarc bare prohibit forbidden forbid ban "  # stemmed
-    "从未 从没 从不 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
+    "从未 从没 从不 从来不 从来 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
 )
 DENYING = _set(_DENYING)  # denials are compared apart, not looked up
 
@@ -78,6 +78,8 @@ def sentences(text: str) -> list[Span]:
         end = match.end()
         if match.group()[0] == "." and not _dot_ends(text, match.start(), end):
             continue
+        if match.group()[0] == "…" and text[end : end + 2].lstrip()[:1].islower():
+            continue  # words left out
         if end < len(text) and text[end] >= "\u0300" and grapheme_cut(text, end) != end:
             continue  # a combining mark on the full stop itself
         start = _add_span(text, start, end, spans)

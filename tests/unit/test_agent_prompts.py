@@ -43,6 +43,8 @@ def at(**changes: object) -> Situation:
     [
         ('{"thought":"t","tool":"calculator","args":{"expression":"1+1"}}', Call(tool="calculator", args={"expression": "1+1"}), None),
         ('Sure:\n```json\n{"name": "calculator", "arguments": {"expression": "2"}}\n```', Call(tool="calculator", args={"expression": "2"}), None),
+        ('{"tool": "calculator", "args": {"expression": "2",},}', Call(tool="calculator", args={"expression": "2"}), None),
+        ("{'tool': 'calculator', 'args': {'expression': '2'}}", Call(tool="calculator", args={"expression": "2"}), None),
         ('<tool_call>\n{"name": "calculator", "arguments": "{\\"expression\\": \\"2\\"}"}\n</tool_call>', Call(tool="calculator", args={"expression": "2"}), None),
         ('Thought: t\nAction: calculator\nAction Input: {"expression": "2"}', Call(tool="calculator", args={"expression": "2"}), None),
         ("Thought 1: t\nAction 1: Finish[two]", None, "two"),

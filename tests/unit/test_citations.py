@@ -70,6 +70,42 @@ PASSAGES = [passage(1, BRONCOS), passage(2, PARIS), passage(3, HARBIN)]
         ("Paris [2, 7].", "Paris.", [(5, 2)]),
         ("In [2024] too.", "In [2024] too.", []),
         ("Use `a[1]` here [2].", "Use `a[1]` here.", [(15, 2)]),
+        ("Paris ^2^.", "Paris.", [(5, 2)]),
+        ("Paris<sup>2</sup>.", "Paris.", [(5, 2)]),
+        ("Paris<sup>[2]</sup>.", "Paris.", [(5, 2)]),
+        ("Paris ^[2]^.", "Paris.", [(5, 2)]),
+        ("Paris [^2^].", "Paris.", [(5, 2)]),
+        (r"Paris \[2\].", "Paris.", [(5, 2)]),
+        ("Paris [[2]](#2).", "Paris.", [(5, 2)]),
+        ("Paris [2](https://x.org/1).", "Paris.", [(5, 2)]),
+        ("Paris [2](the city).", "Paris (the city).", [(6, 2)]),
+        ("Paris 【2†source】.", "Paris.", [(5, 2)]),
+        ("Paris 【2†L1-L3】.", "Paris.", [(5, 2)]),
+        ("Paris [citation:2][cite: 1].", "Paris.", [(5, 2), (5, 1)]),
+        ("Paris [Ref. 2].", "Paris.", [(5, 2)]),
+        ("Paris [Passage #2].", "Paris.", [(5, 2)]),
+        ("Paris [Source 1, Source 2].", "Paris.", [(5, 1), (5, 2)]),
+        ("Paris (see passage 2).", "Paris.", [(5, 2)]),
+        ("Paris (see [2]).", "Paris.", [(5, 2)]),
+        ("Paris ([1], [2]).", "Paris.", [(5, 1), (5, 2)]),
+        ("Paris [1] and [2].", "Paris.", [(5, 1), (5, 2)]),
+        ("Paris [1 to 3].", "Paris.", [(5, 1), (5, 2), (5, 3)]),
+        ("Paris **[2]**.", "Paris.", [(5, 2)]),
+        ("**Paris [2].**", "**Paris.**", [(7, 2)]),
+        ("Passage 2 says that Paris.", " says that Paris.", [(0, 2)]),
+        ("Two passages 2 km long.", "Two passages 2 km long.", []),
+        ("On a scale (1 to 3).", "On a scale (1 to 3).", []),
+        ("Paris.[2]Rome.[3]", "Paris. Rome.", [(6, 2), (12, 3)]),
+        ("巴黎。[2]罗马。[3]", "巴黎。罗马。", [(3, 2), (6, 3)]),
+        ("巴黎（来源：[2]）。", "巴黎。", [(2, 2)]),
+        ("巴黎（来源：资料2）。", "巴黎。", [(2, 2)]),
+        ("巴黎（见资料2）。", "巴黎。", [(2, 2)]),
+        ("巴黎[参考资料2]。", "巴黎。", [(2, 2)]),
+        ("巴黎[引用：2]。", "巴黎。", [(2, 2)]),
+        ("巴黎[1]和[2]。", "巴黎。", [(2, 1), (2, 2)]),
+        ("巴黎[1～3]。", "巴黎。", [(2, 1), (2, 2), (2, 3)]),
+        ("资料2提到，巴黎。", "提到，巴黎。", [(0, 2)]),
+        ("Paris [2", "Paris", [(5, 2)]),
     ],
 )
 def test_markers_are_taken_out(text: str, plain: str, found: list[tuple[int, int]]) -> None:
@@ -219,11 +255,87 @@ def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
         ("The drink does not contain sugar.", "It doesn't contain sugar [1].", "Does the drink contain sugar?"),
         ("The bridge is open to cars.", "Yes [1].", "Is the bridge open to cars?"),
         ("大桥对汽车开放。", "是的[1]。", "大桥对汽车开放吗？"),
+        ("The bridge does not carry trains.", "No, it does not carry trains [1].", "Does the bridge carry trains?"),
+        ("祁门红茶不含人工香料。", "不含人工香料[1]。", "祁门红茶含人工香料吗？"),  # jieba cuts 茶不含
+        ("大桥不对行人开放。", "不，大桥不对行人开放[1]。", "大桥对行人开放吗？"),
     ],
 )
 def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
     checked = check(answer, [passage(1, text)], question=question)
     assert [citation.supported for citation in checked.citations] == [True] and checked.unsupported == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "supported"),
+    [
+        ("The Broncos won Super Bowl 50 [1], and Paris is the capital of France [2].", {1: True, 2: True}),
+        ("The Broncos won Super Bowl 50 and Paris has 2.1 million inhabitants [1][2].", {1: True, 2: True}),
+        ("The Broncos won Super Bowl 50 and Paris has 2.2 million inhabitants [1][2].", {1: False, 2: False}),
+        ("Paris is the capital of France [1][2].", {1: False, 2: True}),  # one bears it out alone
+        ("Paris is the capital of France [2].\n\n**Sources:**\n- [2] PARIS\n- [1] BRONCOS", {2: True}),
+        ("Paris is the capital of France.\n\nSource: [2]", {2: True}),
+        ("哈尔滨是黑龙江省的省会。\n\n参考资料：[3]", {3: True}),
+        ("| Fact | Value |\n|---|---|\n| Inhabitants of Paris | 2.1 million [2] |", {2: True}),
+        ("```\nParis is the capital of France [2].\n```", {2: True}),
+        ("```python\nx = a[1]\n```\nParis is the capital of France [2].", {2: True}),
+        ("Paris is the capital of France [2]. However, the passages do not mention its mayor.", {2: True}),
+        ("哈尔滨是黑龙江省的省会[3]。资料中没有提到市长是谁。", {3: True}),
+        ("Paris (pop. 2.1 million) is the capital of France [2].", {2: True}),
+        ('"The Eiffel Tower, […] was not liked at first" [2].', {2: True}),
+    ],
+)
+def test_what_an_answer_is_made_of_besides_its_sentences(answer: str, supported: dict[int, bool]) -> None:
+    checked = check(answer, PASSAGES, question="What?")
+    assert {one.marker: one.supported for one in checked.citations} == supported
+    assert bool(checked.unsupported) is not any(supported.values())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The passages do not mention its mayor, but bananas grow on Jupiter.",
+        "Sources:\nBananas grow on Jupiter. They are very yellow there.",
+        "```python\nx = 1\n```\nBananas grow on Jupiter.",
+    ],
+)
+def test_no_claim_hides_behind_what_claims_nothing(answer: str) -> None:
+    assert check(answer, PASSAGES, question="What?").unsupported
+
+
+def test_no_marker_is_put_into_code() -> None:
+    answer = "```python\nx = a[1]\n```"
+    assert check(answer, PASSAGES, question="What?").text == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("The bridge does not carry trains.", "Yes, it carries trains [1].", "Does the bridge carry trains?"),
+        ("The bridge does not carry trains.", "Yes [1].", "Does the bridge carry trains?"),
+        ("祁门红茶不含人工香料。", "含有人工香料[1]。", "祁门红茶含人工香料吗？"),
+        ("大桥不对行人开放。", "是的[1]。", "大桥对行人开放吗？"),
+    ],
+)
+def test_an_answer_that_affirms_what_the_passage_denies_is_listed(text: str, answer: str, question: str) -> None:
+    checked = check(answer, [passage(1, text)], question=question)
+    assert len(checked.unsupported) == 1 and not any(one.supported for one in checked.citations)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Based on the provided passages, there is no information about the mayor.",
+        "There is no mention of the mayor in the documents.",
+        "Unfortunately, the documents don't mention the mayor.",
+        "The mayor is not mentioned in the passages.",
+        "I'm sorry, but the passages do not contain this information.",
+        "根据提供的资料，无法确定市长是谁。",
+        "抱歉，资料中没有提到市长。",
+    ],
+)
+def test_what_the_passages_do_not_tell_is_no_claim(sentence: str) -> None:
+    checked = check(f"Paris is the capital of France [2]. {sentence}", PASSAGES, question="What?")
+    assert checked.unsupported == () and checked.n_sentences == 1
 
 
 def test_one_citation_per_marker_and_quote() -> None:
@@ -327,6 +439,44 @@ def test_names_are_looked_up_in_both_languages(text: str, sentence: str, support
         ("抵制和静坐使系统更加困难。", "公民不服从，如抵制和静坐，使系统更加困难。", False),
         ("Beroids do not have tentacles.", "Beroids lack tentacles.", False),
         ("Bananas are yellow.", "The drug is not safe.", False),
+        (
+            "Several men dove in, but Newton did and was blamed.",
+            "Several men dove in, but Newton did not and was blamed.",
+            True,
+        ),
+        ("The sequel was published until 1850.", "The sequel was not published until 1850.", True),
+        ("It helps only the school.", "It helps not only the school.", True),
+        ("If P is equal to NP, then P is not equal to R.", "If P is not equal to NP, then P is not equal to R.", True),
+        (
+            "The shop, according to its owner, is not the largest.",
+            "The shop, according to its owner, is the largest.",
+            True,
+        ),
+        ("All tea is without tax.", "All tea is with tax.", True),
+        ("The results were conclusive.", "The results were inconclusive.", True),
+        ("The mayor and the council approved it.", "Neither the mayor nor the council approved it.", True),
+        ("The mayor and the council did not approve it.", "Neither the mayor nor the council approved it.", False),
+        ("Refunds are not given after 30 days.", "No refunds are given after 30 days.", False),
+        ("It is common for prices to rise.", "It is not uncommon for prices to rise.", False),
+        ("He was not born in Paris.", "He was born in Rome, not in Paris.", False),
+        ("Windows does not support this.", "Linux supports this, but Windows does not.", False),
+        (
+            "Tesla and Edison did not win the prize, and Edison received a bid.",
+            "Edison received a bid. Tesla and Edison did not win the prize.",
+            False,
+        ),
+        ("The number 7 train stops here.", "The No. 7 train stops here.", False),
+        ("When did the Patriots fail their attempt to score?", "The Patriots made an attempt to score.", False),
+        ("这些机构属于两个同的部门。", "这些机构属于两个不同的部门。", True),
+        ("他们都能成功签约，返回天津。", "他们都未能成功签约，返回天津。", True),
+        ("有证据表明该药有效。", "没有证据表明该药有效。", True),
+        ("所有的乘客都获救了。", "不是所有的乘客都获救了。", True),
+        ("他没有离开公司。", "他不得不离开公司。", True),
+        ("他离开了公司。", "他不得不离开公司。", False),
+        ("他从来不喝酒。", "他从不喝酒。", False),
+        ("员工不用打卡。", "员工无需打卡。", False),
+        ("费用不包括住宿。", "费用包括早餐，但不包括住宿。", False),
+        ("专家找到了原因，不过没有说明。", "不过，专家找到了原因，没有说明。", False),
     ],
 )
 def test_negations_are_compared_where_the_words_are_the_same(sentence: str, quote: str, differs: bool) -> None:

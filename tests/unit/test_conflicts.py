@@ -64,6 +64,12 @@ def between(one: str, other: str, **about: str) -> list[tuple[str, list[tuple[st
         ("It needs at least 8 GB of memory.", "It needs at least 16 gigabytes of memory.", "number", [("16",), ("8",)]),
         ("The hall holds more than 300 people.", "The hall holds 250 people.", "number", [("250",), ("300",)]),
         ("该塔高300至330米。", "该塔高350米。", "number", [("350",), ("300至330",)]),
+        ("The bridge is 1 km long.", "The bridge is 900 m long.", "number", [("900",), ("1",)]),  # of another size
+        ("The tank holds 2 litres.", "The tank holds 3000 ml.", "number", [("3000",), ("2",)]),
+        ("The lease runs for 5 years.", "The lease runs for 48 months.", "number", [("48",), ("5",)]),
+        ("The trip takes 3 to 5 hours.", "The trip takes 600 minutes.", "number", [("600",), ("3 to 5",)]),
+        ("The trip takes 3 hours and 20 minutes.", "The trip takes 3 hours and 10 minutes.", "number", [("3 hours and 10",), ("3 hours and 20",)]),
+        ("The temple was built in 221 BC.", "The temple was built in 210 BC.", "number", [("210",), ("221",)]),
     ],
 )  # fmt: skip
 def test_documents_that_differ(one: str, other: str, kind: str, values: list[tuple[str, ...]]) -> None:
@@ -101,7 +107,11 @@ def test_documents_that_differ(one: str, other: str, kind: str, values: list[tup
         ("The bridge was opened in May 2024.", "The bridge was opened on 1 May 2024."),  # as far as both say something
         ("大桥于2024年5月通车。", "大桥于2024年5月1日通车。"),
         ("大桥于2024年通车。", "大桥于2024年5月1日通车。"),
-        ("The bridge is 1 km long.", "The bridge is 1,000 m long."),  # units of another size are not compared
+        ("The bridge is 1 km long.", "The bridge is 1,000 m long."),
+        ("The lease runs for 5 years.", "The lease runs for 60 months."),
+        ("The trip takes 3 to 5 hours.", "The trip takes 240 minutes."),
+        ("The trip takes 3 hours and 20 minutes.", "The trip takes 200 minutes."),
+        ("门票价格为￥12。", "门票价格为15美元。"),
         ("这座湖的面积为5平方公里。", "这座湖的面积为5000000平方米。"),
         ("租期为3个月。", "租期为5个房间。"),
         ("The firm was sold in 1998.", "The firm was sold after 5 years."),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag import prompts
 from rag.errors import UsageError
-from rag.structured import MOST_PROBLEMS, Shape, read_json
+from rag.structured import MOST_PROBLEMS, Shape
 from rag.types import ChatDelta, Message, ToolCall, Usage
 from ui.api.service import Refused
 
@@ -135,9 +135,7 @@ def _valid(chat: OwnChat, messages: list[Message], shape: Shape, options: Mappin
     for _ in range(2):
         said, end = _whole(chat.stream(messages, **options))
         spent = _added(spent, end.usage or Usage())
-        found, value = read_json(said)
-        value = shape.mended(value) if found else None
-        wrong = shape.problems(value) if found else ["There is no JSON in it."]
+        value, wrong = shape.read(said)
         if not wrong:
             end = replace(end, finish_reason="stop", usage=spent)
             return [ChatDelta(text=json.dumps(value, ensure_ascii=False)), end]
