@@ -420,6 +420,17 @@ def test_names(sentence: str, found: set[str]) -> None:
         ("Tesla founded the company in 1886.", "Edison founded the company in 1886.", False),
         ("The company was founded by Tesla in 1886.", "Tesla founded the company in 1886.", True),
         ("They founded the company in 1886.", "Engineers founded the company in 1886.", True),
+        ("George Bush won the election in 2000.", "George W. Bush won the election in 2000.", True),
+        ("George H. Bush won the election in 1988.", "George W. Bush won the election in 1988.", False),
+        ("Barack Obama won the election.", "President Obama won the election.", True),
+        ("John Ronald Reuel Tolkien wrote The Hobbit.", "J. R. R. Tolkien wrote The Hobbit.", True),
+        ("John Ronald Reuel Tolkien wrote The Hobbit.", "C. S. Tolkien wrote The Hobbit.", False),
+        ("Dr. Smith leads the clinic.", "Doctor Smith leads the clinic.", True),
+        ("Martin Luther King gave the speech.", "Martin Luther King Jr. gave the speech.", True),
+        ("Microsoft bought the firm.", "It was bought by Microsoft Corp.", True),
+        ("French President Emmanuel Macron spoke.", "Emmanuel Macron, the President of France, spoke.", True),
+        ("World War II began in 1939.", "World War I began in 1939.", False),
+        ("Queen Elizabeth II opened the hall.", "Elizabeth I opened the hall.", False),
     ],
 )
 def test_names_are_looked_up_in_both_languages(text: str, sentence: str, supported: bool) -> None:
