@@ -258,6 +258,7 @@ def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
         ("The bridge does not carry trains.", "No, it does not carry trains [1].", "Does the bridge carry trains?"),
         ("祁门红茶不含人工香料。", "不含人工香料[1]。", "祁门红茶含人工香料吗？"),  # jieba cuts 茶不含
         ("大桥不对行人开放。", "不，大桥不对行人开放[1]。", "大桥对行人开放吗？"),
+        ("Motorcycles pay nothing.", "Motorcycles do not pay anything [1].", "Do motorcycles pay?"),
     ],
 )
 def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
@@ -331,6 +332,7 @@ def test_an_answer_that_affirms_what_the_passage_denies_is_listed(text: str, ans
         "I'm sorry, but the passages do not contain this information.",
         "根据提供的资料，无法确定市长是谁。",
         "抱歉，资料中没有提到市长。",
+        "以上信息来自资料[2]。",
     ],
 )
 def test_what_the_passages_do_not_tell_is_no_claim(sentence: str) -> None:
