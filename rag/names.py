@@ -19,7 +19,7 @@ from rag.text import is_han, is_stop_word, language, sentences, tagged
 _TITLE = re.compile(r"《([^》]{1,60})》")
 _NAME_PART = re.compile(r"[^\W_]+(?:[.&][^\W_]+)*")
 _CAPITAL = re.compile(
-    r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*"
+    r"(?<![^\W_])[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*(?:(?:(?<=\b[A-Z])\.)?\s+(?:(?:of|de|von|van|da|der|the)\s+)?[A-Z][^\W_]*(?:[-.&'’][^\W_]+)*)*"
 )
 _LATIN_IN_HAN = re.compile(r"[A-Za-z][A-Za-z0-9]+(?:[-. ][A-Za-z0-9]+)*")
 _NEVER_NAMES = (
@@ -33,6 +33,16 @@ _NEVER_NAMES = (
 )
 _NO_NAMES = frozenset(_NEVER_NAMES.split())
 _ENDINGS = ("s", "n", "an", "ian", "ese", "ish", "y")  # India, Indian; German, Germany
+_RANKS = "mr mrs ms dr doctor prof professor sir dame president chancellor senator minister king queen prince princess pope saint st"
+_TITLES = frozenset(_RANKS.split())
+_BEHIND_NAMES = "jr sr inc corp corporation ltd co company llc plc"
+_SUFFIXES = frozenset(_BEHIND_NAMES.split())
+_IRREGULAR = (
+    "french:france dutch:netherlands spanish:spain british:britain swiss:switzerland greek:greece danish:denmark polish:poland "
+    "swedish:sweden turkish:turkey welsh:wales irish:ireland finnish:finland english:england scottish:scotland"
+)
+_ADJECTIVES = dict(pair.split(":") for pair in _IRREGULAR.split())
+_COUNTRIES = {country: adjective for adjective, country in _ADJECTIVES.items()}
 _NEAR = 4  # words within which the parts of a name stand together
 _DOTTED = re.compile("([\u4e00-\u9fff]{2})[·・•‧]([\u4e00-\u9fff])([\u4e00-\u9fff]?)")
 _TAGS = frozenset({"nr", "nrt", "nrfg", "ns"})  # of jieba: people and places
@@ -85,6 +95,7 @@ def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
     other = language(sentence) != language(text)
     in_han = language(sentence) == "zh"
     missing = set(_missing_in_han(sentence, known)) if in_han and not other else set()
+    missing |= {f"{first} I" for first in _FIRST.findall(sentence) if _is_later(first, known)}
     for name in names(sentence):
         if is_han(name[0]):
             if not other and _squeezed(name) not in _squeezed(known):
@@ -92,6 +103,14 @@ def missing_names(sentence: str, text: str, question: str = "") -> set[str]:
         elif (not other or in_han) and not _is_held(name, known):
             missing.add(name)
     return missing
+
+
+_FIRST = re.compile(r"\b([A-Z]\w+) I\b")
+
+
+def _is_later(name: str, known: str) -> bool:
+    """Whether a text has another one of that name, as World War II, and not the first: "I" is mostly a pronoun."""
+    return bool(re.search(rf"\b{name}\s+[IVX]+\b", known)) and not re.search(rf"\b{name}\s+I\b", known)
 
 
 def other_name(sentence: str, quote: str, text: str, question: str = "") -> str:
@@ -188,16 +207,28 @@ def _are_names(words: Sequence[tuple[str, str, bool]]) -> bool:
 
 def _is_held(name: str, known: str) -> bool:
     held = _name_words(known)
-    parts = _NAME_PART.findall(_plain(name))
+    parts = _essential(_NAME_PART.findall(_plain(name)), known)
     whole = all(_stands_in(part, held) for part in parts)
     if not whole:
         return _squeezed(name) in _squeezed(known) or _as_initials(name, known)
-    spoken = name.split()
+    spoken = [part for part in name.split() if not parts or _plain(part.strip(".")) in parts]
     return len(spoken) < 2 or _together(spoken[-2], spoken[-1], known)
 
 
+def _essential(parts: list[str], known: str) -> list[str]:
+    """The parts of a name without titles, what companies and sons are called behind it, and initials where the text has none."""
+    kept = parts[next((at for at, part in enumerate(parts) if part not in _TITLES), 0) :]
+    kept = kept[:-1] if len(kept) > 1 and kept[-1] in _SUFFIXES else kept
+    inner = kept[1:-1]
+    if inner and not re.search(rf"\b{re.escape(kept[0])}\s+[A-Z]\b", known, re.IGNORECASE):
+        inner = [part for part in inner if len(part) > 1]
+    if len(kept) > 1 and len(kept[0]) == 1 and re.search(rf"\b{kept[0]}\w+\s+(?:\w+\.?\s+){{0,2}}{re.escape(kept[-1])}\b", known, re.IGNORECASE):  # fmt: skip
+        return [*inner, kept[-1]]
+    return [kept[0], *inner, *kept[1:][-1:]] if kept else parts
+
+
 def _stands_in(part: str, held: frozenset[str]) -> bool:
-    if part in held:
+    if part in held or _ADJECTIVES.get(part) in held or _COUNTRIES.get(part) in held:
         return True
     shorter = {part[: -len(ending)] for ending in _ENDINGS if part.endswith(ending) and len(part) > len(ending) + 3}
     longer = {part + ending for ending in _ENDINGS} if len(part) > 3 else {f"{part}s"}
@@ -243,7 +274,7 @@ def _other_subject(sentence: str, quote: str, text: str, known: str) -> str:
     words, there = ([match.group() for match in _NAME_PART.finditer(text)] for text in (sentence, quote))
     if len(words) < 3 or _squeezed(words[0]) in known or not _is_capital(words[0]):
         return ""
-    if is_stop_word(words[0].lower()) or words[0].lower().endswith(_COMMON_ENDINGS):
+    if is_stop_word(words[0].lower()) or words[0].lower() in _TITLES or words[0].lower().endswith(_COMMON_ENDINGS):
         return ""
     if sum(word in there for word in words[1:]) < _MUCH_ALIKE * (len(words) - 1):
         return ""

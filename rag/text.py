@@ -60,7 +60,7 @@ _STOP = _set(
 _FUNCTION_WORDS = "的 了 是 在 有 和 与 及 或 被 把 为 以 于 之 其 这 那 也 都 就 而 并 着 过 地 得 等 个 吗 呢 不 没 没有 未 它 他 她 们 该 由 从 到 对 将 会 能 可 要"
 FUNCTION_WORDS = _set(_FUNCTION_WORDS)
 _DENYING = (
-    "never cannot none nobody noth neither without unabl hard scarc bare prohibit forbidden forbid ban "  # stemmed
+    "never cannot none nobodi nowher noth anyth anyon anybodi anywher neither without unabl hard scarc bare prohibit forbidden forbid ban "  # stemmed
     "从未 从没 从不 从来不 从来 并非 并不 不是 无法 尚未 没 不能 不会 不可 不得 不许 不准 不要 禁止 严禁 请勿 勿 无"
 )
 DENYING = _set(_DENYING)  # denials are compared apart, not looked up

@@ -258,6 +258,7 @@ def test_numbers_of_list_items_and_headings_claim_nothing(answer: str) -> None:
         ("The bridge does not carry trains.", "No, it does not carry trains [1].", "Does the bridge carry trains?"),
         ("祁门红茶不含人工香料。", "不含人工香料[1]。", "祁门红茶含人工香料吗？"),  # jieba cuts 茶不含
         ("大桥不对行人开放。", "不，大桥不对行人开放[1]。", "大桥对行人开放吗？"),
+        ("Motorcycles pay nothing.", "Motorcycles do not pay anything [1].", "Do motorcycles pay?"),
     ],
 )
 def test_an_answer_that_only_affirms_or_denies_the_question_is_supported(text: str, answer: str, question: str) -> None:
@@ -331,6 +332,7 @@ def test_an_answer_that_affirms_what_the_passage_denies_is_listed(text: str, ans
         "I'm sorry, but the passages do not contain this information.",
         "根据提供的资料，无法确定市长是谁。",
         "抱歉，资料中没有提到市长。",
+        "以上信息来自资料[2]。",
     ],
 )
 def test_what_the_passages_do_not_tell_is_no_claim(sentence: str) -> None:
@@ -420,6 +422,17 @@ def test_names(sentence: str, found: set[str]) -> None:
         ("Tesla founded the company in 1886.", "Edison founded the company in 1886.", False),
         ("The company was founded by Tesla in 1886.", "Tesla founded the company in 1886.", True),
         ("They founded the company in 1886.", "Engineers founded the company in 1886.", True),
+        ("George Bush won the election in 2000.", "George W. Bush won the election in 2000.", True),
+        ("George H. Bush won the election in 1988.", "George W. Bush won the election in 1988.", False),
+        ("Barack Obama won the election.", "President Obama won the election.", True),
+        ("John Ronald Reuel Tolkien wrote The Hobbit.", "J. R. R. Tolkien wrote The Hobbit.", True),
+        ("John Ronald Reuel Tolkien wrote The Hobbit.", "C. S. Tolkien wrote The Hobbit.", False),
+        ("Dr. Smith leads the clinic.", "Doctor Smith leads the clinic.", True),
+        ("Martin Luther King gave the speech.", "Martin Luther King Jr. gave the speech.", True),
+        ("Microsoft bought the firm.", "It was bought by Microsoft Corp.", True),
+        ("French President Emmanuel Macron spoke.", "Emmanuel Macron, the President of France, spoke.", True),
+        ("World War II began in 1939.", "World War I began in 1939.", False),
+        ("Queen Elizabeth II opened the hall.", "Elizabeth I opened the hall.", False),
     ],
 )
 def test_names_are_looked_up_in_both_languages(text: str, sentence: str, supported: bool) -> None:
