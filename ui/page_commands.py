@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from rag.settings import PREFIX, Settings
+from ui import ending
 from ui import options as given
 from ui.outcome import Outcome
 
@@ -22,8 +23,9 @@ def ui(options: argparse.Namespace) -> Outcome:
     accounts = (
         soon.may_have_accounts(given.home(options), settings) if is_loopback(host) else _accounts(options, settings)
     )
-    serve(home=given.home(options), collection=given.collection(options), config=getattr(options, "config", None),
-          host=host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy, accounts=accounts)  # fmt: skip
+    with ending.at_once():
+        serve(home=given.home(options), collection=given.collection(options), config=getattr(options, "config", None),
+              host=host, port=options.port or settings.ui.port, behind_proxy=settings.ui.behind_proxy, accounts=accounts)  # fmt: skip
     return Outcome(data={}, show=lambda _: None)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rag.accounts import Accounts, Key
 from rag.errors import UsageError
+from ui import ending
 from ui.commands import _open as open_kb
 from ui.options import settings as _settings
 from ui.outcome import Outcome
@@ -20,7 +21,7 @@ from ui.outcome import Outcome
 def serve(options: argparse.Namespace) -> Outcome:
     from ui.api.server import serve as run
 
-    with open_kb(options) as kb:
+    with ending.at_once(), open_kb(options) as kb:
         settings = kb.settings.api
         run(kb, host=options.host or settings.host, port=options.port or settings.port)
     return Outcome(data={"stopped": True}, show=lambda _: None)
@@ -32,7 +33,7 @@ def worker(options: argparse.Namespace) -> Outcome:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with open_kb(options) as kb:
+    with ending.at_once(), open_kb(options) as kb:
         work(kb, stop, lambda: print("ragstone: working on jobs; Ctrl-C ends it", file=sys.stderr))
     return Outcome(data={"stopped": True}, show=lambda _: None)
 
