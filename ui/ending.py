@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -16,6 +17,14 @@ def at_once() -> Iterator[None]:
     the process. Enter it before libraries are loaded: what is registered later is called sooner.
     """
     ended: list[bool] = []
-    atexit.register(lambda: os._exit(0) if ended else None)
+
+    def leave() -> None:
+        if ended:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # nobody reads it any more
+                    stream.flush()
+            os._exit(0)
+
+    atexit.register(leave)
     yield
     ended.append(True)

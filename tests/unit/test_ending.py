@@ -15,7 +15,7 @@ class Kept:
     def __del__(self): print("torn down")
 kept = Kept()
 with ending.at_once():
-    atexit.register(lambda: print("called", flush=True))
+    atexit.register(lambda: print("called"))
     if sys.argv[1:]: raise SystemExit(3)
 """
 
