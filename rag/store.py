@@ -31,6 +31,7 @@ BATCH = 500  # rows per write: the embedded engine collapses at 5,000
 MAX_TEXT_BYTES = 60_000  # a VARCHAR holds 65,535 bytes
 MAX_META_BYTES = 60_000
 MAX_NAME = 100  # bytes of a name on an access list
+EQUALS = 32  # rows more than are wanted that are asked for at first, as the last of them may score like others
 
 # One analyzer for both languages: `search_text` puts blanks between words, and what stands between blanks is lower-cased,
 # cleared of English stop words and stemmed. Rankings are in docs/benchmarks.md.
@@ -327,15 +328,13 @@ class MilvusStore:
         The engine gives any of the rows with equal scores where it cuts, and others for another depth: it is asked on until
         all that are as good as the last one are there.
         """
-        wanted = depth + 1
+        wanted = depth + EQUALS
         while True:
-            found = self._found(index, asked, field, min(wanted, MOST_CANDIDATES), expression)
+            wanted = min(wanted, MOST_CANDIDATES)
+            found = self._found(index, asked, field, wanted, expression)
             found.sort(key=lambda one: (-one[1], one[0]))
-            if (
-                len(found) < min(wanted, MOST_CANDIDATES)
-                or wanted >= MOST_CANDIDATES
-                or found[-1][1] < found[depth - 1][1]
-            ):
+            are_all = len(found) < wanted or wanted == MOST_CANDIDATES
+            if are_all or found[-1][1] < found[depth - 1][1]:
                 return found[:depth]
             wanted *= 4
 
