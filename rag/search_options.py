@@ -52,13 +52,8 @@ def search_options(
     )  # fmt: skip
 
 
-PER_SEARCH = frozenset(SearchSettings.model_fields) - {
-    "mode",
-    "top_k",
-    "mmr",
-    "summaries",
-    "expand",
-}  # those are options themselves
+_OPTIONS = {"mode", "top_k", "mmr", "summaries", "expand"}  # settings that are options of their own
+PER_SEARCH = frozenset(SearchSettings.model_fields) - _OPTIONS
 
 
 def with_options(search: SearchSettings, asked: Mapping[str, Any]) -> tuple[SearchSettings, dict[str, Any]]:

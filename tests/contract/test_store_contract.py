@@ -280,15 +280,22 @@ def test_an_unreachable_server_is_one_sentence() -> None:
         MilvusStore(f"http://127.0.0.1:{port}", timeout_s=2)
 
 
+def said(script: str, folder: Path, repo: Path, **environment: str) -> list[str]:
+    """The words that a process of its own prints, which has the folder as its argument."""
+    command = [sys.executable, "-W", "ignore", "-c", script, str(folder)]
+    ended = subprocess.run(
+        command, cwd=repo, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()
+
+
 def test_a_milvus_uri_in_the_environment_does_not_matter(tmp_path: Path, repo: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from rag.lite import LiteServer; from rag.store import MilvusStore\n"
         "server = LiteServer(Path(sys.argv[1])); store = MilvusStore(server.uri); print(store.exists('x'), os.environ['MILVUS_URI'])"
     )
-    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
-    environment = {**os.environ, "MILVUS_URI": "./milvus.db"}
-    ended = subprocess.run(command, cwd=repo, env=environment, capture_output=True, text=True, timeout=60)
-    assert ended.stdout.split() == ["False", "./milvus.db"], ended.stderr
+    assert said(script, tmp_path, repo, MILVUS_URI="./milvus.db") == ["False", "./milvus.db"]
 
 
 def test_homes_that_are_opened_at_the_same_moment_do_not_trip_over_each_other(tmp_path: Path, repo: Path) -> None:
@@ -302,9 +309,7 @@ def test_homes_that_are_opened_at_the_same_moment_do_not_trip_over_each_other(tm
         "with ThreadPoolExecutor(3) as threads: print(*threads.map(opened, servers))\n"
         "[server.close() for server in servers]"
     )
-    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
-    ended = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=60)
-    assert ended.stdout.split() == ["False"] * 3, ended.stderr
+    assert said(script, tmp_path, repo) == ["False"] * 3
 
 
 def test_a_write_and_a_search_leave_sparse_matrices_alone(tmp_path: Path, repo: Path) -> None:
@@ -316,9 +321,7 @@ def test_a_write_and_a_search_leave_sparse_matrices_alone(tmp_path: Path, repo: 
         "store.upsert('x', rows(3), vectors(3)); store.flush('x')\n"
         "print(len(store.dense('x', vectors(1)[0], depth=3)), 'scipy.sparse' in sys.modules); store.close(); server.close()"
     )
-    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
-    ended = subprocess.run(command, cwd=repo, capture_output=True, text=True, timeout=60)
-    assert ended.stdout.split() == ["3", "False"], ended.stderr
+    assert said(script, tmp_path, repo) == ["3", "False"]
 
 
 def test_more_rows_never_change_the_first_among_equal_scores(store: MilvusStore) -> None:
